@@ -1,0 +1,42 @@
+# What the README names: make, make test. BUILD.md says more.
+
+GO ?= go
+# The lock is put on all threads at once, which Go can do only without cgo.
+export CGO_ENABLED = 0
+
+.PHONY: build
+build: bin/sentry
+
+.PHONY: bin/sentry
+bin/sentry:
+	$(GO) build -trimpath -o $@ ./cmd/sentry
+
+# Everything that CI checks. Packages run one after another: each may use both processors of a small machine.
+.PHONY: test
+test: setup build
+	$(GO) build ./...
+	$(GO) vet ./...
+	$(GO) build -o bin/count ./test/count
+	@bin/count $(GO) test -json -p 1 -timeout 18m ./...
+
+# The same under the race detector, which needs cgo; sandboxes themselves cannot run under it.
+.PHONY: race
+race: setup
+	$(GO) build -o bin/count ./test/count
+	@CGO_ENABLED=1 bin/count $(GO) test -json -race -p 1 -timeout 30m $$($(GO) list ./... | grep -v -e /sandbox$$ -e /test/)
+
+.PHONY: test-all
+test-all: test race
+
+.PHONY: bench
+bench: setup build
+	$(GO) run ./test/bench
+
+# Programs that tests run; without root it only says what is missing.
+.PHONY: setup
+setup:
+	@sh test/setup.sh
+
+.PHONY: clean
+clean:
+	rm -rf bin

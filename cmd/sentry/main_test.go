@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"gosentry/sentry/sandbox"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// parse runs a command line and returns what the sandbox would be asked for.
+func parse(args ...string) (spec *sandbox.Spec, status int, out string, err error) {
+	argv := append([]string{"sentry"}, args...)
+	var w bytes.Buffer
+	c := root(argv, &status, func(s sandbox.Spec) (int, error) {
+		spec = &s
+		return 7, nil
+	})
+	c.Writer, c.ErrWriter = &w, &w
+	err = c.Run(context.Background(), argv)
+	return spec, status, w.String(), err
+}
+
+func TestProgramKeepsItsArguments(t *testing.T) {
+	cases := []struct{ in, want []string }{
+		{[]string{"ls"}, []string{"ls"}},
+		{[]string{"ls", "-l", "--debug", "x"}, []string{"ls", "-l", "--debug", "x"}},
+		{[]string{"--debug", "ls", "--strace"}, []string{"ls", "--strace"}},
+		{[]string{"--", "ls", "-l"}, []string{"ls", "-l"}},
+		{[]string{"--", "ls", "--", "-l"}, []string{"ls", "--", "-l"}},
+		{[]string{"ls", "--", "-l"}, []string{"ls", "--", "-l"}},
+		{[]string{"ls", "--"}, []string{"ls", "--"}},
+		{[]string{"--", "--strange", "a"}, []string{"--strange", "a"}},
+		{[]string{"--", "--", "a"}, []string{"--", "a"}},
+		{[]string{"sh", "-c", "", " x "}, []string{"sh", "-c", "", " x "}},
+		{[]string{"--strace", "ls", "-l"}, []string{"ls", "-l"}},
+		{[]string{"--hostname", "h", "ls", "help"}, []string{"ls", "help"}},
+		{[]string{"help", "me"}, []string{"help", "me"}},
+	}
+	for _, c := range cases {
+		spec, status, _, err := parse(append([]string{"do"}, c.in...)...)
+		if err != nil || spec == nil {
+			t.Errorf("%q: %v", c.in, err)
+			continue
+		}
+		if !slices.Equal(spec.Args, c.want) || status != 7 {
+			t.Errorf("%q: got %q with status %d, want %q", c.in, spec.Args, status, c.want)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Setenv("GONE", "old")
+	spec, _, _, err := parse("do", "--platform=ptrace", "--rootfs", "/r", "--rw", "/a", "--rw=/b", "--ro", "/c:/d", "--cwd", "/x",
+		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--strace=read,write", "--log", "/l", "--log-format", "json", "--debug", "true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := spec.Env
+	spec.Env = nil
+	want := sandbox.Spec{
+		Platform: "ptrace", Root: "/r", Cwd: "/x", Hostname: "h", Args: []string{"true"},
+		Binds: []sandbox.Bind{
+			{Host: "/a", Inside: "/a", Writable: true}, {Host: "/b", Inside: "/b", Writable: true}, {Host: "/c", Inside: "/d"},
+		},
+		Strace: sandbox.Strace{On: true, Names: []string{"read", "write"}},
+		Log:    sandbox.Log{File: "/l", JSON: true, Debug: true}, ReleaseStdio: true,
+	}
+	if d := cmp.Diff(want, *spec); d != "" {
+		t.Errorf("not as asked for (-want +got):\n%s", d)
+	}
+	if !slices.Contains(env, "A=1,2") || !slices.Contains(env, "GONE=new") || slices.Contains(env, "GONE=old") {
+		t.Errorf("environment %q", env)
+	}
+	if !slices.Contains(env, "PATH="+os.Getenv("PATH")) {
+		t.Error("the caller's environment is not passed on")
+	}
+	spec, _, _, err = parse("do", "--strace", "true")
+	if err != nil || !spec.Strace.On || len(spec.Strace.Names) != 0 {
+		t.Errorf("--strace alone: %+v, %v", spec.Strace, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"do", "--nope", "ls"}, "flag provided but not defined: -nope (sentry help shows the flags)"},
+		{[]string{"do", "--log-format", "xml", "ls"}, `--log-format "xml" is not understood (give text or json)`},
+		{[]string{"do", "--env", "A", "ls"}, `--env "A" is not understood (give K=V)`},
+		{[]string{"do", "--rw", "/a:/b", "ls"}, `--rw "/a:/b" is not understood (a writable directory keeps its path; give DIR alone)`},
+		{[]string{"do", "--ro", "/a:b", "ls"}, `"/a:b": the path inside must begin with /`},
+		{[]string{"frobnicate"}, `no verb "frobnicate" (sentry help lists them)`},
+		{[]string{"help", "frobnicate"}, `no verb "frobnicate" (sentry help lists them)`},
+	} {
+		spec, _, _, err := parse(c.args...)
+		if err == nil || err.Error() != c.want || spec != nil {
+			t.Errorf("%q: %v, want %s", c.args, err, c.want)
+		}
+	}
+}
+
+func TestTextVerbs(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "COMMANDS:"},
+		{[]string{"help"}, "syscalls"},
+		{[]string{"help", "do"}, "--rootfs DIR"},
+		{[]string{"do", "--help"}, "--rootfs DIR"},
+		{[]string{"syscalls"}, " 39  getpid                   full\n"},
+		{[]string{"version"}, "sentry " + version + ", go"},
+	} {
+		spec, status, out, err := parse(c.args...)
+		if err != nil || status != 0 || spec != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%q: status %d, %v, no %q in:\n%s", c.args, status, err, c.want, out)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package host
+
+import (
+	"gosentry/mm"
+
+	"golang.org/x/sys/unix"
+)
+
+// A handle of a regular file is the mm.Mappable of all who opened the file
+// that way, and stays open for as long as bytes of it are mapped.
+
+// AddMapping implements mm.Mappable.
+func (h *handle) AddMapping(_ *mm.MemoryManager, ar mm.Range, _ uint64, writable bool) error {
+	if writable && h.access != unix.O_RDWR {
+		return unix.EACCES
+	}
+	h.t.mu.Lock()
+	defer h.t.mu.Unlock()
+	if h.mapped == 0 {
+		h.refs++
+	}
+	h.mapped += ar.Length()
+	return nil
+}
+
+// RemoveMapping implements mm.Mappable.
+func (h *handle) RemoveMapping(_ *mm.MemoryManager, ar mm.Range, _ uint64, _ bool) {
+	h.t.mu.Lock()
+	last := h.mapped != 0 && h.mapped <= ar.Length()
+	h.mapped -= min(h.mapped, ar.Length())
+	h.t.mu.Unlock()
+	if last {
+		h.t.releaseFile(h)
+	}
+}
+
+// Translate implements mm.Mappable. It asks for the size each time, since the host may
+// have cut the file: a page beyond the end must not be offered twice.
+func (h *handle) Translate(off, length uint64, write bool) (mm.Backing, error) {
+	if write && h.access != unix.O_RDWR {
+		return mm.Backing{}, unix.EACCES
+	}
+	return translate(h.fd, off, length)
+}
+
+// translate is Translate for a descriptor.
+func translate(fd int, off, length uint64) (mm.Backing, error) {
+	var st unix.Statx_t
+	if err := statAt(fd, "", &st); err != nil {
+		return mm.Backing{}, err
+	}
+	end := (st.Size + mm.PageSize - 1) &^ (mm.PageSize - 1)
+	if off >= end {
+		return mm.Backing{}, unix.EFAULT
+	}
+	return mm.Backing{FD: int32(fd), Offset: off, Length: min(length, end-off)}, nil
+}
+
+// MappedName implements mm.Mappable.
+func (h *handle) MappedName() (string, uint32, uint32, uint64) {
+	a := h.owner.lastAttr()
+	return "", a.Major, a.Minor, a.Ino
+}

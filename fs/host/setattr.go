@@ -1,0 +1,149 @@
+package host
+
+import (
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// SetAttr implements vfs.Inode. What the host refuses is refused.
+func (n *inode) SetAttr(_ vfs.Caller, s vfs.SetAttr) error {
+	if n.tree.cfg.ReadOnly {
+		return unix.EROFS
+	}
+	if s.Set&vfs.SetSize != 0 {
+		if err := n.truncate(s.Size); err != nil {
+			return err
+		}
+	}
+	if s.Set&(vfs.SetUID|vfs.SetGID) != 0 {
+		if err := n.chown(s); err != nil {
+			return err
+		}
+	}
+	if s.Set&vfs.SetMode != 0 {
+		if err := n.chmod(s.Mode & 0o7777); err != nil {
+			return err
+		}
+	}
+	if s.Set&(vfs.SetAtime|vfs.SetMtime) != 0 {
+		return n.utimes(s)
+	}
+	return nil
+}
+
+// named calls fn with n's directory and name there, or with n's own descriptor and
+// an empty name where n has no name: the root, and what is open but removed.
+func (n *inode) named(fn func(fd int, name string, flags int) error) error {
+	t := n.tree
+	dir, name, err := n.at()
+	if err == nil {
+		defer t.release(dir)
+		return fn(dir.fd, name, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	t.mu.Lock()
+	h := n.open
+	if h != nil {
+		h.refs++
+	}
+	t.mu.Unlock()
+	if h == nil {
+		return err
+	}
+	defer n.drop(h)
+	return fn(h.fd, "", unix.AT_EMPTY_PATH)
+}
+
+func (n *inode) chown(s vfs.SetAttr) error {
+	uid, gid := -1, -1
+	if s.Set&vfs.SetUID != 0 {
+		uid = int(s.UID)
+	}
+	if s.Set&vfs.SetGID != 0 {
+		gid = int(s.GID)
+	}
+	return n.named(func(fd int, name string, flags int) error {
+		return unix.Fchownat(fd, name, uid, gid, flags)
+	})
+}
+
+// chmod needs fchmodat2 (Linux 6.6) for what it cannot open.
+func (n *inode) chmod(mode uint32) error {
+	err := n.named(func(fd int, name string, flags int) error {
+		return unix.Fchmodat(fd, name, mode, flags)
+	})
+	if err != unix.EOPNOTSUPP || n.kind() == unix.S_IFLNK {
+		return err
+	}
+	return n.withFD(func(fd int) error { return unix.Fchmod(fd, mode) })
+}
+
+func (n *inode) utimes(s vfs.SetAttr) error {
+	ts := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_OMIT}}
+	if s.Set&vfs.SetAtime != 0 {
+		ts[0] = s.Atime
+	}
+	if s.Set&vfs.SetMtime != 0 {
+		ts[1] = s.Mtime
+	}
+	return n.named(func(fd int, name string, flags int) error {
+		return unix.UtimesNanoAt(fd, name, ts[:], flags)
+	})
+}
+
+func (n *inode) truncate(size int64) error {
+	if n.kind() != unix.S_IFREG {
+		return unix.EINVAL
+	}
+	h := n.writable()
+	if h == nil {
+		var err error
+		if h, err = n.tree.openFile(n, unix.O_WRONLY, 0); err != nil {
+			return err
+		}
+	}
+	defer n.tree.releaseFile(h)
+	for {
+		if err := unix.Ftruncate(h.fd, size); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// writable returns a held handle that is open for writing, or nil.
+func (n *inode) writable() *handle {
+	n.tree.mu.Lock()
+	defer n.tree.mu.Unlock()
+	for h := n.open; h != nil; h = h.next {
+		if h.access != unix.O_RDONLY {
+			h.refs++
+			return h
+		}
+	}
+	return nil
+}
+
+// withFD calls fn with a descriptor of n open for reading. EOPNOTSUPP for what is never opened.
+func (n *inode) withFD(fn func(fd int) error) error {
+	t := n.tree
+	switch n.kind() {
+	case unix.S_IFDIR:
+		h, err := t.acquire(n)
+		if err != nil {
+			return err
+		}
+		defer t.release(h)
+		if h.pathOnly {
+			return unix.EACCES
+		}
+		return fn(h.fd)
+	case unix.S_IFREG:
+		h, err := t.openFile(n, unix.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer t.releaseFile(h)
+		return fn(h.fd)
+	}
+	return unix.EOPNOTSUPP
+}

@@ -1,0 +1,114 @@
+package host
+
+import (
+	"sync"
+
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says how a host directory is shown.
+type Config struct {
+	// ReadOnly refuses every change with EROFS, whatever the mount says.
+	ReadOnly bool
+	// Cache believes attributes and names until a file is opened again. It goes with
+	// ReadOnly only.
+	Cache bool
+	// MaxDirs bounds the open descriptors of directories; 0 takes an eighth of RLIMIT_NOFILE, between 16 and 512.
+	MaxDirs int
+}
+
+// tree is one host directory tree.
+type tree struct {
+	cfg  Config
+	root *inode
+
+	// mu guards the names and parents of all inodes, their descriptors, and what follows.
+	mu       sync.Mutex
+	lru      handle // head of the ring of directory handles, most recently used first
+	dirs     int
+	devices  map[uint64]uint16
+	parked   [parkSlots]parkedFile
+	nextPark int
+
+	listings sync.Pool // *[]byte of listSize
+}
+
+const (
+	// parkSlots bounds the files created and not yet opened whose modes would not let them be opened.
+	parkSlots = 16
+	listSize  = 32 << 10
+
+	minDirs, maxDirs = 16, 512
+)
+
+// parkedFile is the descriptor of a file just created whose modes refuse to open it
+// the way its creator asked for.
+type parkedFile struct {
+	n  *inode
+	fd int
+}
+
+// New returns the root inode of the directory tree below rootFD, which it takes over.
+// ENOTDIR if that is no directory; EINVAL for a cached tree that is writable.
+func New(rootFD int, cfg Config) (vfs.Inode, error) {
+	if cfg.Cache && !cfg.ReadOnly {
+		return nil, unix.EINVAL
+	}
+	if cfg.MaxDirs <= 0 {
+		cfg.MaxDirs = defaultDirs()
+	}
+	var st unix.Statx_t
+	if err := statAt(rootFD, "", &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, unix.ENOTDIR
+	}
+	flags, err := unix.FcntlInt(uintptr(rootFD), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{cfg: cfg, devices: make(map[uint64]uint16)}
+	t.lru.next, t.lru.prev = &t.lru, &t.lru
+	t.listings.New = func() any { b := make([]byte, listSize); return &b }
+	for i := range t.parked {
+		t.parked[i].fd = -1
+	}
+	root, n := t.newInode(nil, "", &st)
+	t.root = n
+	h := &handle{t: t, owner: n, fd: rootFD, refs: 1, pathOnly: flags&unix.O_PATH != 0}
+	if h.pathOnly {
+		// A descriptor that can list is wanted; "." stays below by its nature.
+		if fd, err := openAt(rootFD, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
+			closeFD(rootFD)
+			h.fd, h.pathOnly = fd, false
+		}
+	}
+	n.open = h
+	return root, nil
+}
+
+func defaultDirs() int {
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil {
+		return minDirs
+	}
+	return int(min(max(lim.Cur/8, minDirs), maxDirs))
+}
+
+// device returns a small number for a host device, 0 for the first one seen.
+func (t *tree) device(dev uint64) uint16 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, ok := t.devices[dev]
+	if !ok {
+		if len(t.devices) >= maxDevices {
+			return maxDevices
+		}
+		i = uint16(len(t.devices))
+		t.devices[dev] = i
+	}
+	return i
+}

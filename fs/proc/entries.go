@@ -1,0 +1,64 @@
+package proc
+
+import (
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	dir = unix.DT_DIR
+	reg = unix.DT_REG
+	lnk = unix.DT_LNK
+)
+
+// taskEntries is what is in the directories of tasks.
+var taskEntries = []entry{
+	{"task", processOnly, dir, func(d *taskDir) vfs.Inode { return d.dir(0o555, threads{d}) }},
+	{"fd", both, dir, func(d *taskDir) vfs.Inode { return d.newFDDir(0o500, descriptors{d}) }},
+	{"fdinfo", both, dir, func(d *taskDir) vfs.Inode { return d.newFDDir(0o555, descriptorInfos{d}) }},
+	{"ns", both, dir, func(d *taskDir) vfs.Inode { return d.dir(0o511, namespaces{d}) }},
+	{"net", both, dir, func(d *taskDir) vfs.Inode { return d.fs.NewDir(0o555) }},
+
+	{"cwd", both, lnk, link(func(p Places) vfs.Path { return p.WorkDir })},
+	{"root", both, lnk, link(func(p Places) vfs.Path { return p.Root })},
+	{"exe", both, lnk, link(func(p Places) vfs.Path { return p.Executable })},
+
+	{"stat", both, reg, readable(writeStat)},
+	{"statm", both, reg, readable(writeStatm)},
+	{"status", both, reg, readable(writeStatus)},
+	{"schedstat", both, reg, readable(writeSchedstat)},
+	{"comm", both, reg, knob(writeComm, storeComm)},
+	{"cmdline", both, reg, readable(writeCmdline)},
+	{"environ", both, reg, private(0o400, writeEnviron)},
+	{"auxv", both, reg, private(0o400, writeAuxv)},
+	{"maps", both, reg, private(0o444, writeMaps)},
+	{"smaps", both, reg, private(0o444, writeSmaps)},
+	{"smaps_rollup", processOnly, reg, private(0o444, writeSmapsRollup)},
+	{"mem", both, reg, func(d *taskDir) vfs.Inode { return newMemFile(d) }},
+	{"limits", both, reg, readable(writeLimits)},
+	{"personality", both, reg, private(0o400, writePersonality)},
+	{"io", both, reg, private(0o400, writeIO)},
+	{"wchan", both, reg, readable(writeWchan)},
+	{"oom_score", both, reg, readable(writeOOMScore)},
+	{"oom_score_adj", both, reg, knob(writeOOMScoreAdj, storeOOMScoreAdj)},
+	{"oom_adj", both, reg, knob(writeOOMAdj, storeOOMAdj)},
+	{"timerslack_ns", processOnly, reg, readable(writeTimerSlack)},
+	{"coredump_filter", processOnly, reg, readable(text("00000033\n"))},
+
+	{"mounts", both, reg, readable(writeMounts)},
+	{"mountinfo", both, reg, readable(writeMountinfo)},
+	{"mountstats", processOnly, reg, readable(writeMountstats)},
+
+	{"cgroup", both, reg, readable(text("0::/\n"))},
+	{"cpuset", both, reg, readable(text("/\n"))},
+	{"loginuid", both, reg, readable(text("4294967295"))},
+	{"sessionid", both, reg, readable(text("4294967295"))},
+	{"uid_map", both, reg, readable(text(identityMap))},
+	{"gid_map", both, reg, readable(text(identityMap))},
+	{"projid_map", both, reg, readable(text(identityMap))},
+	{"setgroups", processOnly, reg, readable(text("allow\n"))},
+}
+
+// identityMap is the map of the initial user namespace.
+const identityMap = "         0          0 4294967295\n"

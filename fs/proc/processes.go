@@ -1,0 +1,174 @@
+package proc
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/limits"
+	"gosentry/sentry/signal"
+)
+
+// Processes is the guest's processes as seen from one pid namespace, the one that
+// a mount of procfs shows: all ids that go in and out are that namespace's.
+// Methods may be called on any goroutine and take the kernel's locks.
+type Processes interface {
+	// Self returns the ids of the caller's process and thread, 0 and 0 when the
+	// caller is no task or not visible in the namespace.
+	Self(c vfs.Caller) (pid, tid int32)
+	// Root returns the caller's root directory, from which names are shown.
+	Root(c vfs.Caller) vfs.Path
+	// PIDs returns the ids of all processes, zombies too, in any order.
+	PIDs() []int32
+	// Task returns the thread with this id, nil when there is none. A process's id
+	// is its leader's, who stays until the process is reaped.
+	Task(id int32) Task
+	// Info tells of the system as a whole.
+	Info() Info
+	// Names returns host and domain name as the caller has them.
+	Names(c vfs.Caller) (host, domain string)
+	// SetNames sets the host or the domain name, the one that is not empty; EPERM.
+	SetNames(c vfs.Caller, host, domain string) error
+}
+
+// Task is a thread, or as the leader in /proc/PID its process. Values for the
+// same thread are equal. All methods but Exists may also be called when the thread is
+// gone, and return zero values or ESRCH then.
+type Task interface {
+	// Exists tells whether the thread has not ended; a leader exists until its
+	// process is reaped.
+	Exists() bool
+	// Status tells of the thread. With process, times, faults and counters are sums
+	// over the process, those of ended threads included.
+	Status(process bool) Status
+	// Creds returns the credentials, never nil.
+	Creds() *cred.Credentials
+	// Limits returns the resource limits.
+	Limits() *limits.Set
+	// Memory returns the address space, nil for a zombie or a task of the kernel. It
+	// may end at any time.
+	Memory() *mm.MemoryManager
+	// Auxv returns the auxiliary vector as the program got it, with its end.
+	Auxv() []byte
+	// Places returns what the task refers to in the file system.
+	Places() Places
+	// Descriptors returns the numbers of open descriptors, ascending.
+	Descriptors() []int32
+	// Descriptor returns the file of an open descriptor, with a reference that
+	// the caller of Descriptor drops; nil when it is not open.
+	Descriptor(fd int32) (file *vfs.File, cloexec bool)
+	// Threads returns the ids of the process's threads, in any order.
+	Threads() []int32
+	// Namespaces returns the namespaces for /proc/PID/ns.
+	Namespaces() []Namespace
+	// MayAccess tells whether the caller may look into the task (ptrace(2), access
+	// mode check PTRACE_MODE_READ_FSCREDS); with attach, whether it may change it
+	// (PTRACE_MODE_ATTACH_FSCREDS). EACCES. Threads of the task's own process always may.
+	MayAccess(c vfs.Caller, attach bool) error
+	// SetName sets the thread's name, cut to 15 bytes.
+	SetName(name string) error
+	// SetOOMScoreAdj sets the process's adjustment, -1000 to 1000; EACCES when the caller may
+	// not lower it.
+	SetOOMScoreAdj(c vfs.Caller, adj int32) error
+}
+
+// Status is what /proc/PID/stat, status and their like show of a thread. Ids are
+// those of the namespace, 0 for what is not visible in it. Times are in ns.
+type Status struct {
+	Name  string
+	State byte // R, S, D, T, t, Z or X as in proc(5)
+
+	TID, TGID, PPID, TracerPID int32
+	ProcessGroup, Session      int32
+	// The same ids in the namespaces from this one down to the thread's own,
+	// this one first.
+	TIDs, TGIDs, ProcessGroups, Sessions []int32
+
+	TTY      uint32 // device of the controlling terminal, 0 for none
+	TTYGroup int32  // its foreground process group, -1 for none
+
+	KernelThread bool
+	Threads      int
+	ExitSignal   signal.Signal
+	ExitStatus   uint32 // as wait4(2) tells it; of a zombie
+	Umask        uint32
+	FDSize       int // slots of the descriptor table
+	Personality  uint32
+	Dumpable     bool
+
+	Pending, SharedPending   signal.Set
+	Blocked, Ignored, Caught signal.Set
+	SignalsQueued            uint64 // of the user
+
+	Nice         int32
+	CPU          int32 // the one it ran on last
+	StartTime    int64 // since boot
+	UserTime     int64
+	SystemTime   int64
+	ChildUser    int64 // of children waited for
+	ChildSystem  int64
+	MinorFaults  uint64
+	MajorFaults  uint64
+	ChildMinor   uint64
+	ChildMajor   uint64
+	Switches     uint64 // voluntary
+	Preemptions  uint64
+	WaitChannel  string // where it sleeps, "" when it does not
+	TimerSlack   int64
+	OOMScoreAdj  int32
+	Seccomp      int // mode
+	SeccompCount int // filters
+
+	IO IO
+}
+
+// IO is /proc/PID/io: bytes and calls.
+type IO struct {
+	ReadChars, WriteChars, ReadCalls, WriteCalls uint64
+	ReadBytes, WriteBytes, CancelledBytes        uint64
+}
+
+// Places are what a task refers to in the file system; the zero Path for what is gone.
+type Places struct {
+	Root, WorkDir, Executable vfs.Path
+	Mounts                    *vfs.Namespace
+}
+
+// Namespace is one entry of /proc/PID/ns.
+type Namespace struct {
+	Name string // as "mnt", or "pid_for_children"
+	Kind string // as "mnt", or "pid"
+	ID   uint64 // inode number
+	// Open returns what the link leads to, nil when it cannot be opened.
+	Open func(c vfs.Caller) (vfs.Path, error)
+}
+
+// Info tells of the system as a whole. Times are in ns, sizes in bytes.
+type Info struct {
+	Sysname, Release, Version, Machine string
+	// CPUInfo is the text of /proc/cpuinfo; "" for a made-up one.
+	CPUInfo string
+	CPUs    int
+
+	BootTime int64 // realtime
+	Uptime   int64
+	Idle     int64 // of all CPUs
+
+	Load               [3]float64
+	Running            int // tasks that can run
+	Tasks              int // threads in all
+	Blocked            int
+	LastPID            int32
+	Forks              uint64
+	ContextSwitches    uint64
+	UserTime, SysTime  int64
+	MemTotal, MemFree  uint64
+	MemAvailable       uint64
+	Cached, Shmem      uint64
+	Anonymous, Mapped  uint64
+	Committed          uint64
+	FileSystems        []string // types, as "tmpfs"
+	PIDMax, ThreadsMax int64
+	OpenFiles          int64
+	MaxFiles           int64
+	BootID             string
+}

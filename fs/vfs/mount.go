@@ -1,0 +1,109 @@
+package vfs
+
+import (
+	"maps"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// MountFlags are properties of one mount.
+type MountFlags uint32
+
+// Mount flags.
+const (
+	ReadOnly MountFlags = 1 << iota
+	NoExec
+	NoSuid
+	NoDev
+	NoAtime
+	NoSymFollow
+)
+
+// Mount is a file system, or a part of one, made visible at a place of a
+// Namespace. A Mount belongs to one namespace for all its life.
+type Mount struct {
+	id     uint64
+	fs     *fileSystem
+	root   *Dentry
+	source string
+	ns     *Namespace // nil for files without a name
+
+	flags atomic.Uint32
+	// at is where it is mounted; nil for a namespace's root and once unmounted.
+	at atomic.Pointer[Path]
+	// over are the mounts on this one; replaced under Namespace.mu, never changed.
+	over atomic.Pointer[map[*Dentry]*Mount]
+	// files counts open files, for EBUSY.
+	files atomic.Int64
+}
+
+// ID is the number of the mount in /proc/PID/mountinfo.
+func (m *Mount) ID() uint64 { return m.id }
+
+// FSType is the type of the file system, as in /proc/PID/mounts.
+func (m *Mount) FSType() string { return m.fs.fstype }
+
+// Source is what was mounted, as in /proc/PID/mounts.
+func (m *Mount) Source() string { return m.source }
+
+// Device returns the numbers of the file system's device.
+func (m *Mount) Device() (major, minor uint32) { return 0, m.fs.minor }
+
+// Flags returns the mount's flags.
+func (m *Mount) Flags() MountFlags { return MountFlags(m.flags.Load()) }
+
+// Root is the path of the mount's own root.
+func (m *Mount) Root() Path { return Path{m, m.root} }
+
+// Parent returns the mount below and where on it this one is mounted.
+func (m *Mount) Parent() (Path, bool) {
+	p := m.at.Load()
+	if p == nil {
+		return Path{}, false
+	}
+	return *p, true
+}
+
+// on returns the mount that covers d in m, or nil.
+func (m *Mount) on(d *Dentry) *Mount {
+	t := m.over.Load()
+	if t == nil {
+		return nil
+	}
+	return (*t)[d]
+}
+
+// setOn changes what covers d; nil for nothing. Namespace.mu is held.
+func (m *Mount) setOn(d *Dentry, child *Mount) {
+	t := map[*Dentry]*Mount{}
+	if old := m.over.Load(); old != nil {
+		maps.Copy(t, *old)
+	}
+	if child == nil {
+		delete(t, d)
+	} else {
+		t[d] = child
+	}
+	m.over.Store(&t)
+}
+
+// writable is EROFS for a read-only mount.
+func (m *Mount) writable() error {
+	if m.Flags()&ReadOnly != 0 {
+		return unix.EROFS
+	}
+	return nil
+}
+
+// top follows mounts that cover p.
+func (p Path) top() Path {
+	for p.Dentry.mounts.Load() != 0 {
+		m := p.Mount.on(p.Dentry)
+		if m == nil {
+			break
+		}
+		p = Path{m, m.root}
+	}
+	return p
+}

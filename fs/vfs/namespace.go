@@ -1,0 +1,273 @@
+package vfs
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a mount namespace: a tree of mounts.
+type Namespace struct {
+	sys  *System
+	id   uint64
+	root *Mount
+
+	mu     sync.Mutex
+	mounts []*Mount // in the order of mounting, the root first
+}
+
+// NewNamespace makes a mount namespace with root as its root file system.
+func (s *System) NewNamespace(root Inode, flags MountFlags, fstype, source string) (*Namespace, error) {
+	ns := &Namespace{sys: s, id: s.nsID.Add(1)}
+	m, err := ns.newMount(root, flags, fstype, source)
+	if err != nil {
+		return nil, err
+	}
+	ns.root = m
+	ns.mounts = []*Mount{m}
+	return ns, nil
+}
+
+func (ns *Namespace) newMount(root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
+	fs := &fileSystem{sys: ns.sys, minor: ns.sys.minor.Add(1), fstype: fstype}
+	d, err := newDentry(fs, nil, "", root)
+	if err != nil {
+		return nil, err
+	}
+	fs.root = d
+	m := &Mount{id: ns.sys.mountID.Add(1), fs: fs, root: d, source: source, ns: ns}
+	m.flags.Store(uint32(flags))
+	return m, nil
+}
+
+// System returns what ns shares with other namespaces.
+func (ns *Namespace) System() *System { return ns.sys }
+
+// ID tells namespaces of one System apart.
+func (ns *Namespace) ID() uint64 { return ns.id }
+
+// Root is the root of the namespace, under whatever was mounted over it.
+func (ns *Namespace) Root() Path { return Path{ns.root, ns.root.root}.top() }
+
+// MountAt mounts a new file system at path. ENOTDIR unless both are directories or both are
+// not; EINVAL when path is not in this namespace; ENOENT when it was removed. One
+// inode is mounted once: use Bind for more.
+func (ns *Namespace) MountAt(path Path, root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
+	m, err := ns.newMount(root, flags, fstype, source)
+	if err != nil {
+		return nil, err
+	}
+	defer path.Dentry.keepName()()
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return m, ns.attach(m, path)
+}
+
+// Bind makes what is at from visible at path too; with recursive set, with the
+// mounts below it.
+func (ns *Namespace) Bind(from, path Path, flags MountFlags, recursive bool) (*Mount, error) {
+	defer path.Dentry.keepName()()
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if from.Mount.ns != ns {
+		return nil, unix.EINVAL
+	}
+	copies := map[*Mount]*Mount{}
+	m := ns.copyMount(from.Mount, from.Dentry)
+	m.flags.Store(uint32(flags) | from.Mount.flags.Load())
+	copies[from.Mount] = m
+	below := []*Mount{}
+	if recursive {
+		for _, old := range ns.mounts {
+			at := old.at.Load()
+			if at == nil || copies[at.Mount] == nil || !at.Dentry.isUnder(copies[at.Mount].root) {
+				continue
+			}
+			c := ns.copyMount(old, old.root)
+			c.at.Store(&Path{copies[at.Mount], at.Dentry})
+			copies[old] = c
+			below = append(below, c)
+		}
+	}
+	if len(ns.mounts)+len(below) >= maxMounts {
+		return nil, unix.ENOSPC
+	}
+	if err := ns.attach(m, path); err != nil {
+		return nil, err
+	}
+	for _, c := range below {
+		at := c.at.Load()
+		at.Mount.setOn(at.Dentry, c)
+		at.Dentry.mounts.Add(1)
+		ns.mounts = append(ns.mounts, c)
+	}
+	return m, nil
+}
+
+func (ns *Namespace) copyMount(old *Mount, root *Dentry) *Mount {
+	m := &Mount{id: ns.sys.mountID.Add(1), fs: old.fs, root: root, source: old.source, ns: ns}
+	m.flags.Store(old.flags.Load())
+	return m
+}
+
+// attach puts m on path. ns.mu is held.
+func (ns *Namespace) attach(m *Mount, path Path) error {
+	path = path.top()
+	switch {
+	case path.Mount.ns != ns || !ns.has(path.Mount):
+		return unix.EINVAL
+	case path.Deleted():
+		return unix.ENOENT
+	case path.IsDir() != (m.root.kind == unix.S_IFDIR):
+		return unix.ENOTDIR
+	case len(ns.mounts) >= maxMounts:
+		return unix.ENOSPC
+	}
+	path.Dentry.mounts.Add(1)
+	m.at.Store(&path)
+	path.Mount.setOn(path.Dentry, m)
+	ns.mounts = append(ns.mounts, m)
+	ns.sys.moves.Add(1)
+	return nil
+}
+
+// has tells whether m is mounted in ns: unmounted lazily, it is not. ns.mu is held.
+func (ns *Namespace) has(m *Mount) bool {
+	for m != ns.root {
+		at := m.at.Load()
+		if at == nil {
+			return false
+		}
+		m = at.Mount
+	}
+	return true
+}
+
+// Unmount detaches the mount whose root is path. flags are umount2(2)'s: with
+// MNT_DETACH whatever is still open stays usable, else that is EBUSY. EINVAL
+// when path is not the root of a mount in ns.
+func (ns *Namespace) Unmount(path Path, flags int) error {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	m := path.Mount
+	if m.ns != ns || path.Dentry != m.root || m == ns.root || !ns.has(m) {
+		return unix.EINVAL
+	}
+	gone := map[*Mount]bool{m: true}
+	for _, o := range ns.mounts {
+		if at := o.at.Load(); at != nil && gone[at.Mount] {
+			gone[o] = true
+		}
+	}
+	if flags&unix.MNT_DETACH == 0 && (len(gone) > 1 || m.files.Load() > 0) {
+		return unix.EBUSY
+	}
+	kept := ns.mounts[:0:0]
+	for _, o := range ns.mounts {
+		if gone[o] {
+			ns.detach(o)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	ns.mounts = kept
+	ns.sys.moves.Add(1)
+	return nil
+}
+
+func (ns *Namespace) detach(m *Mount) {
+	at := m.at.Load()
+	at.Mount.setOn(at.Dentry, nil)
+	at.Dentry.mounts.Add(-1)
+	m.at.Store(nil)
+}
+
+// Move moves the mount whose root is from to path. ELOOP when path is below it.
+func (ns *Namespace) Move(from, path Path) error {
+	defer path.Dentry.keepName()()
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	m := from.Mount
+	if m.ns != ns || from.Dentry != m.root || m == ns.root || !ns.has(m) {
+		return unix.EINVAL
+	}
+	for o := path.Mount; ; {
+		if o == m {
+			return unix.ELOOP
+		}
+		at := o.at.Load()
+		if at == nil {
+			break
+		}
+		o = at.Mount
+	}
+	old := *m.at.Load()
+	n := len(ns.mounts)
+	if err := ns.attach(m, path); err != nil {
+		return err
+	}
+	ns.mounts = ns.mounts[:n]
+	ns.toEnd(m)
+	old.Mount.setOn(old.Dentry, nil)
+	old.Dentry.mounts.Add(-1)
+	return nil
+}
+
+// toEnd puts m and the mounts on it behind all others, so that those below
+// come first. ns.mu is held.
+func (ns *Namespace) toEnd(m *Mount) {
+	moved := map[*Mount]bool{m: true}
+	var head, tail []*Mount
+	for _, o := range ns.mounts {
+		at := o.at.Load()
+		if o != m && (at == nil || !moved[at.Mount]) {
+			head = append(head, o)
+			continue
+		}
+		moved[o] = true
+		tail = append(tail, o)
+	}
+	ns.mounts = append(head, tail...)
+}
+
+// Remount changes the flags of the mount that path is on.
+func (ns *Namespace) Remount(path Path, flags MountFlags) error {
+	if path.Mount.ns != ns || path.Dentry != path.Mount.root {
+		return unix.EINVAL
+	}
+	path.Mount.flags.Store(uint32(flags))
+	return nil
+}
+
+// Mounts returns the mounts, lower ones first, for /proc/PID/mounts.
+func (ns *Namespace) Mounts() []*Mount {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return append([]*Mount(nil), ns.mounts...)
+}
+
+// Clone copies the namespace. translate turns a path of the old one into the same
+// path of the new one.
+func (ns *Namespace) Clone() (clone *Namespace, translate func(Path) Path) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	n := &Namespace{sys: ns.sys, id: ns.sys.nsID.Add(1)}
+	copies := map[*Mount]*Mount{}
+	for _, old := range ns.mounts {
+		c := n.copyMount(old, old.root)
+		copies[old] = c
+		n.mounts = append(n.mounts, c)
+		if at := old.at.Load(); at != nil {
+			c.at.Store(&Path{copies[at.Mount], at.Dentry})
+			copies[at.Mount].setOn(at.Dentry, c)
+			at.Dentry.mounts.Add(1)
+		}
+	}
+	n.root = copies[ns.root]
+	return n, func(p Path) Path {
+		if c := copies[p.Mount]; c != nil {
+			p.Mount = c
+		}
+		return p
+	}
+}

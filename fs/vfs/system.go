@@ -1,0 +1,80 @@
+package vfs
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// keptDentries is how many names a System keeps that nobody uses.
+const keptDentries = 8192
+
+// maxMounts bounds the mounts of one namespace.
+const maxMounts = 100000
+
+// System is what all mount namespaces of one kernel have in common: device
+// numbers, the ring of kept dentries, files without a name.
+type System struct {
+	seed maphash.Seed
+	ring ring
+
+	minor   atomic.Uint32
+	mountID atomic.Uint64
+	nsID    atomic.Uint64
+	ino     atomic.Uint64 // of files without a name
+
+	// renames and moves count changes of the trees and of the mounts, for
+	// walks that must notice them.
+	renames atomic.Uint64
+	moves   atomic.Uint64
+
+	// nesting is held while one epoll instance is added to another.
+	nesting sync.Mutex
+	watches atomic.Int64
+
+	pipes, sockets, anon *Mount
+}
+
+// NewSystem returns a System with no mounts.
+func NewSystem() *System {
+	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}}
+	s.ino.Store(1)
+	s.anon = s.hidden("anon_inodefs")
+	s.pipes = s.hidden("pipefs")
+	s.sockets = s.hidden("sockfs")
+	return s
+}
+
+// hidden makes a mount of no namespace, for files without a name.
+func (s *System) hidden(fstype string) *Mount {
+	fs := &fileSystem{sys: s, minor: s.minor.Add(1), fstype: fstype}
+	root := &dirStub{}
+	fs.root, _ = newDentry(fs, nil, "/", root)
+	return &Mount{id: s.mountID.Add(1), fs: fs, root: fs.root, source: fstype}
+}
+
+// dirStub is the root of a file system that has no tree.
+type dirStub struct{ NoInode }
+
+func (*dirStub) Attr() (Attr, error) { return Attr{Ino: 1, Mode: unix.S_IFDIR | 0o555, Nlink: 2}, nil }
+
+func (s *System) hash(name string) uint64 { return maphash.String(s.seed, name) }
+
+// DropCache forgets every name that nobody uses, once the garbage is collected.
+func (s *System) DropCache() { s.ring.drop() }
+
+// NextIno returns an inode number for a file without a name.
+func (s *System) NextIno() uint64 { return s.ino.Add(1) }
+
+// fileSystem is one instance of a file system, however often it is mounted.
+type fileSystem struct {
+	sys    *System
+	minor  uint32 // of its device; the major is 0
+	fstype string
+	root   *Dentry
+
+	// renameMu is held by renames between directories, so that ancestors stay.
+	renameMu sync.Mutex
+}

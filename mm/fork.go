@@ -1,0 +1,194 @@
+package mm
+
+import (
+	"gosentry/platform"
+)
+
+// Bounds of what a fork does at once.
+const (
+	// forkMaps is up to how many mapped ranges the child gets mapped from the start.
+	forkMaps = 48
+	// replaceOver is the size in bytes of mapped private memory from which the parent
+	// gets a fresh AddressSpace: withdrawing rights costs the host time by the page.
+	replaceOver = 64 << 20
+)
+
+// Fork returns a copy with one user. Private memory is copied on write from now on; mappings
+// marked so are left out or wiped. ENOMEM when there is not enough for it; nothing has
+// changed then.
+func (m *MemoryManager) Fork() (*MemoryManager, error) {
+	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
+	as, err := m.platform.NewAddressSpace(m.AddressSpace())
+	if err != nil {
+		return nil, err
+	}
+	c := newManager(m.platform, m.file, as)
+	if err := m.forkVMAs(c); err != nil {
+		as.Release()
+		return nil, err
+	}
+	c.layout, c.brk, c.limits = m.layout, m.brk, m.limits
+	if d, ok := as.(dropCounter); ok {
+		c.drops = d.Drops()
+	}
+	m.activeMu.Lock()
+	defer m.activeMu.Unlock()
+	m.noticeDrops()
+	m.forkPMAs(c)
+	_ = m.apply() // what the host refused to change is not mapped any more
+	return c, nil
+}
+
+// forkVMAs gives c the vmas that it inherits, and tells their files.
+func (m *MemoryManager) forkVMAs(c *MemoryManager) error {
+	special := false
+	for p := m.vmas.first(); m.vmas.ok(p); p = m.vmas.next(p) {
+		g := m.vmas.at(p)
+		special = special || g.v.flags&(flagDontFork|flagLocked|flagLockOnFault) != 0
+		if g.v.file == nil || g.v.has(flagDontFork) {
+			continue
+		}
+		err := g.v.file.AddMapping(c, Range{Addr(g.start), Addr(g.end)}, g.start+g.v.delta, g.v.mayWriteFile())
+		if err != nil {
+			m.unforkVMAs(c, p)
+			return err
+		}
+	}
+	if !special {
+		c.vmas, c.usage = m.vmas.clone(), m.usage
+		c.peak = c.usage.total
+		return nil
+	}
+	m.vmas.each(0, ^uint64(0), func(s, e uint64, a *attrs) bool {
+		if !a.has(flagDontFork) {
+			c.addVMA(s, e, a.with(func(a *attrs) { a.flags &^= flagLocked | flagLockOnFault }))
+		}
+		return true
+	})
+	return nil
+}
+
+// unforkVMAs takes back what forkVMAs told the files of the vmas before end.
+func (m *MemoryManager) unforkVMAs(c *MemoryManager, end pos) {
+	for p := m.vmas.first(); p != end; p = m.vmas.next(p) {
+		g := m.vmas.at(p)
+		if g.v.file != nil && !g.v.has(flagDontFork) {
+			g.v.file.RemoveMapping(c, Range{Addr(g.start), Addr(g.end)}, g.start+g.v.delta, g.v.mayWriteFile())
+		}
+	}
+}
+
+// forkPMAs shares the pages of m with c, which gets those in its vmas that are not wiped.
+func (m *MemoryManager) forkPMAs(c *MemoryManager) {
+	refs := make([]memRange, 0, m.pmas.len())
+	maps := 0
+	for vp := c.vmas.first(); c.vmas.ok(vp); vp = c.vmas.next(vp) {
+		g := c.vmas.at(vp)
+		if g.v.has(flagWipeOnFork) {
+			continue
+		}
+		m.pmas.each(g.start, g.end, func(s, e uint64, p pma) bool {
+			if !p.has(pmaShared) {
+				p.flags |= pmaCow
+			}
+			if p.host != 0 {
+				maps++
+			}
+			if p.inMemory() {
+				refs = append(refs, memRange{s + p.delta, e - s})
+			}
+			c.pmas.append(s, e, p)
+			return true
+		})
+	}
+	m.file.incRefs(refs)
+	m.markCow()
+	c.adoptMaps(maps <= forkMaps)
+	_ = c.apply() // else it faults
+}
+
+// adoptMaps corrects the record of an empty AddressSpace: what is recorded as mapped
+// gets mapped, or is recorded as not.
+func (m *MemoryManager) adoptMaps(really bool) {
+	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
+		g := m.pmas.at(p)
+		if g.v.host == 0 {
+			continue
+		}
+		if g.v.host = 0; really {
+			if g.v.host = g.v.rights(); g.v.host != 0 {
+				m.change(m.mapChange(g.start, g.end, g.v))
+			}
+		}
+	}
+}
+
+// markCow marks all private pages as shared with another address space, and withdraws
+// the right to write to them: with one change for each run of ranges that end up with the same
+// rights, or by a fresh AddressSpace.
+func (m *MemoryManager) markCow() {
+	replaced := m.replaceSpace()
+	var run platform.Change
+	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
+		g := m.pmas.at(p)
+		if !g.v.has(pmaShared) {
+			g.v.flags |= pmaCow
+		}
+		if g.v.host == 0 {
+			continue
+		}
+		rights := g.v.host & g.v.rights()
+		if replaced {
+			g.v.host = 0
+			continue
+		}
+		switch {
+		case run.Length != 0 && rights == run.Prot:
+			if rights != g.v.host {
+				run.Length = g.end - run.Addr
+			}
+		case run.Length != 0:
+			m.change(run)
+			run = platform.Change{}
+			fallthrough
+		default:
+			if rights != g.v.host {
+				run = platform.Change{Op: platform.Protect, Prot: rights, Addr: g.start, Length: g.end - g.start}
+			}
+		}
+		g.v.host = rights
+	}
+	if run.Length != 0 {
+		m.change(run)
+	}
+	m.pmas.mergeRange(0, ^uint64(0))
+}
+
+// replaceSpace gives m a fresh AddressSpace if that is cheaper than withdrawing rights,
+// and nobody can be running in the old one.
+func (m *MemoryManager) replaceSpace() bool {
+	if m.Users() > 1 {
+		return false
+	}
+	var bytes uint64
+	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
+		if g := m.pmas.at(p); !g.v.has(pmaShared) && g.v.host&platform.Write != 0 {
+			bytes += g.end - g.start
+		}
+	}
+	if bytes < replaceOver {
+		return false
+	}
+	as, err := m.platform.NewAddressSpace(m.as)
+	if err != nil {
+		return false
+	}
+	go m.as.Release() // takes the host long
+	m.as = as
+	m.space.Store(&spaceBox{as})
+	if d, ok := as.(dropCounter); ok {
+		m.drops = d.Drops()
+	}
+	return true
+}

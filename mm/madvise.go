@@ -1,0 +1,247 @@
+package mm
+
+import (
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// HolePuncher is a Mappable with fallocate(2). With the mode FALLOC_FL_PUNCH_HOLE |
+// FALLOC_FL_KEEP_SIZE it frees pages, which read as zero afterwards, and
+// invalidates its mappings.
+type HolePuncher interface {
+	Allocate(mode uint32, off, length int64) error
+}
+
+const punchHole = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+
+// Syncer is a Mappable with something to write back; Sync may block.
+type Syncer interface {
+	Sync(off, length uint64) error
+}
+
+// Advice that x/sys does not know.
+const (
+	madvPopulateRead  = 22
+	madvPopulateWrite = 23
+)
+
+// MAdvise is madvise(2). EINVAL for unknown advice, an unaligned address, or mappings that it
+// does not fit; ENOMEM when a part is not mapped, with the rest done.
+func (m *MemoryManager) MAdvise(addr Addr, length uint64, advice int) error {
+	act := adviceFor(advice)
+	if act == nil {
+		return unix.EINVAL
+	}
+	start, end, err := pageRange(addr, length)
+	if err != nil || start == end {
+		return err
+	}
+	return act(m, start, min(end, m.hi))
+}
+
+type adviceFunc func(m *MemoryManager, start, end uint64) error
+
+func adviceFor(advice int) adviceFunc {
+	switch advice {
+	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_COLD,
+		unix.MADV_PAGEOUT, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
+		return func(m *MemoryManager, start, end uint64) error { return m.advise(start, end, nil, nil) }
+	case unix.MADV_DONTNEED:
+		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, canDiscard) }
+	case unix.MADV_FREE:
+		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, canFree) }
+	case unix.MADV_REMOVE:
+		return (*MemoryManager).punchHoles
+	case madvPopulateRead:
+		return func(m *MemoryManager, start, end uint64) error {
+			return populateError(m.populate(start, end, platform.Read))
+		}
+	case madvPopulateWrite:
+		return func(m *MemoryManager, start, end uint64) error {
+			return populateError(m.populate(start, end, platform.Write))
+		}
+	}
+	set, clear, check := adviceFlags(advice)
+	if set|clear == 0 {
+		return nil
+	}
+	return func(m *MemoryManager, start, end uint64) error {
+		return m.advise(start, end, check, func(a *attrs) { a.flags = a.flags&^clear | set })
+	}
+}
+
+func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) bool) {
+	switch advice {
+	case unix.MADV_DONTFORK:
+		return flagDontFork, 0, nil
+	case unix.MADV_DOFORK:
+		return 0, flagDontFork, nil
+	case unix.MADV_WIPEONFORK:
+		return flagWipeOnFork, 0, func(a *attrs) bool { return a.anonymous() }
+	case unix.MADV_KEEPONFORK:
+		return 0, flagWipeOnFork, nil
+	case unix.MADV_DONTDUMP:
+		return flagDontDump, 0, nil
+	case unix.MADV_DODUMP:
+		return 0, flagDontDump, nil
+	}
+	return 0, 0, nil
+}
+
+func populateError(err error) error {
+	if _, ok := err.(*BusError); ok {
+		return unix.EFAULT
+	}
+	if err != nil {
+		return unix.ENOMEM
+	}
+	return nil
+}
+
+// advise edits the mappings in [start, end); check refuses with EINVAL where it
+// fails, with the mappings before done.
+func (m *MemoryManager) advise(start, end uint64, check func(*attrs) bool, edit func(*attrs)) error {
+	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
+	if edit != nil && m.vmas.len()+2 > maxVMAs {
+		return unix.ENOMEM
+	}
+	stop := end
+	var err error
+	if check != nil {
+		m.vmas.each(start, end, func(s, _ uint64, a *attrs) bool {
+			if !check(a) {
+				stop, err = s, unix.EINVAL
+			}
+			return err == nil
+		})
+	}
+	if err == nil && !m.covered(start, end) {
+		err = unix.ENOMEM
+	}
+	if edit != nil {
+		m.editVMAs(start, stop, edit)
+	}
+	return err
+}
+
+func canDiscard(a *attrs) bool { return !a.has(flagLocked) }
+
+func canFree(a *attrs) bool { return a.anonymous() }
+
+// discard forgets the pages of [start, end): private memory reads as zero, or as the file,
+// afterwards.
+func (m *MemoryManager) discard(start, end uint64, may func(*attrs) bool) error {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	m.activeMu.Lock()
+	defer m.activeMu.Unlock()
+	var err error
+	m.vmas.each(start, end, func(s, e uint64, a *attrs) bool {
+		if !may(a) {
+			err = unix.EINVAL
+			return false
+		}
+		m.dropPMAs(s, e)
+		return true
+	})
+	if err == nil && !m.covered(start, end) {
+		err = unix.ENOMEM
+	}
+	if e := m.apply(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// filePart is a part of a shared mapping, to call its file about. It counts as a
+// mapping of its own, so that the file stays, until let go of.
+type filePart struct {
+	file Mappable
+	ar   Range
+	off  uint64
+}
+
+func (m *MemoryManager) letGo(parts []filePart) {
+	for _, p := range parts {
+		p.file.RemoveMapping(m, p.ar, p.off, false)
+	}
+}
+
+// sharedParts lists the shared file mappings in [start, end), up to the first that is
+// refused. The caller lets go of them.
+func (m *MemoryManager) sharedParts(start, end uint64, refuse func(*attrs) error) (parts []filePart, err error) {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	m.vmas.each(start, end, func(s, e uint64, a *attrs) bool {
+		if err = refuse(a); err == nil && a.file != nil && !a.private() {
+			p := filePart{a.file, Range{Addr(s), Addr(e)}, s + a.delta}
+			if err = p.file.AddMapping(m, p.ar, p.off, false); err == nil {
+				parts = append(parts, p)
+			}
+		}
+		return err == nil
+	})
+	if err == nil && !m.covered(start, end) {
+		err = unix.ENOMEM
+	}
+	return parts, err
+}
+
+// punchHoles is MADV_REMOVE.
+func (m *MemoryManager) punchHoles(start, end uint64) error {
+	parts, err := m.sharedParts(start, end, func(a *attrs) error {
+		switch {
+		case a.has(flagLocked), a.anonymous():
+			return unix.EINVAL
+		case a.private() || a.maxProt&platform.Write == 0:
+			return unix.EACCES
+		}
+		if _, ok := a.file.(HolePuncher); !ok {
+			return unix.EOPNOTSUPP
+		}
+		return nil
+	})
+	defer m.letGo(parts)
+	for _, p := range parts {
+		if e := p.file.(HolePuncher).Allocate(punchHole, int64(p.off), int64(p.ar.Length())); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// MSync is msync(2): with MS_SYNC it calls the files' Sync. EBUSY for MS_INVALIDATE of locked
+// memory, ENOMEM when a part is not mapped.
+func (m *MemoryManager) MSync(addr Addr, length uint64, flags int) error {
+	const known = unix.MS_ASYNC | unix.MS_INVALIDATE | unix.MS_SYNC
+	if flags&^known != 0 || flags&unix.MS_ASYNC != 0 && flags&unix.MS_SYNC != 0 || uint64(addr)%PageSize != 0 {
+		return unix.EINVAL
+	}
+	start, end, err := pageRange(addr, length)
+	if err != nil {
+		return unix.ENOMEM
+	}
+	if start == end {
+		return nil
+	}
+	parts, err := m.sharedParts(start, end, func(a *attrs) error {
+		if flags&unix.MS_INVALIDATE != 0 && a.has(flagLocked) {
+			return unix.EBUSY
+		}
+		return nil
+	})
+	defer m.letGo(parts)
+	if flags&unix.MS_SYNC == 0 {
+		return err
+	}
+	for _, p := range parts {
+		if s, ok := p.file.(Syncer); ok {
+			if e := s.Sync(p.off, p.ar.Length()); e != nil {
+				return e
+			}
+		}
+	}
+	return err
+}

@@ -1,0 +1,70 @@
+package mm
+
+import "golang.org/x/sys/unix"
+
+// copyPages copies length bytes, at most cowChunk, from src to dst. Pages that were
+// never touched stay so if dst is untouched too (zeroed), and are cleared
+// otherwise. Both ranges are referenced by the caller.
+func (f *MemoryFile) copyPages(dst, src, length uint64, zeroed bool) error {
+	var pages [cowChunk / PageSize]byte
+	vec := pages[:length/PageSize]
+	if err := f.resident(src, length, vec); err != nil {
+		for i := range vec {
+			vec[i] = 1
+		}
+	}
+	f.findSwapped(src, vec)
+	for i := 0; i < len(vec); {
+		n := i + 1
+		for n < len(vec) && vec[n]&1 == vec[i]&1 {
+			n++
+		}
+		at, size := uint64(i)*PageSize, uint64(n-i)*PageSize
+		if err := f.copyRun(dst+at, src+at, size, vec[i]&1 != 0, zeroed); err != nil {
+			return err
+		}
+		i = n
+	}
+	return nil
+}
+
+func (f *MemoryFile) copyRun(dst, src, size uint64, touched, zeroed bool) (err error) {
+	switch {
+	case touched && zeroed:
+		// The host fills fresh pages without clearing them first, and without a fault on each.
+		_, err = pwriteFull(f.fd, f.Bytes(src, size), dst)
+	case touched:
+		_, err = f.copyGuarded(f.Bytes(dst, size), f.Bytes(src, size))
+	case !zeroed:
+		err = f.Guard(func() error {
+			clear(f.Bytes(dst, size))
+			return nil
+		})
+	}
+	return err
+}
+
+// findSwapped marks pages in vec, which starts at off, that are not resident but
+// exist: swapped out by the host.
+func (f *MemoryFile) findSwapped(off uint64, vec []byte) {
+	for i := 0; i < len(vec); i++ {
+		if vec[i]&1 != 0 {
+			continue
+		}
+		start := off + uint64(i)*PageSize
+		d, err := unix.Seek(f.fd, int64(start), unix.SEEK_DATA)
+		if err == unix.ENXIO {
+			return
+		}
+		if err != nil {
+			vec[i] = 1
+			continue
+		}
+		for i < len(vec) && off+uint64(i)*PageSize < uint64(d) && vec[i]&1 == 0 {
+			i++
+		}
+		if i < len(vec) {
+			vec[i] = 1 // where the data is, or found to be resident
+		}
+	}
+}

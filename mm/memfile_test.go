@@ -1,0 +1,243 @@
+package mm
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+func newFile(t testing.TB, limit uint64) *MemoryFile {
+	t.Helper()
+	f, err := NewMemoryFile(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestMemoryFileAgainstModel(t *testing.T) {
+	const limit = 256
+	f := newFile(t, limit*PageSize)
+	defer f.Release()
+	rapid.Check(t, func(t *rapid.T) {
+		refs := map[uint64]int{} // by page
+		pick := func(t *rapid.T) (page, n uint64) {
+			if len(refs) == 0 {
+				t.Skip("nothing allocated")
+			}
+			k := rapid.IntRange(0, len(refs)-1).Draw(t, "which")
+			page = ^uint64(0)
+			for p := range refs {
+				smaller := 0
+				for q := range refs {
+					if q < p {
+						smaller++
+					}
+				}
+				if smaller == k {
+					page = p
+				}
+			}
+			for n = 1; refs[page+n] > 0 && n < 40; n++ {
+			}
+			return page, rapid.Uint64Range(1, n).Draw(t, "pages")
+		}
+		drop := func(page, n uint64) {
+			f.DecRef(page*PageSize, n*PageSize)
+			for i := page; i < page+n; i++ {
+				if refs[i]--; refs[i] == 0 {
+					delete(refs, i)
+				}
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"allocate": func(t *rapid.T) {
+				n := rapid.SampledFrom([]uint64{1, 1, 2, 3, 16, 17, 64, 200}).Draw(t, "pages")
+				off, err := f.Allocate(n * PageSize)
+				if over := uint64(len(refs))+n > limit; over != (err == unix.ENOMEM) {
+					t.Fatalf("allocating %d pages beside %d: %v", n, len(refs), err)
+				}
+				if err != nil {
+					return
+				}
+				b := f.Bytes(off, n*PageSize)
+				for i := range n {
+					if refs[off/PageSize+i] != 0 {
+						t.Fatalf("page %d was in use", off/PageSize+i)
+					}
+					refs[off/PageSize+i] = 1
+					page := b[i*PageSize:][:PageSize]
+					if page[0] != 0 || page[77] != 0 || page[PageSize-1] != 0 {
+						t.Fatalf("page %d is not zeroed", i)
+					}
+					page[0], page[77], page[PageSize-1] = 1, 2, 3
+				}
+			},
+			"incref": func(t *rapid.T) {
+				page, n := pick(t)
+				f.IncRef(page*PageSize, n*PageSize)
+				for i := page; i < page+n; i++ {
+					refs[i]++
+				}
+			},
+			"decref": func(t *rapid.T) { drop(pick(t)) },
+			"sole": func(t *rapid.T) {
+				page, n := pick(t)
+				want := true
+				for i := page; i < page+n; i++ {
+					want = want && refs[i] == 1
+				}
+				if f.sole(page*PageSize, n*PageSize) != want {
+					t.Fatalf("sole(%d, %d) is %v", page, n, !want)
+				}
+			},
+			"": func(t *rapid.T) {
+				if f.Usage() != uint64(len(refs))*PageSize {
+					t.Fatalf("usage %d instead of %d pages", f.Usage()/PageSize, len(refs))
+				}
+			},
+		})
+		for len(refs) > 0 {
+			for page := range refs {
+				drop(page, 1)
+			}
+		}
+	})
+}
+
+// settle waits until freed memory has been punched.
+func settle(t testing.TB, f *MemoryFile) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		f.mu.Lock()
+		done := !f.punching && f.pendingBytes+f.inPunch == 0
+		f.mu.Unlock()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("freed memory is not punched")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestFreedMemoryGoesBackToTheHost(t *testing.T) {
+	f := newFile(t, 1<<30)
+	defer f.Release()
+	off, err := f.Allocate(64 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := f.Bytes(off, 64<<20)
+	for i := 0; i < len(b); i += PageSize {
+		b[i] = 1
+	}
+	if r := f.Resident(); r < 64<<20 {
+		t.Errorf("%d bytes resident with 64 MiB touched", r)
+	}
+	f.DecRef(off, 64<<20)
+	settle(t, f)
+	if r := f.Resident(); r > 1<<20 {
+		t.Errorf("%d bytes resident after all was freed", r)
+	}
+	if f.free.top != 0 {
+		t.Errorf("the file is in use up to %d", f.free.top)
+	}
+}
+
+func TestReferenceToFreeRangePanics(t *testing.T) {
+	f := newFile(t, 1<<20)
+	defer f.Release()
+	for name, call := range map[string]func(){
+		"IncRef": func() { f.IncRef(0, PageSize) },
+		"DecRef": func() { f.DecRef(4*PageSize, PageSize) },
+		"Bytes":  func() { f.Bytes(f.size, 1) },
+		"wrap":   func() { f.Bytes(PageSize, ^uint64(0)) },
+	} {
+		func() {
+			defer func() {
+				f.mu.TryLock()
+				f.mu.Unlock()
+				if recover() == nil {
+					t.Errorf("%s does not panic", name)
+				}
+			}()
+			call()
+		}()
+	}
+}
+
+func TestGuard(t *testing.T) {
+	f := newFile(t, 1<<20)
+	defer f.Release()
+	off, err := f.Allocate(PageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A mapping behind the end of its file gives the SIGBUS of a host without memory.
+	if err := unix.Ftruncate(f.fd, int64(off)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.copyGuarded(f.Bytes(off, 8), []byte("12345678")); err != unix.EFAULT || n != 0 {
+		t.Errorf("copy to memory that is gone: %d %v", n, err)
+	}
+	if _, err := f.loadWord(off); err != unix.EFAULT {
+		t.Errorf("load from memory that is gone: %v", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a foreign panic was swallowed")
+		}
+	}()
+	_ = f.Guard(func() error {
+		var p *int
+		*p = 1
+		return nil
+	})
+}
+
+func TestMemoryFileConcurrently(t *testing.T) {
+	f := newFile(t, 64<<20)
+	defer f.Release()
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 300 {
+				n := uint64(1+(i*7+g)%40) * PageSize
+				off, err := f.Allocate(n)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b := f.Bytes(off, n)
+				for j := range b {
+					if b[j] != 0 {
+						t.Errorf("not zeroed at %d", j)
+						return
+					}
+				}
+				for j := 0; j < len(b); j += 64 {
+					b[j] = byte(g + 1)
+				}
+				f.IncRef(off, PageSize)
+				f.DecRef(off, n)
+				for j := 0; j < PageSize; j += 64 {
+					if b[j] != byte(g+1) {
+						t.Errorf("memory in use was changed")
+						return
+					}
+				}
+				f.DecRef(off, PageSize)
+			}
+		})
+	}
+	wg.Wait()
+	if f.Usage() != 0 {
+		t.Errorf("usage %d", f.Usage())
+	}
+}

@@ -1,0 +1,132 @@
+package mm
+
+import (
+	"gosentry/sentry/limits"
+
+	"golang.org/x/sys/unix"
+)
+
+// MLock counts the pages of [addr, addr+length) as locked, and faults them in unless
+// onFault is set. privileged is CAP_IPC_LOCK. ENOMEM over RLIMIT_MEMLOCK or where
+// nothing is mapped, EPERM when the limit is 0.
+func (m *MemoryManager) MLock(addr Addr, length uint64, onFault, privileged bool) error {
+	start, end, err := lockRange(addr, length)
+	if err != nil || start == end {
+		return err
+	}
+	flags := flagLocked
+	if onFault {
+		flags |= flagLockOnFault
+	}
+	m.mappingMu.Lock()
+	limit := m.limit(nil, limits.MemLock)
+	locked := m.usage.locked + (end - start)
+	if locked > limit && !privileged {
+		m.vmas.each(start, end, func(s, e uint64, a *attrs) bool {
+			if a.has(flagLocked) {
+				locked -= e - s
+			}
+			return true
+		})
+	}
+	switch {
+	case !privileged && limit == 0:
+		err = unix.EPERM
+	case !privileged && locked > limit:
+		err = unix.ENOMEM
+	default:
+		err = m.editCovered(start, end, func(a *attrs) { a.flags = a.flags&^flagLockOnFault | flags })
+	}
+	m.mappingMu.Unlock()
+	if err == nil && !onFault {
+		if m.populate(start, end, 0) != nil {
+			err = unix.ENOMEM
+		}
+	}
+	return err
+}
+
+// MUnlock undoes MLock. ENOMEM where nothing is mapped.
+func (m *MemoryManager) MUnlock(addr Addr, length uint64) error {
+	start, end, err := lockRange(addr, length)
+	if err != nil || start == end {
+		return err
+	}
+	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
+	return m.editCovered(start, end, func(a *attrs) { a.flags &^= flagLocked | flagLockOnFault })
+}
+
+// lockRange takes unaligned addresses, as mlock does.
+func lockRange(addr Addr, length uint64) (start, end uint64, err error) {
+	in := uint64(addr) % PageSize
+	if length+in < length {
+		return 0, 0, unix.EINVAL
+	}
+	return pageRange(addr-Addr(in), length+in)
+}
+
+// editCovered is editVMAs up to the first hole, where it returns ENOMEM.
+func (m *MemoryManager) editCovered(start, end uint64, edit func(*attrs)) error {
+	stop := start
+	for p := m.vmas.find(start); m.vmas.ok(p) && stop < end && m.vmas.at(p).start <= stop; p = m.vmas.next(p) {
+		stop = min(end, m.vmas.at(p).end)
+	}
+	if m.vmas.len()+2 > maxVMAs {
+		return unix.ENOMEM
+	}
+	m.editVMAs(start, stop, edit)
+	if stop < end {
+		return unix.ENOMEM
+	}
+	return nil
+}
+
+// MLockAll is mlockall(2): current counts all mappings as locked, future those to come.
+// Without either it is munlockall(2).
+func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) error {
+	flags := flagLocked
+	if onFault {
+		flags |= flagLockOnFault
+	}
+	m.mappingMu.Lock()
+	limit := m.limit(nil, limits.MemLock)
+	if (current || future) && !privileged {
+		var err error
+		if limit == 0 {
+			err = unix.EPERM
+		} else if current && m.usage.total > limit {
+			err = unix.ENOMEM
+		}
+		if err != nil {
+			m.mappingMu.Unlock()
+			return err
+		}
+	}
+	m.lockFuture = 0
+	if future {
+		m.lockFuture = flags
+	}
+	if !current && future {
+		m.mappingMu.Unlock()
+		return nil
+	}
+	var all []Range
+	m.editVMAs(0, ^uint64(0), func(a *attrs) {
+		a.flags &^= flagLocked | flagLockOnFault
+		if current {
+			a.flags |= flags
+		}
+	})
+	if current && !onFault {
+		m.vmas.each(0, ^uint64(0), func(s, e uint64, _ *attrs) bool {
+			all = append(all, Range{Addr(s), Addr(e)})
+			return true
+		})
+	}
+	m.mappingMu.Unlock()
+	for _, r := range all {
+		_ = m.populate(uint64(r.Start), uint64(r.End), 0)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package mm
+
+import (
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// VMA is a mapping as /proc/PID/maps and smaps show it.
+type VMA struct {
+	Range
+	Prot, MaxProt platform.Prot
+	Private       bool
+	GrowsDown     bool
+	Locked        bool
+	DontFork      bool
+	WipeOnFork    bool
+	DontDump      bool
+	NoReserve     bool
+	File          Mappable // nil: private anonymous
+	Offset        uint64   // in File, bytes
+
+	// What the last columns show: a path or "[heap]", and the file's device and inode.
+	Name         string
+	Major, Minor uint32
+	Ino          uint64
+}
+
+// VMAs calls f for every mapping, lowest first, until it returns false. It works on
+// a snapshot and no lock is held.
+func (m *MemoryManager) VMAs(f func(VMA) bool) {
+	m.mappingMu.RLock()
+	vmas := m.vmas.clone()
+	layout, brk := m.layout, m.brk
+	m.mappingMu.RUnlock()
+	vmas.each(0, ^uint64(0), func(s, e uint64, a *attrs) bool {
+		v := VMA{
+			Range: Range{Addr(s), Addr(e)}, Prot: a.prot, MaxProt: a.maxProt, Private: a.private(),
+			GrowsDown: a.has(flagGrowsDown), Locked: a.has(flagLocked), DontFork: a.has(flagDontFork),
+			WipeOnFork: a.has(flagWipeOnFork), DontDump: a.has(flagDontDump), NoReserve: a.has(flagNoReserve),
+			File: a.file, Name: a.name,
+		}
+		switch {
+		case a.file != nil:
+			v.Offset = s + a.delta
+			if name, major, minor, ino := a.file.MappedName(); name != "" || a.name == "" {
+				v.Name, v.Major, v.Minor, v.Ino = name, major, minor, ino
+			}
+		case v.Name != "":
+		case s < brk && e > uint64(layout.BrkStart):
+			v.Name = "[heap]"
+		case s <= uint64(layout.StackStart) && e >= uint64(layout.StackStart) && layout.StackStart != 0:
+			v.Name = "[stack]"
+		}
+		return f(v)
+	})
+}
+
+// FindVMA returns the mapping that holds addr.
+func (m *MemoryManager) FindVMA(addr Addr) (v VMA, ok bool) {
+	m.VMAs(func(x VMA) bool {
+		if x.Start <= addr && addr < x.End {
+			v, ok = x, true
+		}
+		return x.End <= addr
+	})
+	return v, ok
+}
+
+// Stats are sizes of an address space in bytes, as /proc/PID/status and statm tell them.
+type Stats struct {
+	Size, PeakSize      uint64
+	Resident, PeakRSS   uint64
+	Anonymous, FileRSS  uint64 // parts of Resident
+	Shared              uint64 // of Size
+	Data, Stack, Locked uint64
+	Exec                uint64
+	Mappings            int
+}
+
+// Stats returns the sizes. It counts resident pages, so it takes time by the range
+// of memory.
+func (m *MemoryManager) Stats() Stats {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	u := m.usage
+	s := Stats{
+		Size: u.total, PeakSize: m.peak, Data: u.data, Stack: u.stack, Locked: u.locked, Exec: u.exec, Shared: u.shared,
+		Mappings: m.vmas.len(),
+	}
+	s.Anonymous, s.FileRSS = m.countResident(0, ^uint64(0))
+	s.Resident = s.Anonymous + s.FileRSS
+	m.activeMu.Lock()
+	m.peakRSS = max(m.peakRSS, s.Resident)
+	s.PeakRSS = m.peakRSS
+	m.activeMu.Unlock()
+	return s
+}
+
+// Resident tells how many bytes of r have memory, private and of files. Pages of host
+// files count when they are mapped.
+func (m *MemoryManager) Resident(r Range) (anonymous, file uint64) {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	return m.countResident(uint64(r.Start), uint64(r.End))
+}
+
+// exactOver is the size of a range from which pages are not looked at one by one.
+const exactOver = 256 << 20
+
+func (m *MemoryManager) countResident(start, end uint64) (anonymous, file uint64) {
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	var vec []byte
+	m.pmas.each(start, end, func(s, e uint64, p pma) bool {
+		n := e - s
+		if p.inMemory() && n <= exactOver {
+			if need := int(n / PageSize); len(vec) < need {
+				vec = make([]byte, need)
+			}
+			if m.file.resident(s+p.delta, n, vec) == nil {
+				n = touched(vec[:n/PageSize])
+			}
+		}
+		if p.has(pmaAnon) {
+			anonymous += n
+		} else {
+			file += n
+		}
+		return true
+	})
+	return anonymous, file
+}
+
+func touched(vec []byte) (bytes uint64) {
+	for _, v := range vec {
+		bytes += uint64(v&1) * PageSize
+	}
+	return bytes
+}
+
+// Mincore tells page by page of [addr, addr+length) whether it is in memory: bit 0 of vec.
+// vec has a byte for every page. EINVAL when addr is not aligned, ENOMEM where nothing is mapped.
+func (m *MemoryManager) Mincore(addr Addr, vec []byte) error {
+	start, end, err := m.userRange(addr, uint64(len(vec))*PageSize)
+	if err != nil {
+		return err
+	}
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	if !m.covered(start, end) {
+		return unix.ENOMEM
+	}
+	clear(vec)
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	m.pmas.each(start, end, func(s, e uint64, p pma) bool {
+		part := vec[(s-start)/PageSize : (e-start)/PageSize]
+		if p.inMemory() && m.file.resident(s+p.delta, e-s, part) == nil {
+			for i := range part {
+				part[i] &= 1
+			}
+			return true
+		}
+		for i := range part {
+			part[i] = 1
+		}
+		return true
+	})
+	return nil
+}

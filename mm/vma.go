@@ -1,0 +1,145 @@
+package mm
+
+import (
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxVMAs bounds the vmas of an address space, as vm.max_map_count does.
+const maxVMAs = 65530
+
+// vmaFlags are a mapping's properties.
+type vmaFlags uint16
+
+const (
+	flagPrivate vmaFlags = 1 << iota
+	flagGrowsDown
+	flagLocked
+	flagLockOnFault
+	flagDontFork
+	flagWipeOnFork
+	flagDontDump
+	flagNoReserve
+)
+
+// attrs are the attributes of a vma. They are immutable, and shared between the
+// vmas of an address space and of its forks.
+type attrs struct {
+	prot    platform.Prot
+	maxProt platform.Prot // what mprotect may give
+	flags   vmaFlags
+	file    Mappable    // nil: private anonymous
+	set     *MappingSet // file's, if it has one
+	delta   uint64      // offset in file of address 0, modulo 2^64
+	name    string
+}
+
+func (a *attrs) equal(b *attrs) bool { return a == b || *a == *b }
+
+func (a *attrs) private() bool { return a.flags&flagPrivate != 0 }
+
+// anonymous tells whether the mapping has no file at all: shared anonymous memory has one.
+func (a *attrs) anonymous() bool { return a.file == nil }
+
+func (a *attrs) has(f vmaFlags) bool { return a.flags&f != 0 }
+
+// data tells whether RLIMIT_DATA counts the mapping.
+func (a *attrs) data() bool {
+	return a.private() && a.prot&platform.Write != 0 && !a.has(flagGrowsDown)
+}
+
+// mayWriteFile is AddMapping's writable.
+func (a *attrs) mayWriteFile() bool { return !a.private() && a.maxProt&platform.Write != 0 }
+
+// with returns a copy of a that edit changed, or a itself if nothing changed.
+func (a *attrs) with(edit func(*attrs)) *attrs {
+	b := *a
+	edit(&b)
+	if b == *a {
+		return a
+	}
+	return &b
+}
+
+// vmaSet is the ordered set of vmas.
+type vmaSet = segset[*attrs]
+
+type vmaSeg = segment[*attrs]
+
+// usage are sums over the vmas, in bytes.
+type usage struct{ total, data, stack, locked, exec, shared uint64 }
+
+// add counts n bytes with attributes a; n is negative (modulo 2^64) to take them away.
+func (u *usage) add(a *attrs, n uint64) {
+	u.total += n
+	if a.data() {
+		u.data += n
+	}
+	if a.has(flagGrowsDown) {
+		u.stack += n
+	}
+	if a.has(flagLocked) {
+		u.locked += n
+	}
+	if a.prot&platform.Exec != 0 && a.prot&platform.Write == 0 {
+		u.exec += n
+	}
+	if !a.private() {
+		u.shared += n
+	}
+}
+
+// addVMA inserts a vma where none is. The file has been told.
+func (m *MemoryManager) addVMA(start, end uint64, a *attrs) {
+	m.vmas.insert(start, end, a)
+	m.usage.add(a, end-start)
+	m.peak = max(m.peak, m.usage.total)
+}
+
+// editVMAs replaces the attributes in [start, end) by what edit makes of them.
+func (m *MemoryManager) editVMAs(start, end uint64, edit func(*attrs)) {
+	var old, edited *attrs
+	m.vmas.update(start, end, func(s, e uint64, a *attrs) *attrs {
+		if a != old {
+			old, edited = a, a.with(edit)
+		}
+		m.usage.add(a, -(e - s))
+		m.usage.add(edited, e-s)
+		return edited
+	})
+}
+
+// covered tells whether every byte of [start, end) is in a vma.
+func (m *MemoryManager) covered(start, end uint64) bool {
+	for p := m.vmas.find(start); m.vmas.ok(p); p = m.vmas.next(p) {
+		g := m.vmas.at(p)
+		if g.start > start {
+			return false
+		}
+		if start = g.end; start >= end {
+			return true
+		}
+	}
+	return start >= end
+}
+
+// pageRange checks and rounds a range from a guest: addr must be aligned, the length is rounded
+// up. EINVAL when it is not aligned or wraps around.
+func pageRange(addr Addr, length uint64) (start, end uint64, err error) {
+	start = uint64(addr)
+	if start%PageSize != 0 {
+		return 0, 0, unix.EINVAL
+	}
+	rounded, ok := roundUp(length)
+	if !ok || start+rounded < start {
+		return 0, 0, unix.EINVAL
+	}
+	return start, start + rounded, nil
+}
+
+// roundUp rounds to whole pages; ok is false on overflow.
+func roundUp(n uint64) (uint64, bool) {
+	r := (n + PageSize - 1) &^ uint64(PageSize-1)
+	return r, r >= n
+}

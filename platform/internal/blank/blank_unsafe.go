@@ -1,0 +1,78 @@
+package blank
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// stub and its helpers are in stub_amd64.s.
+func stub()
+func stubAddr() *byte
+func forkTemplate(a *forkArgs)
+
+// forkArgs is what forkTemplate reads and writes; the assembly knows the offsets.
+type forkArgs struct {
+	pid    int64 // out: the template, or an errno less than 0
+	middle int64 // out: the process between, or an errno less than 0
+	code   uint32
+	orders uint32
+	all    uint64 // signal mask during the fork
+	old    uint64
+}
+
+const futexWait, futexWake = 0, 1
+
+// stubCode returns a copy of the stub up to its end mark.
+func stubCode() []byte {
+	src := unsafe.Slice(stubAddr(), initOffset)
+	marks := 0
+	for i, b := range src {
+		if b != 0xcc {
+			marks = 0
+			continue
+		}
+		if marks++; marks == 8 {
+			return append([]byte(nil), src[:i+1]...)
+		}
+	}
+	return nil
+}
+
+// ordersAt is the i'th page of orders in a mapping of the file of orders.
+func ordersAt(mapping []byte, i int) *orders {
+	return (*orders)(unsafe.Pointer(&mapping[i*pageSize]))
+}
+
+// wait sleeps until *word is not old, for at most d. It is a system call that
+// the Go scheduler knows of.
+func wait(word *uint32, old uint32, d time.Duration) unix.Errno {
+	ts := unix.NsecToTimespec(int64(d))
+	_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(old),
+		uintptr(unsafe.Pointer(&ts)), 0, 0)
+	return e
+}
+
+// wake wakes the sleeper on word.
+func wake(word *uint32) {
+	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
+}
+
+// exited tells whether the process or traced thread id has ended, without
+// reaping it. ECHILD when it is neither a child nor traced by us.
+func exited(id int) (bool, unix.Errno) {
+	var info [128]byte
+	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(id), uintptr(unsafe.Pointer(&info)),
+		unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
+	return e == 0 && *(*int32)(unsafe.Pointer(&info[0])) != 0, e
+}
+
+// setAffinity lets thread tid run on the processors of mask only.
+func setAffinity(tid int, mask *unix.CPUSet) error {
+	_, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), unsafe.Sizeof(*mask), uintptr(unsafe.Pointer(mask)))
+	if e != 0 {
+		return e
+	}
+	return nil
+}

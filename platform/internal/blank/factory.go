@@ -1,0 +1,155 @@
+package blank
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Factory makes blank processes.
+type Factory struct {
+	fd      int    // file of orders, a page a process; page 0 is the template's
+	mapping []byte // all of fd
+	parent  uint64
+
+	mu       sync.Mutex // the template works for its holder; also guards the file position of fd
+	template *Process
+	free     []int // pages of orders not in use
+}
+
+// NewFactory forks the template. At most limit processes exist at a time. The calling thread must live as long as the
+// Factory. Errors are unix.Errno or say which step failed.
+func NewFactory(limit int) (*Factory, error) {
+	f := &Factory{parent: uint64(os.Getpid())}
+	calls, data, err := initCalls()
+	if err != nil {
+		return nil, err
+	}
+	code, err := codeFile(data)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(code)
+	if f.fd, err = unix.MemfdCreate("sentry-orders", unix.MFD_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	size := (limit + 1) * pageSize
+	if err = unix.Ftruncate(f.fd, int64(size)); err == nil {
+		f.mapping, err = unix.Mmap(f.fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	}
+	if err != nil {
+		unix.Close(f.fd)
+		return nil, fmt.Errorf("memory for orders: %w", err)
+	}
+	for i := limit; i > 0; i-- {
+		f.free = append(f.free, i)
+	}
+	f.template = f.process(0)
+	if err = f.start(code, calls); err != nil {
+		f.Release()
+		return nil, err
+	}
+	return f, nil
+}
+
+// codeFile returns a memory file with the stub, its table, and data.
+func codeFile(data []byte) (int, error) {
+	page := make([]byte, pageSize)
+	stub := stubCode()
+	if stub == nil || len(data) > errnoOffset-initOffset {
+		return -1, unix.E2BIG
+	}
+	copy(page, stub)
+	copy(page[initOffset:], data)
+	for i := range uint32(maxErrno + 1) {
+		binary.LittleEndian.PutUint32(page[errnoOffset+4*i:], i)
+	}
+	fd, err := unix.MemfdCreate("sentry-stub", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, fmt.Errorf("memfd_create: %w", err)
+	}
+	if _, err = unix.Write(fd, page); err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS,
+			unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("memory for the stub: %w", err)
+	}
+	return fd, nil
+}
+
+// start forks the template and has it carry out calls.
+func (f *Factory) start(code int, calls []Call) error {
+	a := forkArgs{code: uint32(code), orders: uint32(f.fd), all: ^uint64(0), pid: -int64(unix.EAGAIN)}
+	forkTemplate(&a)
+	if a.middle < 0 {
+		return fmt.Errorf("fork: %w", unix.Errno(-a.middle))
+	}
+	reap(int(a.middle))
+	if a.pid < 0 {
+		return fmt.Errorf("fork: %w", unix.Errno(-a.pid))
+	}
+	f.template.pid = int(a.pid)
+	if err := f.template.Do(calls); err != nil {
+		return fmt.Errorf("blank process: %w", err)
+	}
+	for _, c := range calls {
+		if c.Errno != 0 {
+			return fmt.Errorf("blank process: system call %d: %w", c.Nr, c.Errno)
+		}
+	}
+	return nil
+}
+
+// process returns a Process, not yet there, with page i.
+func (f *Factory) process(i int) *Process {
+	p := &Process{factory: f, index: i, page: ordersAt(f.mapping, i)}
+	*p.page = orders{fd: uint32(f.fd), offset: uint64(i) * pageSize, parent: f.parent}
+	return p
+}
+
+// New makes a process. EAGAIN when the limit is reached or the host refuses.
+func (f *Factory) New() (*Process, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.free) == 0 {
+		return nil, unix.EAGAIN
+	}
+	i := f.free[len(f.free)-1]
+	p := f.process(i)
+	pid, err := f.clone(f.template, processFlags, uint64(i)*pageSize)
+	if err != nil {
+		return nil, err
+	}
+	f.free = f.free[:len(f.free)-1]
+	p.pid = pid
+	return p, nil
+}
+
+// clone has p make a process or a thread and returns its id. f.mu is held.
+func (f *Factory) clone(p *Process, flags, page uint64) (int, error) {
+	calls := [1]Call{{Nr: unix.SYS_CLONE, Args: [6]uint64{flags, 0, 0, 0, 0, page}}}
+	if err := p.Do(calls[:]); err != nil {
+		return 0, err
+	}
+	if calls[0].Errno != 0 {
+		return 0, calls[0].Errno
+	}
+	id, err := unix.Seek(f.fd, 0, unix.SEEK_CUR)
+	return int(id), err
+}
+
+// Release ends the template. The processes must have been killed before.
+func (f *Factory) Release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.template.pid > 0 {
+		f.template.end()
+	}
+	unix.Munmap(f.mapping)
+	unix.Close(f.fd)
+}

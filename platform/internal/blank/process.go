@@ -1,0 +1,180 @@
+package blank
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrDead says that a blank process is there no more.
+var ErrDead = errors.New("the blank process is dead")
+
+// Call is a system call for a leader to make, and how it ended. A number that
+// is not an error is lost.
+type Call struct {
+	Nr    uint64
+	Args  [6]uint64
+	Errno unix.Errno
+}
+
+// MapCall returns the call that maps length bytes of descriptor fd at addr, shared.
+func MapCall(addr, length uint64, prot uint8, fd int32, offset uint64) Call {
+	return Call{Nr: unix.SYS_MMAP, Args: [6]uint64{
+		addr, length, uint64(prot), unix.MAP_SHARED | unix.MAP_FIXED, uint64(fd), offset}}
+}
+
+// UnmapCall returns the call that unmaps a range.
+func UnmapCall(addr, length uint64) Call {
+	return Call{Nr: unix.SYS_MUNMAP, Args: [6]uint64{addr, length}}
+}
+
+// ProtectCall returns the call that changes the rights of a range.
+func ProtectCall(addr, length uint64, prot uint8) Call {
+	return Call{Nr: unix.SYS_MPROTECT, Args: [6]uint64{addr, length, uint64(prot)}}
+}
+
+// Process is a blank process.
+type Process struct {
+	factory *Factory
+	index   int
+	pid     int
+
+	mu      sync.Mutex // the leader works for its holder
+	page    *orders
+	dead    bool
+	threads []int // made by SpawnThread and not forgotten
+}
+
+// PID is the process id, which is also the leader's thread id.
+func (p *Process) PID() int { return p.pid }
+
+// Do has the leader make the calls one after another, errors or not, and waits.
+// ErrDead when the process died.
+func (p *Process) Do(calls []Call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(calls) > 0 {
+		n := min(len(calls), maxCalls)
+		if err := p.order(calls[:n]); err != nil {
+			return err
+		}
+		calls = calls[n:]
+	}
+	return nil
+}
+
+// order gives one page full of calls. p.mu is held.
+func (p *Process) order(calls []Call) error {
+	if p.dead {
+		return ErrDead
+	}
+	o := p.page
+	for i, c := range calls {
+		o.calls[i] = rawCall{nr: c.Nr, args: c.Args}
+		atomic.StoreUint32(&o.errnos[i], 0)
+	}
+	o.count = uint32(len(calls))
+	atomic.StoreUint32(&o.ack, 0)
+	atomic.AddUint32(&o.command, 1)
+	wake(&o.command)
+	for patience := 20 * time.Millisecond; atomic.LoadUint32(&o.ack) == 0; {
+		if wait(&o.ack, 0, patience) == unix.ETIMEDOUT {
+			if p.gone() {
+				p.dead = true
+				return ErrDead
+			}
+			patience = min(2*patience, time.Second)
+		}
+	}
+	for i := range calls {
+		calls[i].Errno = unix.Errno(atomic.LoadUint32(&o.errnos[i]))
+	}
+	return nil
+}
+
+// gone looks whether the process has ended. A leader is not reported dead
+// before the traced threads of its process are reaped, but they die with it. p.mu is held.
+func (p *Process) gone() bool {
+	for _, tid := range p.threads {
+		if end, _ := exited(tid); end {
+			return true
+		}
+	}
+	end, errno := exited(p.pid)
+	return end || errno == unix.ECHILD
+}
+
+// SpawnThread makes a thread that sleeps until a tracer attaches, and returns its id.
+func (p *Process) SpawnThread() (int, error) {
+	f := p.factory
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	tid, err := f.clone(p, threadFlags, 0)
+	if err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	p.threads = append(p.threads, tid)
+	p.mu.Unlock()
+	return tid, nil
+}
+
+// Forget says that the caller has reaped thread tid.
+func (p *Process) Forget(tid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.threads, tid); i >= 0 {
+		p.threads = slices.Delete(p.threads, i, i+1)
+	}
+}
+
+// Pin lets the leader run on the processors of mask only.
+func (p *Process) Pin(mask *unix.CPUSet) error { return setAffinity(p.pid, mask) }
+
+// Reset unmaps everything a guest could have mapped.
+func (p *Process) Reset() error {
+	calls := [1]Call{UnmapCall(0, High)}
+	if err := p.Do(calls[:]); err != nil {
+		return err
+	}
+	if calls[0].Errno != 0 {
+		return calls[0].Errno
+	}
+	return nil
+}
+
+// Kill ends the process, waits until nothing of it is left and gives its page
+// back. No thread of the caller may be waiting for one of its threads.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	p.dead = true
+	p.end()
+	p.mu.Unlock()
+	f := p.factory
+	f.mu.Lock()
+	f.free = append(f.free, p.index)
+	f.mu.Unlock()
+}
+
+func (p *Process) end() {
+	unix.Kill(p.pid, unix.SIGKILL)
+	for _, tid := range p.threads {
+		reap(tid)
+	}
+	reap(p.pid)
+}
+
+// reap waits until the process or traced thread id has ended, and forgets it.
+func reap(id int) {
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(id, &ws, unix.WALL, nil)
+		if err != nil && err != unix.EINTR || err == nil && !ws.Stopped() {
+			return
+		}
+	}
+}

@@ -1,0 +1,113 @@
+// Package changes holds what is to be done to a host address space: the list of
+// changes not carried out yet, and which ranges are mapped once it is.
+//
+// A Queue lets the newest change win: a Map or Unmap takes back what older
+// entries would have done to its range, so that a descriptor which is closed
+// once its last mapping is taken back is never used. A Protect is cut to what is
+// mapped, since mprotect(2) stops at a hole.
+//
+// A Queue is not safe for concurrent use; its owner locks.
+package changes
+
+import (
+	"gosentry/platform"
+)
+
+// Queue is a list of changes and the set of ranges mapped after them. The zero
+// value is the queue of an empty address space.
+type Queue struct {
+	pending []platform.Change
+	mapped  RangeSet
+}
+
+// Len is the number of changes pending.
+func (q *Queue) Len() int { return len(q.pending) }
+
+// Pending returns the changes to carry out, in order; valid until the next call.
+func (q *Queue) Pending() []platform.Change { return q.pending }
+
+// Done says that the pending changes were carried out.
+func (q *Queue) Done() { q.pending = q.pending[:0] }
+
+// Wipe says that everything is unmapped and nothing pending.
+func (q *Queue) Wipe() {
+	q.pending = nil
+	q.mapped = RangeSet{}
+}
+
+// Add queues c, whose range the owner has checked.
+func (q *Queue) Add(c platform.Change) {
+	end := c.Addr + c.Length
+	switch c.Op {
+	case platform.Map:
+		q.takeBack(c.Addr, end)
+		q.mapped.Add(c.Addr, end)
+		q.push(c)
+	case platform.Unmap:
+		q.takeBack(c.Addr, end)
+		if q.mapped.Overlaps(c.Addr, end) {
+			q.mapped.Remove(c.Addr, end)
+			q.push(c)
+		}
+	case platform.Protect:
+		for start := c.Addr; start < end; {
+			lo, hi, ok := q.mapped.Next(start, end)
+			if !ok {
+				return
+			}
+			part := c
+			part.Addr, part.Length = lo, hi-lo
+			q.push(part)
+			start = hi
+		}
+	}
+}
+
+// push appends c, joined with the last entry where one call can do both.
+func (q *Queue) push(c platform.Change) {
+	if n := len(q.pending); n > 0 {
+		l := &q.pending[n-1]
+		if l.Op == c.Op && l.Prot == c.Prot && l.Addr+l.Length == c.Addr &&
+			(c.Op != platform.Map || l.File == c.File && l.Offset+l.Length == c.Offset) {
+			l.Length += c.Length
+			return
+		}
+	}
+	q.pending = append(q.pending, c)
+}
+
+// takeBack cuts [start, end) out of the pending Map and Protect entries. What
+// they would have replaced stays until the caller's own entry replaces it.
+func (q *Queue) takeBack(start, end uint64) {
+	touched := false
+	for i := range q.pending {
+		c := &q.pending[i]
+		if c.Op != platform.Unmap && c.Addr < end && start < c.Addr+c.Length {
+			touched = true
+			break
+		}
+	}
+	if !touched {
+		return
+	}
+	old := q.pending
+	q.pending = make([]platform.Change, 0, len(old)+1)
+	for _, c := range old {
+		last := c.Addr + c.Length
+		if c.Op == platform.Unmap || last <= start || end <= c.Addr {
+			q.pending = append(q.pending, c)
+			continue
+		}
+		if c.Addr < start {
+			left := c
+			left.Length = start - c.Addr
+			q.pending = append(q.pending, left)
+		}
+		if end < last {
+			right := c
+			right.Addr, right.Length = end, last-end
+			right.Offset += end - c.Addr
+			q.pending = append(q.pending, right)
+		}
+	}
+}

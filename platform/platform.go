@@ -1,0 +1,132 @@
+// Package platform says what a way of running guest code must offer: types only.
+//
+// A platform runs a guest's user-mode instructions on a host address space of
+// its own until the guest needs the kernel: a system call, a fault, or an
+// interrupt. Everything the kernel knows of guest memory lives in package mm;
+// what a platform holds is a cache of it. A platform may drop an address space's
+// host side at any time (idle, host short of memory or mappings): the guest then
+// faults, and mm maps again what it touches.
+//
+// Changes to an address space are lists, since each costs a switch on two of the
+// platforms. Apply may delay a list as long as no guest instruction runs in that
+// address space before the list has taken effect; when Apply returns, no context
+// runs guest code with a translation that the list removed.
+//
+// Lock order: Apply may be called with mm's locks held; a platform's own locks
+// come after them, and a platform never calls back.
+package platform
+
+import (
+	"gosentry/platform/arch"
+
+	"golang.org/x/sys/unix"
+)
+
+// Prot is a set of access rights: PROT_READ, PROT_WRITE and PROT_EXEC as in mmap(2).
+type Prot uint8
+
+// Access rights.
+const (
+	Read  Prot = unix.PROT_READ
+	Write Prot = unix.PROT_WRITE
+	Exec  Prot = unix.PROT_EXEC
+)
+
+// Op is the kind of a Change.
+type Op uint8
+
+// Kinds of Change.
+const (
+	Map     Op = iota // map File at Offset, shared, replacing what was there
+	Unmap             // nothing is mapped there afterwards; need not have been
+	Protect           // change the rights of what is mapped; holes are skipped
+)
+
+// Change is one step of a list given to AddressSpace.Apply. Addr, Length and
+// Offset are multiples of the page size, in bytes.
+type Change struct {
+	Op     Op
+	Prot   Prot  // Map and Protect
+	File   int32 // Map: host descriptor, open for as long as the mapping may be used
+	Addr   uint64
+	Length uint64
+	Offset uint64 // Map: offset in File
+}
+
+// AddressSpace is the host's side of one guest address space.
+type AddressSpace interface {
+	// Apply carries out the changes in order. ENOMEM when the host refuses; the
+	// affected ranges are then unmapped.
+	Apply(changes []Change) error
+	// Release gives everything back. No Run uses the address space then or later.
+	Release()
+}
+
+// EventKind tells why Run returned.
+type EventKind uint8
+
+// Kinds of Event.
+const (
+	// Interrupted: Interrupt was called; nothing else happened.
+	Interrupted EventKind = iota
+	// Syscall: the guest executed SYSCALL; registers are as at entry to a Linux
+	// kernel (number in Rax, Rip behind the instruction, Rcx and R11 clobbered
+	// or not as the platform has it: the kernel sets them).
+	Syscall
+	// Syscall32: the guest executed int 0x80.
+	Syscall32
+	// Fault: an exception; Signal, Code and Addr are what Linux would put in the
+	// siginfo. For SIGSEGV and SIGBUS the kernel asks mm first.
+	Fault
+)
+
+// Event is why the guest stopped.
+type Event struct {
+	Kind   EventKind
+	Signal unix.Signal // Fault
+	Code   int32       // Fault: si_code
+	Access Prot        // Fault: what was tried, 0 when the host does not tell
+	Addr   uint64      // Fault: si_addr
+}
+
+// Died is the error of Run when the host side of the address space was killed
+// from outside (the OOM killer, say): that guest process gets SIGKILL.
+type Died struct{ Reason string }
+
+func (d *Died) Error() string { return "the host process of the address space died: " + d.Reason }
+
+// Context is the host's side of one guest thread.
+type Context interface {
+	// Run runs guest code in as with regs until an Event. It is called by one
+	// goroutine at a time; an error other than *Died means that the host failed.
+	Run(as AddressSpace, regs *arch.Registers) (Event, error)
+	// FPU returns the thread's extended state in XSAVE's standard format, as of
+	// the last Run. It stays valid and may be written until the next Run or
+	// Release; after writing call FPUChanged.
+	FPU() []byte
+	// FPUChanged says that the bytes returned by FPU were written to.
+	FPUChanged()
+	// Interrupt makes a running or the next Run return Interrupted soon (if
+	// nothing else stops it first). Any goroutine may call it.
+	Interrupt()
+	// Leave says that the goroutine will not call Run soon (it blocks or
+	// ends): thread state held by the host is brought home and an OS thread
+	// held for it is let go. Run undoes it.
+	Leave()
+	// Release ends the context; no other method runs then or later.
+	Release()
+}
+
+// Platform is a way to run guest code.
+type Platform interface {
+	// NewAddressSpace returns an empty address space. parent, which may be nil,
+	// is the one a forking process runs in: what can be shared with it may be.
+	NewAddressSpace(parent AddressSpace) (AddressSpace, error)
+	// NewContext returns the context of a new thread with fresh extended state,
+	// or a copy of fpu if that is not nil.
+	NewContext(fpu []byte) Context
+	// UserRange tells which addresses a guest may use: [lo, hi).
+	UserRange() (lo, hi uint64)
+	// Release ends every host process and thread of the platform.
+	Release()
+}

@@ -1,0 +1,223 @@
+package ptrace
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+
+	"golang.org/x/sys/unix"
+)
+
+// context is a guest thread. All but the atomics belong to the goroutine that runs it.
+type context struct {
+	p  *Platform
+	id uint64
+
+	tr *tracer // the OS thread the goroutine is locked to; nil after Leave
+	t  *tracee // of that thread
+
+	fpu   []byte
+	stale bool    // t has newer state than fpu
+	dirty bool    // fpu was written to
+	home  *tracee // the last one that had the state
+
+	interrupted atomic.Bool
+	running     atomic.Pointer[tracee] // in guest code, or about to be
+}
+
+// Run implements platform.Context.
+func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.Event, error) {
+	as, ok := a.(*addressSpace)
+	if !ok {
+		return platform.Event{}, unix.EINVAL
+	}
+	for {
+		if c.interrupted.Swap(false) {
+			return platform.Event{Kind: platform.Interrupted}, nil
+		}
+		if c.tr != nil && c.tr.yield.Load() {
+			c.Leave()
+		}
+		if c.tr == nil {
+			c.enter()
+		} else if c.tr.loose.Load() {
+			c.tr.again(c.t)
+		}
+		if err := as.begin(c); err != nil {
+			return platform.Event{}, err
+		}
+		ev, done, err := c.run(regs)
+		as.finish(c, err)
+		if done || err != nil {
+			return ev, err
+		}
+	}
+}
+
+// enter waits for a turn and locks the goroutine to its OS thread.
+func (c *context) enter() {
+	p := c.p
+	select {
+	case p.slots <- struct{}{}:
+	default:
+		p.waiting.Add(1)
+		p.slots <- struct{}{}
+		p.waiting.Add(-1)
+	}
+	runtime.LockOSThread()
+	c.tr = p.tracer(unix.Gettid())
+	c.tr.enter(c)
+	p.monitor()
+}
+
+// run loads the tracee, has it run once and tells why it stopped. done is false when
+// the kernel need not know.
+func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err error) {
+	t, tr := c.t, c.tr
+	if tr.ctx != c {
+		tr.turn(c)
+	}
+	if err := c.load(t); err != nil {
+		return ev, true, err
+	}
+	sanitize(&tr.regs, regs)
+	if errno := setRegs(t.tid, &tr.regs); errno != 0 {
+		return ev, true, c.failed(errno)
+	}
+	c.running.Store(t)
+	if c.interrupted.Load() {
+		c.running.Store(nil)
+		return ev, false, nil
+	}
+	tr.seq.Add(1)
+	errno := resume(t.tid)
+	var ws unix.WaitStatus
+	if errno == 0 {
+		ws, err = wait(t.tid)
+	}
+	tr.seq.Add(1)
+	c.running.Store(nil)
+	c.stale = true
+	if errno != 0 {
+		return ev, true, c.failed(errno)
+	}
+	if err != nil {
+		return ev, true, err
+	}
+	if !ws.Stopped() {
+		return ev, true, c.died(ws)
+	}
+	if errno := getRegs(t.tid, (*unix.PtraceRegs)(regs)); errno != 0 {
+		return ev, true, c.failed(errno)
+	}
+	ev, done = c.decode(ws, regs)
+	return ev, done, nil
+}
+
+// load gives the tracee the context's extended state if it has not got it.
+func (c *context) load(t *tracee) error {
+	if t.last == c.id && c.home == t && !c.dirty {
+		return nil
+	}
+	if c.stale {
+		c.save()
+	}
+	s := c.tr.scratch
+	clear(s[copy(s, c.fpu):])
+	errno := setXState(t.tid, s)
+	if errno == unix.EINVAL {
+		arch.SanitizeFPU(s)
+		errno = setXState(t.tid, s)
+	}
+	if errno != 0 {
+		return c.failed(errno)
+	}
+	t.last, c.home, c.dirty = c.id, t, false
+	return nil
+}
+
+// save brings the extended state home.
+func (c *context) save() {
+	if c.stale {
+		c.stale = false
+		getXState(c.t.tid, c.fpu)
+	}
+}
+
+// failed turns the errno of a request to the tracee into an error.
+func (c *context) failed(errno unix.Errno) error {
+	if errno != unix.ESRCH {
+		return errno
+	}
+	ws, err := wait(c.t.tid)
+	if err != nil {
+		ws = 0
+	}
+	return c.died(ws)
+}
+
+// died says that the tracee has ended.
+func (c *context) died(ws unix.WaitStatus) error {
+	c.t.proc.lose(c.t)
+	c.t = nil
+	c.stale = false
+	reason := "it exited"
+	if ws.Signaled() {
+		reason = ws.Signal().String()
+	}
+	return &platform.Died{Reason: reason}
+}
+
+// FPU implements platform.Context.
+func (c *context) FPU() []byte {
+	c.save()
+	return c.fpu
+}
+
+// FPUChanged implements platform.Context.
+func (c *context) FPUChanged() { c.dirty = true }
+
+// Interrupt implements platform.Context.
+func (c *context) Interrupt() {
+	c.interrupted.Store(true)
+	c.kick()
+}
+
+// kick stops the context if it runs guest code. It may hit a later stop, which
+// then is one too many.
+func (c *context) kick() {
+	if t := c.running.Load(); t != nil {
+		unix.Tgkill(t.proc.PID(), t.tid, kickSignal)
+	}
+}
+
+// Leave implements platform.Context.
+func (c *context) Leave() {
+	if c.tr == nil {
+		return
+	}
+	c.tr.exit(c.t)
+	c.drop()
+	c.tr = nil
+	runtime.UnlockOSThread()
+	<-c.p.slots
+}
+
+// drop lets the tracee go.
+func (c *context) drop() {
+	if c.t == nil {
+		return
+	}
+	c.save()
+	t := c.t
+	c.t = nil
+	t.proc.leave(t)
+}
+
+// Release implements platform.Context.
+func (c *context) Release() {
+	c.stale = false
+	c.Leave()
+}

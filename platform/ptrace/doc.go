@@ -1,0 +1,30 @@
+// Package ptrace runs guest code in blank host processes under PTRACE_SYSEMU:
+// it works wherever ptrace does, at one stop of the traced thread a system call.
+//
+// The kernel binds a traced thread to the one OS thread that attached to it,
+// while goroutines move between OS threads. So nothing binds a guest thread (a
+// context) to a traced one (a tracee): a tracee is a seat. Each address space
+// has a blank process, and in it a tracee for each OS thread that ran guest
+// code there, idle when not in use. Run locks its goroutine to the OS thread it
+// is on, takes that thread's tracee of the address space, or makes one, loads what
+// the tracee does not hold already, and stays there until Leave; so a
+// thread that makes calls which do not block costs one stop a call. After Leave the
+// OS thread serves whichever goroutine comes next.
+//
+// Changes to an address space queue up as long as no context runs guest code in
+// it; the next Run has the blank process's leader, which nobody traces, carry
+// them out (package blank). While contexts run there Apply does so itself.
+//
+// Blank processes are a bounded cache: an address space beyond the bound loses
+// its process while none of its contexts holds a tracee, and faults everything
+// in again later. Processes of released address spaces are emptied and used again.
+//
+// The two sides of a stop sleep in turn, so both are kept on one processor: an OS thread
+// that runs guest code is pinned to the processor it is found on, or to one with
+// fewer such threads, and its tracee with it. A monitor, which ticks only while contexts are
+// locked to threads, lets a pair go when the guest computes for long, so that the host may
+// balance. It also takes turns between contexts when more want to run than may.
+//
+// Locks: addressSpace.mu, Platform.mu, process.mu; then those of package blank. None is
+// held while guest code runs.
+package ptrace

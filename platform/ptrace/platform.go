@@ -1,0 +1,149 @@
+package ptrace
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRunning bounds the contexts that are locked to OS threads at a time.
+const maxRunning = 64
+
+// Platform runs guest code by ptrace.
+type Platform struct {
+	factory *blank.Factory
+	cpus    *cpus
+	limit   int // of processes
+	slots   chan struct{}
+
+	waiting atomic.Int32 // contexts that wait for a slot
+	ids     atomic.Uint64
+	ticking atomic.Bool   // the monitor has a timer
+	ticks   atomic.Uint32 // of the monitor
+
+	mu       sync.Mutex
+	procs    map[*process]*addressSpace // nil for those in store or retired
+	spares   []*process                 // empty
+	retired  []*process                 // to be emptied
+	working  bool                       // keepStore runs
+	released bool
+
+	tracerMu sync.RWMutex
+	tracers  map[int]*tracer // by thread id
+}
+
+// New forks the template of the blank processes and tries one of them. It is to
+// be called once the process has its final user and group, and before it gives up
+// system calls other than those of Syscalls. Its processes die with the thread that calls it:
+// the goroutine must not end locked to a thread.
+func New() (*Platform, error) {
+	return newPlatform(maxProcesses, maxRunning)
+}
+
+func newPlatform(limit, running int) (*Platform, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p := &Platform{
+		limit:   limit,
+		slots:   make(chan struct{}, running),
+		procs:   make(map[*process]*addressSpace),
+		tracers: make(map[int]*tracer),
+	}
+	var err error
+	if p.cpus, err = newCPUs(); err != nil {
+		return nil, fmt.Errorf("ptrace: sched_getaffinity: %w", err)
+	}
+	if err = noChildStops(); err != nil {
+		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
+	}
+	if p.factory, err = blank.NewFactory(2 * limit); err != nil {
+		return nil, fmt.Errorf("ptrace: %w", err)
+	}
+	if err = p.try(); err != nil {
+		p.Release()
+		return nil, fmt.Errorf("ptrace: %w", err)
+	}
+	return p, nil
+}
+
+// try makes the first spare process and attaches to a thread of it.
+func (p *Platform) try() error {
+	proc, err := p.make(nil)
+	if err != nil {
+		return err
+	}
+	t, err := proc.seat(p.tracer(unix.Gettid()))
+	if err != nil {
+		return fmt.Errorf("attaching to a blank process: %w", err)
+	}
+	n, errno := getXState(t.tid, make([]byte, 2*arch.HostFPUSize()))
+	proc.leave(t)
+	if errno != 0 {
+		return fmt.Errorf("extended state: %w", errno)
+	}
+	if n != arch.HostFPUSize() {
+		return fmt.Errorf("extended state has %d bytes, expected %d", n, arch.HostFPUSize())
+	}
+	p.mu.Lock()
+	p.spares = append(p.spares, proc)
+	p.mu.Unlock()
+	return nil
+}
+
+// tracer returns the record of the calling OS thread, whose id is tid.
+func (p *Platform) tracer(tid int) *tracer {
+	p.tracerMu.RLock()
+	tr := p.tracers[tid]
+	p.tracerMu.RUnlock()
+	if tr != nil {
+		return tr
+	}
+	tr = &tracer{tid: tid, cpus: p.cpus, cpu: anyCPU, scratch: make([]byte, arch.HostFPUSize())}
+	p.tracerMu.Lock()
+	defer p.tracerMu.Unlock()
+	p.tracers[tid] = tr
+	return tr
+}
+
+// NewAddressSpace implements platform.Platform.
+func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
+	return &addressSpace{p: p}, nil
+}
+
+// NewContext implements platform.Platform.
+func (p *Platform) NewContext(fpu []byte) platform.Context {
+	c := &context{p: p, id: p.ids.Add(1)}
+	if fpu == nil {
+		c.fpu = arch.NewFPU()
+	} else {
+		c.fpu = append(make([]byte, 0, len(fpu)), fpu...)
+	}
+	return c
+}
+
+// UserRange implements platform.Platform.
+func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, blank.High }
+
+// Release implements platform.Platform.
+func (p *Platform) Release() {
+	p.mu.Lock()
+	p.released = true
+	var all []*process
+	for proc := range p.procs {
+		all = append(all, proc)
+	}
+	clear(p.procs)
+	p.spares, p.retired = nil, nil
+	p.mu.Unlock()
+	for _, proc := range all {
+		proc.doom()
+	}
+	p.factory.Release()
+}

@@ -1,0 +1,202 @@
+package ptrace
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxProcesses bounds the blank processes in use and in store.
+	maxProcesses = 128
+	// maxSpares is how many emptied processes are kept, minSpares how many are made in advance.
+	maxSpares = 8
+	minSpares = 1
+)
+
+// take returns a process for as, whose lock is held.
+func (p *Platform) take(as *addressSpace) (*process, error) {
+	for range 3 {
+		proc, err := p.find(as)
+		if err != nil {
+			return nil, err
+		}
+		if proc != nil {
+			return proc, nil
+		}
+	}
+	return nil, unix.EAGAIN
+}
+
+// find looks in the store, makes a process, or takes one from another address
+// space. nil without an error: the one it found was dead.
+func (p *Platform) find(as *addressSpace) (*process, error) {
+	p.mu.Lock()
+	if n := len(p.spares); n > 0 {
+		proc := p.spares[n-1]
+		p.spares = p.spares[:n-1]
+		p.procs[proc] = as
+		p.work()
+		p.mu.Unlock()
+		return proc, nil
+	}
+	if len(p.procs) < p.limit {
+		p.mu.Unlock()
+		proc, err := p.make(as)
+		if err == nil {
+			return proc, nil
+		}
+		p.mu.Lock()
+	}
+	proc := p.evict()
+	if proc == nil {
+		p.mu.Unlock()
+		return nil, unix.EAGAIN
+	}
+	p.procs[proc] = as
+	p.mu.Unlock()
+	if err := proc.Reset(); err != nil {
+		p.discard(proc)
+		return nil, nil
+	}
+	return proc, nil
+}
+
+// make makes a process for as, or for the store if that is nil.
+func (p *Platform) make(as *addressSpace) (*process, error) {
+	b, err := p.factory.New()
+	if err != nil {
+		return nil, err
+	}
+	proc := &process{Process: b, leaderCPU: anyCPU}
+	tid, err := b.SpawnThread()
+	if err != nil {
+		b.Kill()
+		return nil, err
+	}
+	proc.parked = append(proc.parked, tid)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		go b.Kill()
+		return nil, unix.ESHUTDOWN
+	}
+	p.procs[proc] = as
+	p.work()
+	return proc, nil
+}
+
+// evict takes a process to be emptied, or else the process of the address space that was left longest ago; nil when all are
+// in use. mu is held.
+func (p *Platform) evict() *process {
+	if n := len(p.retired); n > 0 {
+		proc := p.retired[n-1]
+		p.retired = p.retired[:n-1]
+		return proc
+	}
+	var victim *addressSpace
+	for _, as := range p.procs {
+		if as == nil || !as.mu.TryLock() {
+			continue
+		}
+		if as.proc != nil && as.proc.idleNow() && (victim == nil || as.lastUse.Before(victim.lastUse)) {
+			if victim != nil {
+				victim.mu.Unlock()
+			}
+			victim = as
+			continue
+		}
+		as.mu.Unlock()
+	}
+	if victim == nil {
+		return nil
+	}
+	proc := victim.proc
+	victim.proc = nil
+	victim.queue.Wipe()
+	victim.mu.Unlock()
+	return proc
+}
+
+// idleNow tells whether no context holds a tracee.
+func (p *process) idleNow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held == 0
+}
+
+// retire takes the process of a released address space back.
+func (p *Platform) retire(proc *process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	p.procs[proc] = nil
+	p.retired = append(p.retired, proc)
+	p.work()
+}
+
+// discard forgets and kills a process.
+func (p *Platform) discard(proc *process) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	go proc.doom()
+}
+
+// work sees to it that retired processes are emptied and the store is filled. mu is held.
+func (p *Platform) work() {
+	if !p.working && !p.released && (len(p.retired) > 0 || p.lacking()) {
+		p.working = true
+		go p.keepStore()
+	}
+}
+
+// lacking tells whether a process should be made in advance. mu is held.
+func (p *Platform) lacking() bool {
+	return len(p.spares) < minSpares && len(p.procs) < p.limit
+}
+
+// keepStore works until there is nothing to do.
+func (p *Platform) keepStore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.released {
+		if n := len(p.retired); n > 0 {
+			proc := p.retired[n-1]
+			p.retired = p.retired[:n-1]
+			p.store(proc)
+			continue
+		}
+		if !p.lacking() {
+			break
+		}
+		p.mu.Unlock()
+		proc, err := p.make(nil)
+		p.mu.Lock()
+		if err != nil {
+			break
+		}
+		p.spares = append(p.spares, proc)
+	}
+	p.working = false
+}
+
+// store empties a process and keeps it, or kills it if there are enough. mu is
+// held, and let go meanwhile.
+func (p *Platform) store(proc *process) {
+	var err error
+	enough := len(p.spares) >= maxSpares
+	p.mu.Unlock()
+	if !enough {
+		err = proc.Reset()
+	}
+	p.mu.Lock()
+	if enough || err != nil {
+		delete(p.procs, proc)
+		p.mu.Unlock()
+		proc.doom()
+		p.mu.Lock()
+		return
+	}
+	p.spares = append(p.spares, proc)
+}

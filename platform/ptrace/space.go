@@ -1,0 +1,205 @@
+package ptrace
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"gosentry/platform"
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/changes"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pageSize = 4096
+	// maxPending bounds the changes that wait for a Run.
+	maxPending = 1024
+)
+
+// addressSpace is a guest address space. Its blank process is a cache of it.
+type addressSpace struct {
+	p *Platform
+
+	mu       sync.Mutex
+	proc     *process // nil before the first Run, after eviction and at the end
+	queue    changes.Queue
+	running  int // contexts in guest code
+	died     *platform.Died
+	released bool
+	lastUse  time.Time
+	calls    []blank.Call
+}
+
+// Apply implements platform.AddressSpace.
+func (as *addressSpace) Apply(list []platform.Change) error {
+	for _, c := range list {
+		end := c.Addr + c.Length
+		if (c.Addr|c.Length|c.Offset)%pageSize != 0 || end < c.Addr || c.Addr < blank.Low || end > blank.High {
+			return unix.EINVAL
+		}
+	}
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if as.released || as.died != nil {
+		return nil
+	}
+	for _, c := range list {
+		if c.Length != 0 {
+			as.queue.Add(c)
+		}
+	}
+	switch {
+	case as.running > 0:
+		return as.flush(anyCPU)
+	case as.queue.Len() <= maxPending:
+		return nil
+	case as.proc != nil:
+		return as.flush(anyCPU)
+	}
+	as.queue.Wipe()
+	return nil
+}
+
+// begin gives c a tracee of the address space and brings that up to date.
+func (as *addressSpace) begin(c *context) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if as.died != nil || as.released {
+		return &platform.Died{Reason: "it died before"}
+	}
+	if as.proc == nil {
+		proc, err := as.p.take(as)
+		if err != nil {
+			return as.dead(err)
+		}
+		as.proc = proc
+	}
+	if c.t != nil && c.t.proc != as.proc {
+		c.drop()
+	}
+	if c.t == nil {
+		t, err := as.proc.seat(c.tr)
+		if err != nil {
+			return as.dead(err)
+		}
+		c.t = t
+	}
+	if cpu := c.tr.cpu; c.t.cpu != cpu {
+		setAffinity(c.t.tid, as.p.cpus.mask(cpu))
+		c.t.cpu = cpu
+	}
+	if as.queue.Len() > 0 {
+		if err := as.flush(c.tr.cpu); err != nil {
+			return as.dead(err)
+		}
+	}
+	as.running++
+	return nil
+}
+
+// finish says that c has left guest code, with err if that ended the process.
+func (as *addressSpace) finish(c *context, err error) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	as.running--
+	as.lastUse = time.Now()
+	var died *platform.Died
+	if errors.As(err, &died) {
+		as.dead(err)
+	}
+}
+
+// dead gives the blank process up after err and returns what Run is to return.
+// mu is held.
+func (as *addressSpace) dead(err error) error {
+	var died *platform.Died
+	if !errors.As(err, &died) {
+		died = &platform.Died{Reason: err.Error()}
+	}
+	if as.died == nil {
+		as.died = died
+	}
+	if as.proc != nil {
+		as.p.discard(as.proc)
+		as.proc = nil
+	}
+	as.queue.Wipe()
+	return died
+}
+
+// flush has the leader carry out what is pending. When the host refuses a part of it,
+// everything is unmapped and only what could not be mapped before is mapped again; if that fails
+// too, its errno is returned. mu is held.
+func (as *addressSpace) flush(cpu int) error {
+	if as.proc.leaderCPU != cpu {
+		as.proc.Pin(as.p.cpus.mask(cpu))
+		as.proc.leaderCPU = cpu
+	}
+	pending := as.queue.Pending()
+	failed, err := as.carryOut(pending)
+	if err != nil {
+		return err
+	}
+	if failed == 0 {
+		as.queue.Done()
+		return nil
+	}
+	var again []platform.Change
+	for i, c := range pending {
+		if c.Op == platform.Map && as.calls[i].Errno != 0 {
+			again = append(again, c)
+		}
+	}
+	as.queue.Wipe()
+	if err := as.proc.Reset(); err != nil || len(again) == 0 {
+		return err
+	}
+	failed, err = as.carryOut(again)
+	if err == nil && failed != 0 {
+		return failed
+	}
+	for _, c := range again {
+		as.queue.Add(c)
+	}
+	as.queue.Done()
+	return err
+}
+
+// carryOut makes the calls for list and returns one of their errors. mu is held.
+func (as *addressSpace) carryOut(list []platform.Change) (failed unix.Errno, err error) {
+	as.calls = as.calls[:0]
+	for _, c := range list {
+		switch c.Op {
+		case platform.Map:
+			as.calls = append(as.calls, blank.MapCall(c.Addr, c.Length, uint8(c.Prot), c.File, c.Offset))
+		case platform.Unmap:
+			as.calls = append(as.calls, blank.UnmapCall(c.Addr, c.Length))
+		case platform.Protect:
+			as.calls = append(as.calls, blank.ProtectCall(c.Addr, c.Length, uint8(c.Prot)))
+		}
+	}
+	if err := as.proc.Do(as.calls); err != nil {
+		return 0, err
+	}
+	for i := range as.calls {
+		if e := as.calls[i].Errno; e != 0 {
+			failed = e
+		}
+	}
+	return failed, nil
+}
+
+// Release implements platform.AddressSpace.
+func (as *addressSpace) Release() {
+	as.mu.Lock()
+	proc := as.proc
+	as.proc = nil
+	as.released = true
+	as.queue.Wipe()
+	as.mu.Unlock()
+	if proc != nil {
+		as.p.retire(proc)
+	}
+}

@@ -1,0 +1,99 @@
+package kernel
+
+import (
+	"time"
+
+	"gosentry/sentry/ktime"
+
+	"golang.org/x/sys/unix"
+)
+
+// ticks is a duration in clock ticks of 10 ms (sysconf(_SC_CLK_TCK)).
+func ticks(d time.Duration) int64 { return int64(d / (10 * time.Millisecond)) }
+
+func (t *Task) setState(s runState) { t.state.Store(int32(s)) }
+
+// interrupted tells whether a blocked call has to end: a signal is due, the
+// thread stops or dies. With onlyKill only death counts.
+func (t *Task) interrupted(onlyKill bool) bool {
+	t.tg.sigMu.Lock()
+	defer t.tg.sigMu.Unlock()
+	if t.dying || t.tg.exiting {
+		return true
+	}
+	if onlyKill {
+		return false
+	}
+	return t.mustStopLocked() || t.dueLocked() ||
+		!t.pending.Pending().Union(t.tg.pending.Pending()).Intersect(t.waitSet).Empty()
+}
+
+// Block waits until event has something. ERESTARTSYS when a signal, a stop or
+// death is due first.
+func (t *Task) Block(event <-chan struct{}) error {
+	return t.block(event, nil, false)
+}
+
+// BlockUntil is Block with an end: ETIMEDOUT when timeout has something.
+func (t *Task) BlockUntil(event, timeout <-chan struct{}) error {
+	return t.block(event, timeout, false)
+}
+
+// BlockFor is Block for at most d; a negative d means forever. ETIMEDOUT when
+// the time is over.
+func (t *Task) BlockFor(event <-chan struct{}, d time.Duration) error {
+	if d < 0 {
+		return t.block(event, nil, false)
+	}
+	clock := t.k.clocks.Monotonic()
+	at := clock.Now() + int64(d)
+	if at < 0 {
+		at = ktime.Forever
+	}
+	return t.BlockUntilTime(event, clock, at)
+}
+
+// BlockUntilTime is Block until clock reads at, in ns; ktime.Forever means no end. ETIMEDOUT
+// when the time has come.
+func (t *Task) BlockUntilTime(event <-chan struct{}, clock ktime.Clock, at int64) error {
+	if t.sleeper == nil {
+		t.sleeper = ktime.NewSleeper()
+	}
+	t.sleeper.Set(clock, at)
+	defer t.sleeper.Stop()
+	return t.block(event, t.sleeper.C, false)
+}
+
+// BlockKillable waits until event has something or the task dies (ERESTARTSYS).
+func (t *Task) BlockKillable(event <-chan struct{}) error {
+	return t.block(event, nil, true)
+}
+
+func (t *Task) block(event, timeout <-chan struct{}, onlyKill bool) error {
+	select {
+	case <-event:
+		return nil
+	default:
+	}
+	t.acct.voluntary.Add(1)
+	t.setState(sleeping)
+	began := time.Now()
+	defer func() {
+		t.setState(running)
+		t.blocked += int64(time.Since(began))
+	}()
+	t.ctx.Leave()
+	for {
+		if t.interrupted(onlyKill) {
+			t.work.Store(true)
+			return ERESTARTSYS
+		}
+		select {
+		case <-event:
+			return nil
+		case <-timeout:
+			return unix.ETIMEDOUT
+		case <-t.wake:
+		}
+	}
+}

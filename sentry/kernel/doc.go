@@ -1,0 +1,27 @@
+// Package kernel holds the guest's processes: tasks, thread groups, process
+// groups, sessions, pid namespaces, signals, and what creates and ends them.
+//
+// A Task is one guest thread and one goroutine. The goroutine runs a plain loop:
+// it lets the platform run guest code until an Event, has the personality answer
+// a system call or mm a fault, and before it goes back into the guest it does
+// the work that others have asked of it (signals, stops, death). Whoever wants
+// something of a task sets data under the signal lock and calls
+// Task.interrupt: the guest code, or the blocked call, ends soon and the
+// task looks. A blocked call never keeps anything on its goroutine's stack that
+// it needs to go on: it fails with one of the ERESTART errors, and what the
+// restart needs is in Task.restart.
+//
+// The field groups of a Task say who may touch them: the task's own goroutine,
+// or holders of a lock.
+//
+// Lock order, outermost first:
+//
+//	Kernel.tree              pids, parents and children, process groups, sessions
+//	ThreadGroup.sigMu        pending signals, stops, the group's exit
+//	signal.Handlers          signal actions
+//	FDTable.mu, FSContext.mu
+//	locks of mm, vfs, ktime and futex
+//
+// No lock is held while guest code runs, while a guest copy may fault, or while
+// a call blocks.
+package kernel

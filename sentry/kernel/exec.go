@@ -1,0 +1,215 @@
+package kernel
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/loader"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// ExecArgs are the arguments of execve(2) and execveat(2), resolved.
+type ExecArgs struct {
+	File     *vfs.File // the program, opened for execution; Exec takes the reference over
+	Filename string    // as it was asked for
+	Argv     []string
+	Envv     []string
+	NoScript bool // a "#!" script could not be opened by its name
+}
+
+// Exec replaces the program of the process. The new address space is made whole
+// before anything of the old one goes; after the other threads have ended it
+// cannot fail any more.
+func (t *Task) Exec(a ExecArgs) error {
+	fresh, img, creds, err := t.load(&a)
+	a.File.DecRef()
+	if err != nil {
+		return err
+	}
+	if err := t.becomeSingle(); err != nil {
+		img.Exec.DecRef()
+		fresh.DecUsers()
+		return err
+	}
+	t.installImage(fresh, &img)
+	t.resetForExec(creds)
+	t.startImage(&img)
+	t.releaseVfork()
+	t.k.execed(t, a.Filename)
+	return nil
+}
+
+// load makes a fresh address space with the program in it.
+func (t *Task) load(a *ExecArgs) (*mm.MemoryManager, loader.Image, *cred.Credentials, error) {
+	fresh, err := mm.New(t.k.platform, t.k.memory)
+	if err != nil {
+		return nil, loader.Image{}, nil, err
+	}
+	creds := t.Creds()
+	img, err := loader.Load(loader.Args{
+		MM: fresh, Caller: t, Exec: a.File, Filename: a.Filename,
+		Argv: a.Argv, Envv: a.Envv, NoScript: a.NoScript,
+		OpenExec: t.OpenExec,
+		VDSO:     t.k.vdso, Limits: t.Limits(), Creds: creds,
+		Gain: func(f *vfs.File) (*cred.Credentials, bool, error) {
+			var secure bool
+			creds, secure, err = t.credsForExec(f)
+			return creds, secure, err
+		},
+	})
+	if err != nil {
+		fresh.DecUsers()
+		return nil, loader.Image{}, nil, err
+	}
+	return fresh, img, creds, nil
+}
+
+// OpenExec opens a program by name as execve(2) does.
+func (t *Task) OpenExec(path string) (*vfs.File, error) {
+	return t.OpenExecAt(t.WalkArgs(), path)
+}
+
+// WalkArgs starts a path walk at the working directory.
+func (t *Task) WalkArgs() vfs.WalkArgs {
+	fs := t.FS()
+	return vfs.WalkArgs{Root: fs.Root(), Start: fs.CWD()}
+}
+
+// OpenExecAt opens a program relative to w.Start: a regular file, executable for
+// the caller, not on a mount with noexec; EACCES otherwise.
+func (t *Task) OpenExecAt(w vfs.WalkArgs, path string) (*vfs.File, error) {
+	p, err := vfs.Walk(t, w, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := mayExec(t, p); err != nil {
+		return nil, err
+	}
+	ops, err := p.Inode().Open(t, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return vfs.NewFile(ops, p, unix.O_RDONLY), nil
+}
+
+// mayExec checks type, mount and permission; execute permission is enough, the
+// program need not be readable.
+func mayExec(c vfs.Caller, p vfs.Path) error {
+	if p.FileType() == unix.S_IFLNK {
+		return unix.ELOOP
+	}
+	if p.FileType() != unix.S_IFREG || p.Mount.Flags()&vfs.NoExec != 0 {
+		return unix.EACCES
+	}
+	return vfs.Access(c, p, vfs.MayExec)
+}
+
+// becomeSingle ends all other threads of the process; the caller then is its
+// leader. ERESTARTNOINTR when another thread ends or execs the process first.
+func (t *Task) becomeSingle() error {
+	tg := t.tg
+	tg.sigMu.Lock()
+	if t.dying || tg.exiting || tg.execing != nil {
+		tg.sigMu.Unlock()
+		return ERESTARTNOINTR
+	}
+	tg.execing = t
+	for _, o := range tg.tasks {
+		if o != t {
+			o.dieLocked(ExitStatus{})
+		}
+	}
+	tg.sigMu.Unlock()
+	left := false
+	for !t.aloneInGroup() {
+		if !left {
+			t.ctx.Leave()
+			left = true
+		}
+		<-tg.execWait
+	}
+	t.k.tree.Lock()
+	defer t.k.tree.Unlock()
+	tg.sigMu.Lock()
+	defer tg.sigMu.Unlock()
+	tg.execing = nil
+	if t.dying || tg.exiting {
+		return ERESTARTNOINTR
+	}
+	t.takeLeadershipLocked()
+	return nil
+}
+
+func (t *Task) aloneInGroup() bool {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	return t.tg.live == 1
+}
+
+// takeLeadershipLocked gives the thread the process's id, if it is not the
+// leader's already; the old leader has ended.
+func (t *Task) takeLeadershipLocked() {
+	tg := t.tg
+	old := tg.leader
+	if old == t {
+		return
+	}
+	own := t.pid
+	t.pid, old.pid = old.pid, own
+	t.pid.task = t
+	own.task = nil
+	own.dropLocked()
+	for n := own.ns; n != nil; n = n.parent {
+		n.tasks--
+	}
+	tg.leader = t
+	tg.tasks = []*Task{t}
+	for c := range tg.children {
+		c.parentTask = t
+	}
+}
+
+// installImage gives the task its new address space and drops the old one.
+func (t *Task) installImage(fresh *mm.MemoryManager, img *loader.Image) {
+	t.releaseRobustList()
+	old := t.mm.Load()
+	t.clearChildTID(old)
+	t.mm.Store(fresh)
+	old.DecUsers()
+	if exe := t.exe.Swap(img.Exec); exe != nil {
+		exe.DecRef()
+	}
+}
+
+// resetForExec does what execve(2) lists under "process attributes".
+func (t *Task) resetForExec(creds *cred.Credentials) {
+	tg := t.tg
+	t.UnshareFiles()
+	t.FDs().closeOnExec(t)
+	t.k.tree.Lock()
+	tg.execed = true
+	tg.exitSignal = unix.SIGCHLD
+	t.k.tree.Unlock()
+	tg.sigMu.Lock()
+	tg.handlers = tg.handlers.CopyForExec()
+	tg.sigMu.Unlock()
+	t.altStack = signal.NoStack()
+	t.robustList, t.rseq, t.clearTID = RobustList{}, RSeq{}, 0
+	t.SetCreds(creds)
+	tg.SetDumpable(creds.EUID == creds.RUID && creds.EGID == creds.RGID)
+}
+
+// startImage points the registers at the program's first instruction.
+func (t *Task) startImage(img *loader.Image) {
+	t.SetName(img.Comm)
+	auxv := abi.AppendAuxv(nil, img.Auxv)
+	t.auxv.Store(&auxv)
+	t.Regs = arch.NewRegisters(img.Entry, img.SP)
+	arch.ResetFPU(t.ctx.FPU())
+	t.ctx.FPUChanged()
+	t.call.keepRegisters = true
+}

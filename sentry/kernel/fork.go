@@ -1,0 +1,321 @@
+package kernel
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Fork creates a task: a process, or a thread of the caller's. It reserves and
+// copies everything that can fail, each step with its undoing beside it; the
+// commit that makes the child visible cannot fail. It returns the child's id in
+// the caller's namespace.
+func (t *Task) Fork(a *ForkArgs) (int32, error) {
+	if err := a.validate(); err != nil {
+		return 0, err
+	}
+	if err := t.permitFork(a); err != nil {
+		return 0, err
+	}
+	var undo undoStack
+	defer undo.run()
+	child, err := t.prepareChild(a, &undo)
+	if err != nil {
+		return 0, err
+	}
+	pidfd, err := t.reservePIDFD(a, child, &undo)
+	if err != nil {
+		return 0, err
+	}
+	var done chan struct{}
+	if a.Vfork {
+		done = make(chan struct{})
+		child.vforkDone = done
+	}
+	t.k.tree.Lock()
+	if err := t.mayCommitLocked(child); err != nil {
+		t.k.tree.Unlock()
+		return 0, err
+	}
+	t.commitLocked(child, a)
+	id := child.pid.In(t.pidns)
+	t.k.tree.Unlock()
+	undo.forget()
+	t.storeIDs(child, a)
+	pidfd.install()
+	t.k.forked(t, child, a)
+	child.start()
+	if a.Vfork {
+		t.BlockKillable(done) //nolint:errcheck // a killed parent ends before it sees the result
+	}
+	return id, nil
+}
+
+// undoStack holds the undoing of each step done, last first.
+type undoStack []func()
+
+func (u *undoStack) push(f func()) { *u = append(*u, f) }
+
+func (u *undoStack) run() {
+	for i := len(*u) - 1; i >= 0; i-- {
+		(*u)[i]()
+	}
+}
+
+func (u *undoStack) forget() { *u = nil }
+
+// prepareChild makes a whole child that nobody can see yet.
+func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
+	c := &Task{
+		k: t.k, tg: t.tg, Regs: t.Regs, personality: t.personality,
+		wake: make(chan struct{}, 1), mask: t.SignalMask(),
+	}
+	c.creds.Store(t.Creds())
+	c.name.Store(t.name.Load())
+	c.auxv.Store(t.auxv.Load())
+	c.nice.Store(t.nice.Load())
+	c.slackNS.Store(t.slackNS.Load())
+	if err := t.k.users.enter(t, c); err != nil {
+		return nil, err
+	}
+	undo.push(func() { t.k.users.leave(c) })
+
+	steps := []func(*Task, *ForkArgs, *undoStack) error{
+		t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkNamespaces, t.forkGroup, t.forkContext,
+	}
+	for _, step := range steps {
+		if err := step(c, a, undo); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
+	ns := t.childPIDNS
+	if a.Fresh&FreshPID != 0 {
+		var err error
+		if ns, err = t.k.newPIDNamespace(t.childPIDNS); err != nil {
+			return err
+		}
+	}
+	t.k.tree.Lock()
+	defer t.k.tree.Unlock()
+	if ns.dying {
+		return unix.ENOMEM
+	}
+	pid, err := newPIDLocked(ns, a.SetTID)
+	if err != nil {
+		return err
+	}
+	c.pid, c.pidns, c.childPIDNS = pid, ns, ns
+	undo.push(func() {
+		t.k.tree.Lock()
+		defer t.k.tree.Unlock()
+		pid.freeLocked()
+	})
+	return nil
+}
+
+func (t *Task) forkMM(c *Task, a *ForkArgs, undo *undoStack) error {
+	m := t.MM()
+	if a.shares(ShareMM) {
+		m.IncUsers()
+	} else {
+		var err error
+		if m, err = m.Fork(); err != nil {
+			return err
+		}
+	}
+	c.mm.Store(m)
+	if exe := t.exe.Load(); exe != nil {
+		exe.IncRef()
+		c.exe.Store(exe)
+	}
+	undo.push(func() {
+		m.DecUsers()
+		if exe := c.exe.Load(); exe != nil {
+			exe.DecRef()
+		}
+	})
+	return nil
+}
+
+func (t *Task) forkFiles(c *Task, a *ForkArgs, undo *undoStack) error {
+	var f *FDTable
+	switch {
+	case a.CleanFiles:
+		f = NewFDTable()
+	case a.shares(ShareFiles):
+		f = t.FDs().incRef()
+	default:
+		f = t.FDs().fork()
+	}
+	c.fds.Store(f)
+	undo.push(func() { f.DecRef(t) })
+	return nil
+}
+
+func (t *Task) forkFS(c *Task, a *ForkArgs, undo *undoStack) error {
+	f := t.FS()
+	if a.shares(ShareFS) {
+		f.incRef()
+	} else {
+		f = f.fork()
+	}
+	c.fs.Store(f)
+	undo.push(f.decRef)
+	return nil
+}
+
+func (t *Task) forkNamespaces(c *Task, a *ForkArgs, _ *undoStack) error {
+	ns := *t.Namespaces()
+	if a.Fresh&FreshUTS != 0 {
+		ns.UTS = t.k.forkUTS(ns.UTS)
+	}
+	c.ns.Store(&ns)
+	return nil
+}
+
+// forkGroup gives a new process its thread group.
+func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
+	if a.shares(ShareThread) {
+		return nil
+	}
+	h := t.tg.handlers
+	switch {
+	case a.shares(ShareActions):
+	case a.ClearActions:
+		h = h.CopyForExec()
+	default:
+		h = h.Copy()
+	}
+	c.tg = newThreadGroup(t.k, c.pid, t.tg.limits.Fork(), h)
+	c.tg.leader = c
+	c.tg.exitSignal = a.ExitSignal
+	c.tg.oomScore.Store(t.tg.oomScore.Load())
+	return nil
+}
+
+// forkContext gives the child registers, extended state, stack and the thread
+// state that depends on whether memory is shared.
+func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
+	c.Regs.SetResult(0)
+	if a.Stack != 0 {
+		c.Regs.Rsp = a.Stack
+	}
+	if a.TLS != nil {
+		c.Regs.Fs_base = *a.TLS
+	}
+	c.altStack = signal.NoStack()
+	if !a.shares(ShareMM) || a.Vfork {
+		c.altStack = t.altStack
+	}
+	if !a.shares(ShareMM) {
+		c.rseq = t.rseq
+	}
+	c.clearTID = a.ClearTID
+	c.ctx = t.k.platform.NewContext(t.ctx.FPU())
+	undo.push(c.ctx.Release)
+	return nil
+}
+
+// pidfdReservation is a descriptor number kept for a pidfd, and its file.
+type pidfdReservation struct {
+	table *FDTable
+	fd    int32
+	file  *vfs.File
+}
+
+// install makes the pidfd visible; a nil reservation has none.
+func (r *pidfdReservation) install() {
+	if r != nil {
+		r.table.install(r.fd, r.file, true)
+	}
+}
+
+func (t *Task) reservePIDFD(a *ForkArgs, c *Task, undo *undoStack) (*pidfdReservation, error) {
+	if !a.WantPIDFD {
+		return nil, nil
+	}
+	fd, err := t.FDs().reserve(t.Limits())
+	if err != nil {
+		return nil, err
+	}
+	r := &pidfdReservation{table: t.FDs(), fd: fd, file: newPIDFile(c, a.shares(ShareThread))}
+	undo.push(func() {
+		r.table.unreserve(fd)
+		r.file.DecRef()
+	})
+	var b [4]byte
+	putUint32(b[:], uint32(fd))
+	if err := t.CopyOut(a.PIDFD, b[:]); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// mayCommitLocked looks again at what may have changed while nothing was locked.
+func (t *Task) mayCommitLocked(c *Task) error {
+	if c.pid.ns.dying {
+		return unix.ENOMEM
+	}
+	t.tg.sigMu.Lock()
+	defer t.tg.sigMu.Unlock()
+	if t.dying || t.tg.exiting {
+		return ERESTARTNOINTR
+	}
+	return nil
+}
+
+// commitLocked links the child into the tree. It cannot fail.
+func (t *Task) commitLocked(c *Task, a *ForkArgs) {
+	c.pid.task = c
+	for n := c.pid.ns; n != nil; n = n.parent {
+		n.tasks++
+	}
+	tg := c.tg
+	if a.shares(ShareThread) {
+		tg.sigMu.Lock()
+		tg.tasks = append(tg.tasks, c)
+		tg.sigMu.Unlock()
+	} else {
+		t.linkGroupLocked(c, a)
+	}
+	tg.live++
+}
+
+// linkGroupLocked makes the child's new process a child of its parent, a member of
+// its parent's process group, and perhaps the init of a namespace.
+func (t *Task) linkGroupLocked(c *Task, a *ForkArgs) {
+	tg := c.tg
+	tg.tasks = []*Task{c}
+	c.pid.tg = tg
+	if ns := c.pid.ns; ns.init == nil {
+		ns.init = tg
+		tg.initOf = ns
+	}
+	parent, by := t.tg, t
+	if a.shares(ShareParent) && t.tg.parent != nil {
+		parent, by = t.tg.parent, t.tg.parentTask
+		tg.exitSignal = t.tg.exitSignal
+	}
+	parent.addChildLocked(tg, by)
+	t.tg.group.joinLocked(tg)
+	t.k.counts.processes.Add(1)
+}
+
+// storeIDs writes the child's id where it was asked for; bad addresses are
+// ignored, as the child exists already.
+func (t *Task) storeIDs(c *Task, a *ForkArgs) {
+	var b [4]byte
+	if a.ParentTID != 0 {
+		putUint32(b[:], uint32(c.pid.In(t.pidns)))
+		t.MM().CopyOut(a.ParentTID, b[:]) //nolint:errcheck // see above
+	}
+	if a.ChildTID != 0 {
+		putUint32(b[:], uint32(c.pid.In(c.pidns)))
+		c.MM().CopyOut(a.ChildTID, b[:]) //nolint:errcheck // see above
+	}
+}

@@ -1,0 +1,103 @@
+package kernel
+
+import (
+	"gosentry/mm"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Share says what a child has in common with its parent; the rest is copied.
+type Share uint32
+
+// What can be shared.
+const (
+	ShareMM Share = 1 << iota
+	ShareFS
+	ShareFiles
+	ShareActions
+	ShareThread // same thread group
+	ShareParent // the child's parent is the caller's parent
+	ShareSysVSem
+	ShareIO
+)
+
+// Fresh says which namespaces a child gets anew.
+type Fresh uint32
+
+// Namespaces.
+const (
+	FreshMount Fresh = 1 << iota
+	FreshCgroup
+	FreshUTS
+	FreshIPC
+	FreshUser
+	FreshPID
+	FreshNet
+	FreshTime
+)
+
+// freshBuilt are the namespaces that exist so far.
+const freshBuilt = FreshUTS | FreshPID
+
+// ForkArgs tell Fork what to make. They are general: each personality decodes
+// its own calls into a fresh one.
+type ForkArgs struct {
+	Kind       string // "fork", "vfork", "clone": for the counts and the log
+	Share      Share
+	Fresh      Fresh
+	Vfork      bool // the caller waits until the child has let go of the address space
+	ExitSignal signal.Signal
+	Stack      uint64  // the child's stack pointer; 0: as the parent's
+	TLS        *uint64 // the child's thread pointer
+	ParentTID  mm.Addr // where to store the child's id in the parent; 0: nowhere
+	ChildTID   mm.Addr // where to store it in the child
+	ClearTID   mm.Addr // where to store 0 when the child ends
+	PIDFD      mm.Addr // where to store a pidfd in the parent
+	WantPIDFD  bool
+	SetTID     []int32 // ids asked for, innermost namespace first
+
+	ClearActions bool // caught signals start at default
+	CleanFiles   bool // the child's descriptor table is empty
+}
+
+func (a *ForkArgs) shares(s Share) bool { return a.Share&s == s }
+
+// validate refuses what clone(2) refuses; it has no side effects.
+func (a *ForkArgs) validate() error {
+	bad := []bool{
+		a.shares(ShareThread) && !a.shares(ShareActions),
+		a.shares(ShareActions) && !a.shares(ShareMM),
+		a.shares(ShareActions) && a.ClearActions,
+		a.shares(ShareFS) && a.Fresh&(FreshMount|FreshUser) != 0,
+		a.shares(ShareSysVSem) && a.Fresh&FreshIPC != 0,
+		a.shares(ShareThread) && a.Fresh&(FreshUser|FreshPID) != 0,
+		a.shares(ShareParent) && a.Fresh&(FreshUser|FreshPID) != 0,
+		a.shares(ShareMM) && a.Fresh&FreshTime != 0,
+		a.shares(ShareFiles) && a.CleanFiles,
+		a.Fresh&^freshBuilt != 0,
+	}
+	for _, b := range bad {
+		if b {
+			return unix.EINVAL
+		}
+	}
+	return nil
+}
+
+// permit refuses what the caller may not have.
+func (t *Task) permitFork(a *ForkArgs) error {
+	if a.Fresh&^FreshUser != 0 && a.Fresh&FreshUser == 0 && !t.Creds().Has(unix.CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	if a.shares(ShareParent) && t.tg.initOf != nil {
+		return unix.EINVAL
+	}
+	if a.shares(ShareThread) && t.childPIDNS != t.pidns {
+		return unix.EINVAL
+	}
+	if len(a.SetTID) > 0 && !t.Creds().Has(unix.CAP_SYS_ADMIN) && !t.Creds().Has(unix.CAP_CHECKPOINT_RESTORE) {
+		return unix.EPERM
+	}
+	return nil
+}

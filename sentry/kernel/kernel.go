@@ -1,0 +1,249 @@
+package kernel
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/futex"
+	"gosentry/sentry/ktime"
+	"gosentry/sentry/limits"
+	"gosentry/sentry/loader"
+	"gosentry/sentry/signal"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a kernel is made of. New takes all of it over.
+type Config struct {
+	Platform    platform.Platform
+	Memory      *mm.MemoryFile
+	VDSO        *loader.VDSO
+	Clocks      *ktime.Clocks
+	Mounts      *vfs.Namespace
+	Personality Personality
+	Hostname    string
+	Log         *logrus.Entry
+}
+
+// Kernel is one guest system.
+type Kernel struct {
+	platform    platform.Platform
+	memory      *mm.MemoryFile
+	vdso        *loader.VDSO
+	clocks      *ktime.Clocks
+	personality Personality
+	log         *logrus.Entry
+	futexes     *futex.Manager[mm.FutexKey]
+	users       *userTable
+	rootPIDNS   *PIDNamespace
+	rootUserNS  *cred.UserNamespace
+	mounts      *vfs.Namespace
+	uts         *UTSNamespace
+	boot        time.Time
+	bootUptime  int64 // ns of the boot-time clock when the kernel was made
+	lastNSIno   atomic.Uint64
+	mountNSIno  uint64
+	userNSIno   uint64
+	counts      counters
+	warned      sync.Map
+
+	// running counts the goroutines of tasks.
+	running sync.WaitGroup
+
+	// tree guards the process tree and pid namespaces; see the package's doc.
+	tree sync.RWMutex
+	init *ThreadGroup // the kernel's own first process
+	main *ThreadGroup // the program that the sandbox is for
+	// terminal is the one among the standard streams, if there is one.
+	terminal *TTY
+
+	// Guarded by endMu.
+	endMu  sync.Mutex
+	ended  bool
+	status ExitStatus
+	err    error
+	// end is closed once the sandbox is to end.
+	end chan struct{}
+}
+
+// counters are what /proc/stat and its like show.
+type counters struct {
+	processes atomic.Int64 // that exist
+	forks     atomic.Uint64
+}
+
+// New returns a kernel without processes but for its own init, which adopts
+// orphans and reaps them.
+func New(c Config) (*Kernel, error) {
+	k := &Kernel{
+		platform: c.Platform, memory: c.Memory, vdso: c.VDSO, clocks: c.Clocks,
+		personality: c.Personality, log: c.Log,
+		futexes: futex.New[mm.FutexKey](), users: newUserTable(),
+		rootUserNS: &cred.UserNamespace{}, mounts: c.Mounts,
+		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
+		end: make(chan struct{}),
+	}
+	k.uts = k.newUTSNamespace(c.Hostname)
+	k.mountNSIno, k.userNSIno = k.nextNSIno(), k.nextNSIno()
+	var err error
+	if k.rootPIDNS, err = k.newPIDNamespace(nil); err != nil {
+		return nil, err
+	}
+	if err := k.makeInit(); err != nil {
+		return nil, fmt.Errorf("making the first process: %w", err)
+	}
+	return k, nil
+}
+
+// makeInit makes process 1: no guest code, children reaped as they end.
+func (k *Kernel) makeInit() error {
+	k.tree.Lock()
+	defer k.tree.Unlock()
+	pid, err := newPIDLocked(k.rootPIDNS, nil)
+	if err != nil {
+		return err
+	}
+	t := k.newTask(pid, k.rootPIDNS, cred.New(0, 0, nil, k.rootUserNS), "init")
+	tg := newThreadGroup(k, pid, limits.New(limits.Defaults(maxTasks)), new(signal.Handlers))
+	ignore := signal.Action{Handler: signal.HandlerIgnore}
+	if _, err := tg.handlers.Set(unix.SIGCHLD, ignore); err != nil {
+		return err
+	}
+	t.ctx = k.platform.NewContext(nil)
+	k.linkFirstLocked(t, tg, nil)
+	tg.initOf = k.rootPIDNS
+	k.rootPIDNS.init, k.init = tg, tg
+	root := k.mounts.Root()
+	t.fs.Store(newFSContext(root, root, 0o22))
+	t.fds.Store(NewFDTable())
+	return nil
+}
+
+// newTask returns a task with nothing but an identity.
+func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name string) *Task {
+	t := &Task{
+		k: k, pid: pid, pidns: ns, childPIDNS: ns, personality: k.personality,
+		altStack: signal.NoStack(), wake: make(chan struct{}, 1),
+	}
+	t.creds.Store(c)
+	t.name.Store(&name)
+	t.slackNS.Store(defaultSlack)
+	t.ns.Store(&Namespaces{UTS: k.uts, Mount: k.mounts})
+	return t
+}
+
+// defaultSlack is the timer slack of prctl(2) in ns.
+const defaultSlack = 50_000
+
+// linkFirstLocked puts a process made by the kernel into the tree, in a session
+// and group of its own.
+func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) {
+	t.tg, tg.leader, tg.tasks, tg.live = tg, t, []*Task{t}, 1
+	t.pid.task, t.pid.tg = t, tg
+	tg.exitSignal = unix.SIGCHLD
+	newProcessGroupLocked(t.pid, newSessionLocked(tg)).joinLocked(tg)
+	for n := t.pid.ns; n != nil; n = n.parent {
+		n.tasks++
+	}
+	if parent != nil {
+		parent.addChildLocked(tg, parent.leader)
+	}
+	k.counts.processes.Add(1)
+}
+
+// Log returns the kernel's log.
+func (k *Kernel) Log() *logrus.Entry { return k.log }
+
+// Clocks returns the kernel's clocks.
+func (k *Kernel) Clocks() *ktime.Clocks { return k.clocks }
+
+// Memory returns the memory file.
+func (k *Kernel) Memory() *mm.MemoryFile { return k.memory }
+
+// VFS returns what all files of the kernel share.
+func (k *Kernel) VFS() *vfs.System { return k.mounts.System() }
+
+// Boot returns when the kernel was made.
+func (k *Kernel) Boot() time.Time { return k.boot }
+
+// Processes returns the number of tasks that exist, and of forks so far.
+func (k *Kernel) Processes() (now int64, forks uint64) {
+	return k.counts.processes.Load(), k.counts.forks.Load()
+}
+
+// warnOnce logs a message the first time that key is met.
+func (k *Kernel) warnOnce(key, msg string) {
+	if _, met := k.warned.LoadOrStore(key, true); !met {
+		k.log.Warn(msg)
+	}
+}
+
+// MissingCall logs a call that is not built, once for each name.
+func (k *Kernel) MissingCall(name string) {
+	k.warnOnce("call "+name, "system call "+name+" is not built: ENOSYS")
+}
+
+// later runs f once the caller's locks are free.
+func (k *Kernel) later(f func()) { go f() }
+
+// forked, execed and groupExited are the places where processes change.
+func (k *Kernel) forked(parent, child *Task, a *ForkArgs) { k.counts.forks.Add(1) }
+
+func (k *Kernel) execed(t *Task, name string) {
+	k.log.Debugf("process %d runs %s", t.pid.numbers[0], name)
+}
+
+func (k *Kernel) groupExited(tg *ThreadGroup, status ExitStatus) {
+	if tg == k.main {
+		k.finish(status, nil)
+	}
+}
+
+// fail ends the sandbox for a fault of the sentry's own.
+func (k *Kernel) fail(err error) {
+	k.log.Errorf("the sentry failed: %v", err)
+	k.finish(ExitStatus{}, err)
+}
+
+func (k *Kernel) finish(s ExitStatus, err error) {
+	k.endMu.Lock()
+	defer k.endMu.Unlock()
+	if k.ended {
+		return
+	}
+	k.ended, k.status, k.err = true, s, err
+	close(k.end)
+}
+
+// Wait waits for the program to end, kills what it left behind and returns its
+// status. The error is a fault of the sentry's own.
+func (k *Kernel) Wait() (ExitStatus, error) {
+	<-k.end
+	k.endMu.Lock()
+	defer k.endMu.Unlock()
+	if k.err == nil {
+		k.killEverything()
+	}
+	return k.status, k.err
+}
+
+// killEverything ends all processes and waits for their goroutines.
+func (k *Kernel) killEverything() {
+	k.tree.Lock()
+	k.rootPIDNS.dying = true
+	k.rootPIDNS.emptied = make(chan struct{}, 1)
+	for _, p := range k.rootPIDNS.ids {
+		if p.tg != nil && p.tg != k.init {
+			p.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
+		}
+	}
+	k.tree.Unlock()
+	k.running.Wait()
+}

@@ -1,0 +1,134 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"gosentry/mm"
+	"gosentry/platform"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Personality is an operating system as its programs see it: numbers, layouts,
+// frames. All tasks of a process share one.
+type Personality interface {
+	// Name is the system's name, "linux".
+	Name() string
+	// Syscall answers the call in t.Regs and sets its result. An ERESTART error
+	// is returned instead of being set.
+	Syscall(t *Task) error
+	// PushFrame makes t.Regs run the handler of act. An error means that the
+	// frame could not be written.
+	PushFrame(t *Task, info *signal.Info, act signal.Action, mask signal.Set) error
+	// RewindToRestart makes t.Regs execute the call again that ended with err.
+	RewindToRestart(t *Task, number uint64, err error)
+	// FailInterrupted makes t.Regs see EINTR as the result.
+	FailInterrupted(t *Task)
+}
+
+// start runs the task's goroutine.
+func (t *Task) start() {
+	t.k.running.Add(1)
+	go t.run()
+}
+
+func (t *Task) run() {
+	defer t.k.running.Done()
+	defer func() {
+		if r := recover(); r != nil {
+			t.k.fail(fmt.Errorf("panic in task %d (%s): %v\n%s", t.pid.numbers[0], t.Name(), r, debug.Stack()))
+		}
+	}()
+	for t.step() {
+	}
+	t.exit()
+	t.ctx.Leave()
+	t.ctx.Release()
+}
+
+// step runs guest code once and answers what stopped it. It returns false when
+// the task is to end.
+func (t *Task) step() bool {
+	if t.work.Load() && !t.doWork() {
+		return false
+	}
+	entered := time.Now()
+	ev, err := t.ctx.Run(t.MM().AddressSpace(), &t.Regs)
+	left := time.Now()
+	user := int64(left.Sub(entered))
+	t.acct.user.Add(user)
+	if err != nil {
+		return t.hostFailed(err)
+	}
+	switch ev.Kind {
+	case platform.Syscall:
+		t.doCall()
+	case platform.Syscall32:
+		t.k.warnOnce("int 0x80", "the 32-bit system call interface is not built: ENOSYS")
+		errno := unix.ENOSYS
+		t.Regs.SetResult(uint64(-int64(errno)))
+	case platform.Fault:
+		t.handleFault(ev)
+	}
+	system := int64(time.Since(left)) - t.blocked
+	t.blocked = 0
+	t.acct.system.Add(system)
+	t.charge(user + system)
+	return true
+}
+
+func (t *Task) doCall() {
+	t.call = callState{number: t.Regs.Number()}
+	err := t.personality.Syscall(t)
+	if IsRestart(err) {
+		t.call.err = err
+		t.work.Store(true)
+	}
+}
+
+// hostFailed ends the guest process when its host process died, and the sandbox
+// for everything else.
+func (t *Task) hostFailed(err error) bool {
+	var died *platform.Died
+	if errors.As(err, &died) {
+		t.k.log.Warnf("process %d: %v", t.pid.numbers[0], died)
+		t.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
+		return true
+	}
+	t.k.fail(fmt.Errorf("running guest code: %w", err))
+	return false
+}
+
+// handleFault lets mm resolve a page fault, or sends the signal that Linux would.
+func (t *Task) handleFault(ev platform.Event) {
+	t.acct.faults.Add(1)
+	info := signal.Info{Signo: ev.Signal, Code: ev.Code, Addr: ev.Addr}
+	if ev.Signal == unix.SIGSEGV || ev.Signal == unix.SIGBUS {
+		if ev.Signal == unix.SIGSEGV && ev.Code == signal.CodeKernel {
+			t.forceSignal(&info)
+			return
+		}
+		err := t.MM().HandleFault(mm.Addr(ev.Addr), ev.Access)
+		if err == nil {
+			return
+		}
+		info.Signo, info.Code = faultSignal(err)
+	}
+	t.forceSignal(&info)
+}
+
+func faultSignal(err error) (signal.Signal, int32) {
+	var bus *mm.BusError
+	var fault *mm.FaultError
+	switch {
+	case errors.As(err, &bus):
+		return unix.SIGBUS, signal.BusAdrErr
+	case errors.As(err, &fault) && !fault.MapErr:
+		return unix.SIGSEGV, signal.SegvAccErr
+	}
+	return unix.SIGSEGV, signal.SegvMapErr
+}

@@ -1,0 +1,60 @@
+package kernel
+
+import (
+	"sync"
+
+	"gosentry/fs/vfs"
+)
+
+// Namespaces are a task's namespaces but for pid and user. A Namespaces is
+// immutable; the objects in it are shared.
+type Namespaces struct {
+	UTS   *UTSNamespace
+	Mount *vfs.Namespace
+}
+
+// UTSNamespace holds host and domain name (uts_namespaces(7)).
+type UTSNamespace struct {
+	ino uint64 // inode number in /proc/PID/ns
+
+	// Guarded by mu.
+	mu     sync.RWMutex
+	host   string
+	domain string
+}
+
+func (k *Kernel) newUTSNamespace(host string) *UTSNamespace {
+	return &UTSNamespace{ino: k.nextNSIno(), host: host, domain: "(none)"}
+}
+
+func (k *Kernel) forkUTS(u *UTSNamespace) *UTSNamespace {
+	host, domain := u.Names()
+	return &UTSNamespace{ino: k.nextNSIno(), host: host, domain: domain}
+}
+
+// firstNSIno is where inode numbers of namespaces start.
+const firstNSIno = 4026531832
+
+// nextNSIno returns an inode number for a new namespace.
+func (k *Kernel) nextNSIno() uint64 { return firstNSIno + k.lastNSIno.Add(1) }
+
+// Names returns host and domain name.
+func (u *UTSNamespace) Names() (host, domain string) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.host, u.domain
+}
+
+// SetHost sets the host name.
+func (u *UTSNamespace) SetHost(s string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.host = s
+}
+
+// SetDomain sets the domain name.
+func (u *UTSNamespace) SetDomain(s string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.domain = s
+}

@@ -1,0 +1,182 @@
+package kernel
+
+import (
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// adoptOrphansLocked gives the children of an ending thread to another thread of
+// the group or, with the last one, to a subreaper or init.
+func (t *Task) adoptOrphansLocked() {
+	tg := t.tg
+	if tg.live > 0 {
+		heir := tg.anyLiveLocked()
+		for c := range tg.children {
+			if c.parentTask == t {
+				c.parentTask = heir
+				c.parentDiedLocked(t)
+			}
+		}
+		return
+	}
+	if len(tg.children) == 0 {
+		return
+	}
+	heir := tg.reaperLocked()
+	for c := range tg.children {
+		by := c.parentTask
+		tg.removeChildLocked(c)
+		if heir == nil {
+			continue
+		}
+		heir.addChildLocked(c, heir.anyLiveLocked())
+		c.exitSignal = unix.SIGCHLD
+		c.parentDiedLocked(by)
+		if c.exited {
+			c.reportExitLocked(c.exitStatus)
+		}
+	}
+}
+
+// parentDiedLocked sends the parent-death signals of prctl(2).
+func (tg *ThreadGroup) parentDiedLocked(parent *Task) {
+	for _, t := range tg.tasks {
+		sig := t.ParentDeathSignal()
+		if sig == 0 || t.exited {
+			continue
+		}
+		info := parent.senderInfo(sig, signal.CodeUser, t)
+		tg.sigMu.Lock()
+		tg.sendLocked(&info, nil, false) //nolint:errcheck // nobody to tell
+		tg.sigMu.Unlock()
+	}
+}
+
+func (tg *ThreadGroup) anyLiveLocked() *Task {
+	for _, t := range tg.tasks {
+		if !t.exited {
+			return t
+		}
+	}
+	return tg.leader
+}
+
+// reaperLocked returns who adopts the children of tg: the nearest subreaper among
+// its ancestors, else the init of its pid namespace; nil when that is tg itself.
+func (tg *ThreadGroup) reaperLocked() *ThreadGroup {
+	ns := tg.pid.ns
+	for p := tg.parent; p != nil && p.pid.ns == ns; p = p.parent {
+		if p.subreaper && !p.exited {
+			return p
+		}
+	}
+	if ns.init == tg || ns.init == nil {
+		return nil
+	}
+	return ns.init
+}
+
+// isLastOfInit tells whether t is the last thread of the init of a namespace.
+func (t *Task) isLastOfInit() bool {
+	if t.tg.initOf == nil {
+		return false
+	}
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	return t.tg.live == 1
+}
+
+// emptyNamespace kills everyone in the namespace whose init ends, and waits
+// until they are gone (pid_namespaces(7)).
+func (t *Task) emptyNamespace() {
+	ns := t.tg.initOf
+	t.k.tree.Lock()
+	ns.dying = true
+	ns.emptied = make(chan struct{}, 1)
+	t.tg.sigMu.Lock()
+	ignore := signal.Action{Handler: signal.HandlerIgnore}
+	t.tg.handlers.Set(unix.SIGCHLD, ignore) //nolint:errcheck // SIGCHLD can be ignored
+	t.tg.sigMu.Unlock()
+	for _, p := range ns.ids {
+		if p.tg != nil && p.tg != t.tg {
+			p.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
+		}
+	}
+	for z := t.tg.zombies.Front(); z != nil; z = t.tg.zombies.Front() {
+		z.Value.(*ThreadGroup).reapLocked(nil)
+	}
+	left := ns.tasks
+	t.k.tree.Unlock()
+	t.ctx.Leave()
+	for own := t.tg.threadCount(); left > own; {
+		<-ns.emptied
+		t.k.tree.RLock()
+		left = ns.tasks
+		t.k.tree.RUnlock()
+	}
+}
+
+// threadCount is the number of threads that still hold an id: the live ones and
+// a leader that has ended.
+func (tg *ThreadGroup) threadCount() int {
+	tg.k.tree.RLock()
+	defer tg.k.tree.RUnlock()
+	return len(tg.tasks)
+}
+
+func (ns *PIDNamespace) notifyDyingLocked() {
+	select {
+	case ns.emptied <- struct{}{}:
+	default:
+	}
+}
+
+// hangUpOrphanedGroupsLocked sends SIGHUP and SIGCONT to process groups with
+// stopped members that the end of tg leaves orphaned.
+func (tg *ThreadGroup) hangUpOrphanedGroupsLocked() {
+	groups := map[*ProcessGroup]struct{}{}
+	if tg.parent != nil && tg.parent.group != tg.group && tg.parent.group.session == tg.group.session {
+		groups[tg.group] = struct{}{}
+	}
+	for c := range tg.children {
+		if c.group != tg.group && c.group.session == tg.group.session {
+			groups[c.group] = struct{}{}
+		}
+	}
+	for g := range groups {
+		if g.orphanedLocked(tg) && g.hasStoppedLocked() {
+			g.sendLocked(unix.SIGHUP)
+			g.sendLocked(unix.SIGCONT)
+		}
+	}
+}
+
+// sendLocked sends a signal of the kernel's own to every member.
+func (g *ProcessGroup) sendLocked(sig signal.Signal) {
+	info := signal.KernelInfo(sig)
+	for tg := range g.members {
+		tg.sigMu.Lock()
+		tg.sendLocked(&info, nil, true) //nolint:errcheck // standard signals cannot fail
+		tg.sigMu.Unlock()
+	}
+}
+
+// leaveTerminalLocked hangs the terminal's foreground group up when the session's
+// leader ends.
+func (tg *ThreadGroup) leaveTerminalLocked() {
+	s := tg.group.session
+	if s.leader != tg {
+		return
+	}
+	s.leader = nil
+	if s.tty == nil {
+		return
+	}
+	if g := s.tty.foreground; g != nil {
+		g.sendLocked(unix.SIGHUP)
+		g.sendLocked(unix.SIGCONT)
+	}
+	s.tty.session, s.tty.foreground = nil, nil
+	s.tty = nil
+}

@@ -1,0 +1,150 @@
+package kernel
+
+import "golang.org/x/sys/unix"
+
+const (
+	// maxPIDLevel is how deep pid namespaces nest (pid_namespaces(7)).
+	maxPIDLevel = 32
+	// defaultPIDMax is the first id that is never used (proc(5), pid_max).
+	defaultPIDMax = 1 << 22
+	// reservedPIDs are not used again once the numbers have wrapped around.
+	reservedPIDs = 300
+)
+
+// PID is one identity: a number in its namespace and in each of its ancestors.
+// It names a thread, and as long as they live also a thread group, a process
+// group and a session; the numbers are free again when none of them is left.
+type PID struct {
+	// numbers[i] is the number in the namespace of level i; immutable once
+	// published, and so is ns.
+	numbers []int32
+	ns      *PIDNamespace
+
+	// Guarded by Kernel.tree.
+	task    *Task
+	tg      *ThreadGroup
+	group   *ProcessGroup
+	session *Session
+}
+
+// In returns the number of p in ns, 0 when p is not visible there.
+func (p *PID) In(ns *PIDNamespace) int32 {
+	if p == nil || ns.level >= len(p.numbers) {
+		return 0
+	}
+	for n := p.ns; n != nil; n = n.parent {
+		if n == ns {
+			return p.numbers[ns.level]
+		}
+	}
+	return 0
+}
+
+// PIDNamespace is a pid namespace as of pid_namespaces(7).
+type PIDNamespace struct {
+	parent *PIDNamespace
+	level  int
+	ino    uint64 // inode number in /proc/PID/ns
+
+	// Guarded by Kernel.tree.
+	ids   map[int32]*PID
+	last  int32
+	max   int32
+	init  *ThreadGroup
+	dying bool
+	tasks int
+	// emptied has something when a task of a dying namespace has gone.
+	emptied chan struct{}
+}
+
+func (k *Kernel) newPIDNamespace(parent *PIDNamespace) (*PIDNamespace, error) {
+	ns := &PIDNamespace{parent: parent, ids: make(map[int32]*PID), max: defaultPIDMax, ino: k.nextNSIno()}
+	if parent != nil {
+		if parent.level+1 >= maxPIDLevel {
+			return nil, unix.ENOSPC
+		}
+		ns.level = parent.level + 1
+		ns.max = parent.max
+	}
+	return ns, nil
+}
+
+// Level is the number of ancestors of ns.
+func (ns *PIDNamespace) Level() int { return ns.level }
+
+// nextLocked finds a free number after the last one, wrapping once.
+func (ns *PIDNamespace) nextLocked() (int32, error) {
+	if int32(len(ns.ids)) >= ns.max-1 {
+		return 0, unix.EAGAIN
+	}
+	n := ns.last
+	for range ns.max {
+		if n++; n >= ns.max {
+			n = reservedPIDs
+			if n >= ns.max {
+				n = 1
+			}
+		}
+		if _, used := ns.ids[n]; !used {
+			ns.last = n
+			return n, nil
+		}
+	}
+	return 0, unix.EAGAIN
+}
+
+// newPIDLocked reserves a number in ns and each of its ancestors. want holds
+// numbers asked for (clone3's set_tid), innermost namespace first.
+func newPIDLocked(ns *PIDNamespace, want []int32) (*PID, error) {
+	if len(want) > ns.level+1 {
+		return nil, unix.EINVAL
+	}
+	p := &PID{ns: ns, numbers: make([]int32, ns.level+1)}
+	for n, i := ns, 0; n != nil; n, i = n.parent, i+1 {
+		var (
+			nr  int32
+			err error
+		)
+		if i < len(want) {
+			nr, err = want[i], n.checkWantedLocked(want[i])
+		} else {
+			nr, err = n.nextLocked()
+		}
+		if err != nil {
+			p.freeLocked()
+			return nil, err
+		}
+		p.numbers[n.level] = nr
+		n.ids[nr] = p
+	}
+	return p, nil
+}
+
+func (ns *PIDNamespace) checkWantedLocked(nr int32) error {
+	if nr < 1 || nr >= ns.max {
+		return unix.EINVAL
+	}
+	if nr != 1 && ns.init == nil {
+		return unix.EINVAL
+	}
+	if _, used := ns.ids[nr]; used {
+		return unix.EEXIST
+	}
+	return nil
+}
+
+// freeLocked gives the numbers back.
+func (p *PID) freeLocked() {
+	for n := p.ns; n != nil; n = n.parent {
+		if nr := p.numbers[n.level]; nr != 0 && n.ids[nr] == p {
+			delete(n.ids, nr)
+		}
+	}
+}
+
+// dropLocked frees p if nothing is named by it any more.
+func (p *PID) dropLocked() {
+	if p.task == nil && p.tg == nil && p.group == nil && p.session == nil {
+		p.freeLocked()
+	}
+}

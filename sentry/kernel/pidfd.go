@@ -1,0 +1,68 @@
+package kernel
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// pidFile is what a pidfd refers to: a process that may have ended.
+type pidFile struct {
+	tg   *ThreadGroup
+	task *Task // for a pidfd of a single thread
+}
+
+// newPIDFile returns the file of a pidfd for t's process, or for the thread.
+func newPIDFile(t *Task, thread bool) *vfs.File {
+	p := &pidFile{tg: t.tg}
+	if thread {
+		p.task = t
+	}
+	return t.k.mounts.System().NewAnonFile(p, "[pidfd]", unix.O_RDWR)
+}
+
+// ProcessOf returns the process of a pidfd; EBADF if file is none.
+func ProcessOf(file *vfs.File) (*ThreadGroup, error) {
+	if p, ok := file.Ops().(*pidFile); ok {
+		return p.tg, nil
+	}
+	return nil, unix.EBADF
+}
+
+// OpenPIDFD returns a new pidfd's file for the process pid (pidfd_open(2)).
+func (t *Task) OpenPIDFD(pid int32) (*vfs.File, error) {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	p := t.pidns.ids[pid]
+	switch {
+	case p == nil || p.task == nil && p.tg == nil:
+		return nil, unix.ESRCH
+	case p.tg == nil:
+		return nil, unix.ENOENT
+	}
+	return newPIDFile(p.tg.leader, false), nil
+}
+
+func (*pidFile) Read(vfs.Caller, *mm.Buffer, int64) (int, error)  { return 0, unix.EINVAL }
+func (*pidFile) Write(vfs.Caller, *mm.Buffer, int64) (int, error) { return 0, unix.EINVAL }
+
+// Release implements vfs.FileOps.
+func (*pidFile) Release() {}
+
+// Readiness implements waiter.Waitable: a pidfd is readable once the process has ended.
+func (p *pidFile) Readiness(wanted waiter.EventMask) waiter.EventMask {
+	select {
+	case <-p.tg.dead:
+		return wanted & (waiter.In | waiter.RdNorm)
+	default:
+		return 0
+	}
+}
+
+// Register implements waiter.Waitable.
+func (p *pidFile) Register(e *waiter.Entry) { p.tg.exitQueue.Register(e) }
+
+// Unregister implements waiter.Waitable.
+func (p *pidFile) Unregister(e *waiter.Entry) { p.tg.exitQueue.Unregister(e) }

@@ -1,0 +1,333 @@
+package kernel
+
+import (
+	"slices"
+
+	"gosentry/fs/proc"
+	"gosentry/fs/vfs"
+	"gosentry/sentry/limits"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProcView is the processes of one pid namespace as package proc shows them.
+type ProcView struct {
+	k  *Kernel
+	ns *PIDNamespace
+	// System are the parts of Info that the personality knows.
+	System proc.Info
+}
+
+// NewProcView returns the view of the initial pid namespace.
+func (k *Kernel) NewProcView(system proc.Info) *ProcView {
+	return &ProcView{k: k, ns: k.rootPIDNS, System: system}
+}
+
+// taskOf returns the task that a caller is, nil for the sentry itself.
+func taskOf(c vfs.Caller) *Task {
+	switch t := c.(type) {
+	case *Task:
+		return t
+	case realUser:
+		return t.Task
+	}
+	return nil
+}
+
+// Self implements proc.Processes.
+func (v *ProcView) Self(c vfs.Caller) (pid, tid int32) {
+	t := taskOf(c)
+	if t == nil {
+		return 0, 0
+	}
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	return t.tg.pid.In(v.ns), t.pid.In(v.ns)
+}
+
+// Root implements proc.Processes.
+func (v *ProcView) Root(c vfs.Caller) vfs.Path {
+	if t := taskOf(c); t != nil {
+		return t.FS().Root()
+	}
+	return v.k.mounts.Root()
+}
+
+// PIDs implements proc.Processes.
+func (v *ProcView) PIDs() []int32 {
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	var all []int32
+	for nr, p := range v.ns.ids {
+		if p.tg != nil {
+			all = append(all, nr)
+		}
+	}
+	return all
+}
+
+// Task implements proc.Processes.
+func (v *ProcView) Task(id int32) proc.Task {
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	if p := v.ns.ids[id]; p != nil && p.task != nil {
+		return procTask{p.task, v.ns}
+	}
+	return nil
+}
+
+// Names implements proc.Processes.
+func (v *ProcView) Names(c vfs.Caller) (host, domain string) {
+	return v.utsOf(c).Names()
+}
+
+func (v *ProcView) utsOf(c vfs.Caller) *UTSNamespace {
+	if t := taskOf(c); t != nil {
+		return t.Namespaces().UTS
+	}
+	return v.k.uts
+}
+
+// SetNames implements proc.Processes.
+func (v *ProcView) SetNames(c vfs.Caller, host, domain string) error {
+	if !c.Creds().Has(unix.CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	if host != "" {
+		v.utsOf(c).SetHost(host)
+	}
+	if domain != "" {
+		v.utsOf(c).SetDomain(domain)
+	}
+	return nil
+}
+
+// Info implements proc.Processes.
+func (v *ProcView) Info() proc.Info {
+	k := v.k
+	i := v.System
+	i.BootTime = k.clocks.Realtime().Now() - k.clocks.Boottime().Now()
+	i.Uptime = k.clocks.Boottime().Now()
+	i.MemTotal = k.memory.Limit()
+	i.Anonymous = min(k.memory.Usage(), i.MemTotal)
+	i.MemFree = i.MemTotal - i.Anonymous
+	i.MemAvailable = i.MemFree
+	i.Committed = i.Anonymous
+	k.tree.RLock()
+	defer k.tree.RUnlock()
+	for _, p := range v.ns.ids {
+		if p.task == nil {
+			continue
+		}
+		i.Tasks++
+		if runState(p.task.state.Load()) == running && p.task.tg != k.init {
+			i.Running++
+		}
+		u := p.task.Usage()
+		i.UserTime += int64(u.User)
+		i.SysTime += int64(u.System)
+	}
+	i.LastPID = v.ns.last
+	i.Forks = k.counts.forks.Load()
+	i.PIDMax = int64(v.ns.max)
+	i.ThreadsMax = maxTasks
+	return i
+}
+
+// stateLetters are those of proc(5), by runState.
+var stateLetters = [...]byte{running: 'R', sleeping: 'S', stopped: 'T', zombie: 'Z'}
+
+// procTask is a task seen from a pid namespace.
+type procTask struct {
+	t  *Task
+	ns *PIDNamespace
+}
+
+var _ proc.Processes = (*ProcView)(nil)
+
+// Exists implements proc.Task.
+func (p procTask) Exists() bool {
+	p.t.k.tree.RLock()
+	defer p.t.k.tree.RUnlock()
+	if p.t == p.t.tg.leader {
+		return !p.t.tg.reaped
+	}
+	return !p.t.exited
+}
+
+// Status implements proc.Task.
+func (p procTask) Status(process bool) proc.Status {
+	t := p.t
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	s := proc.Status{Name: t.Name(), State: stateLetters[t.state.Load()], TTYGroup: -1}
+	if t.tg == t.k.init {
+		s.State = 'S'
+	}
+	p.idsLocked(&s)
+	p.timesLocked(&s, process)
+	p.signalsLocked(&s)
+	tg := t.tg
+	s.Threads = tg.live
+	s.ExitSignal = tg.exitSignal
+	if tg.exited {
+		s.ExitStatus = uint32(tg.exitStatus.Wait())
+	}
+	if fs := t.FS(); fs != nil {
+		s.Umask = fs.Umask()
+	}
+	if fds := t.FDs(); fds != nil {
+		s.FDSize = fds.size()
+	}
+	s.Personality = tg.persona.Load()
+	s.Dumpable = tg.Dumpable()
+	s.KernelThread = tg == t.k.init
+	s.Nice = t.nice.Load()
+	s.StartTime = int64(tg.start.Sub(t.k.boot)) + t.k.bootUptime
+	s.TimerSlack = int64(t.slackNS.Load())
+	s.OOMScoreAdj = tg.oomScore.Load()
+	return s
+}
+
+func (p procTask) idsLocked(s *proc.Status) {
+	tg := p.t.tg
+	s.TID, s.TGID = p.t.pid.In(p.ns), tg.pid.In(p.ns)
+	if tg.parent != nil {
+		s.PPID = tg.parent.pid.In(p.ns)
+	}
+	s.ProcessGroup = tg.group.pid.In(p.ns)
+	s.Session = tg.group.session.pid.In(p.ns)
+	level := p.ns.level
+	s.TIDs = slices.Clone(p.t.pid.numbers[level:])
+	s.TGIDs = slices.Clone(tg.pid.numbers[level:])
+	s.ProcessGroups = slices.Clone(tg.group.pid.numbers[min(level, len(tg.group.pid.numbers)):])
+	s.Sessions = slices.Clone(tg.group.session.pid.numbers[min(level, len(tg.group.session.pid.numbers)):])
+	if tty := tg.group.session.tty; tty != nil {
+		s.TTY = ttyDevice
+		if tty.foreground != nil {
+			s.TTYGroup = tty.foreground.pid.In(p.ns)
+		}
+	}
+}
+
+// ttyDevice is the number of the terminal among the standard streams as
+// /proc/PID/stat shows it: pts/0.
+const ttyDevice = 136 << 8
+
+func (p procTask) timesLocked(s *proc.Status, process bool) {
+	u, c := p.t.Usage(), Usage{}
+	if process {
+		u, c = p.t.tg.usageLocked(), p.t.tg.childUsage
+	}
+	s.UserTime, s.SystemTime = int64(u.User), int64(u.System)
+	s.ChildUser, s.ChildSystem = int64(c.User), int64(c.System)
+	s.MinorFaults, s.MajorFaults = u.MinorFaults, u.MajFaults
+	s.ChildMinor, s.ChildMajor = c.MinorFaults, c.MajFaults
+	s.Switches, s.Preemptions = u.VoluntarySwitches, u.InvoluntarySwitches
+}
+
+func (p procTask) signalsLocked(s *proc.Status) {
+	tg := p.t.tg
+	tg.sigMu.Lock()
+	defer tg.sigMu.Unlock()
+	s.Pending, s.SharedPending = p.t.pending.Pending(), tg.pending.Pending()
+	s.Blocked = p.t.mask
+	s.Ignored, s.Caught = tg.handlers.Sets()
+	s.SignalsQueued = p.t.k.users.signals(keyOf(p.t.Creds()))
+	if tg.stop.complete && !tg.exited {
+		s.State = stateLetters[stopped]
+	}
+}
+
+// Limits implements proc.Task.
+func (p procTask) Limits() *limits.Set { return p.t.tg.limits }
+
+// Places implements proc.Task.
+func (p procTask) Places() proc.Places {
+	places := proc.Places{Mounts: p.t.Namespaces().Mount}
+	if fs := p.t.FS(); fs != nil {
+		places.Root, places.WorkDir = fs.Root(), fs.CWD()
+	}
+	if exe := p.t.exe.Load(); exe != nil {
+		places.Executable = exe.Path()
+	}
+	return places
+}
+
+// Descriptors implements proc.Task.
+func (p procTask) Descriptors() []int32 {
+	var all []int32
+	if fds := p.t.FDs(); fds != nil {
+		fds.Each(func(fd int32, _ *vfs.File, _ bool) bool {
+			all = append(all, fd)
+			return true
+		})
+	}
+	return all
+}
+
+// Descriptor implements proc.Task.
+func (p procTask) Descriptor(fd int32) (*vfs.File, bool) {
+	fds := p.t.FDs()
+	if fds == nil {
+		return nil, false
+	}
+	f, err := fds.Get(fd)
+	if err != nil {
+		return nil, false
+	}
+	cloexec, _ := fds.CloseOnExec(fd)
+	return f, cloexec
+}
+
+// Threads implements proc.Task.
+func (p procTask) Threads() []int32 {
+	p.t.k.tree.RLock()
+	defer p.t.k.tree.RUnlock()
+	var all []int32
+	for _, t := range p.t.tg.tasks {
+		if !t.exited || t == p.t.tg.leader {
+			all = append(all, t.pid.In(p.ns))
+		}
+	}
+	return all
+}
+
+// MayAccess implements proc.Task.
+func (p procTask) MayAccess(c vfs.Caller, _ bool) error {
+	if t := taskOf(c); t == nil || t.tg == p.t.tg {
+		return nil
+	}
+	a, b := c.Creds(), p.t.Creds()
+	sameUser := a.FSUID == b.EUID && a.FSUID == b.SUID && a.FSUID == b.RUID &&
+		a.FSGID == b.EGID && a.FSGID == b.SGID && a.FSGID == b.RGID
+	if a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) || sameUser && p.t.tg.Dumpable() && a.Permitted.Contains(b.Permitted) {
+		return nil
+	}
+	return unix.EACCES
+}
+
+// SetName implements proc.Task.
+func (p procTask) SetName(name string) error {
+	p.t.SetName(name)
+	return nil
+}
+
+// SetOOMScoreAdj implements proc.Task.
+func (p procTask) SetOOMScoreAdj(c vfs.Caller, adj int32) error {
+	if adj < p.t.tg.oomScore.Load() && !c.Creds().Has(unix.CAP_SYS_RESOURCE) {
+		return unix.EACCES
+	}
+	p.t.tg.oomScore.Store(adj)
+	return nil
+}
+
+// signals is the number of queued signals of a user.
+func (u *userTable) signals(k userKey) uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if c := u.users[k]; c != nil {
+		return uint64(c.signals)
+	}
+	return 0
+}

@@ -1,0 +1,137 @@
+package kernel
+
+import (
+	"encoding/binary"
+
+	"gosentry/mm"
+	"gosentry/sentry/futex"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRobust bounds the walk over a robust list (set_robust_list(2)).
+const maxRobust = 2048
+
+func putUint32(b []byte, v uint32) { binary.LittleEndian.PutUint32(b, v) }
+
+// FutexWord is a futex's word in the memory of one address space.
+type FutexWord struct {
+	MM   *mm.MemoryManager
+	Addr mm.Addr
+}
+
+// Load implements futex.Word.
+func (w FutexWord) Load() (uint32, error) { return w.MM.LoadUint32(w.Addr) }
+
+// CompareAndSwap implements futex.Word.
+func (w FutexWord) CompareAndSwap(old, new uint32) (uint32, error) {
+	return w.MM.CompareAndSwapUint32(w.Addr, old, new)
+}
+
+// Fault implements futex.Word: reads and writes bring the page in themselves.
+func (w FutexWord) Fault(write bool) error {
+	_, err := w.MM.LoadUint32(w.Addr)
+	return err
+}
+
+// Futexes returns the kernel's futexes.
+func (k *Kernel) Futexes() *futex.Manager[mm.FutexKey] { return k.futexes }
+
+// clearChildTID stores 0 where CLONE_CHILD_CLEARTID asked for it and wakes one
+// waiter, if others still use the memory.
+func (t *Task) clearChildTID(m *mm.MemoryManager) {
+	addr := t.clearTID
+	t.clearTID = 0
+	if addr == 0 || m.Users() < 2 {
+		return
+	}
+	if _, err := m.CopyOut(addr, make([]byte, 4)); err != nil {
+		return
+	}
+	if key, err := m.FutexKey(addr, false); err == nil {
+		t.k.futexes.Wake(key, 1, futex.BitsetAll) //nolint:errcheck // nobody to tell
+	}
+}
+
+// robustHead is struct robust_list_head of the Linux ABI.
+type robustHead struct {
+	next    uint64
+	offset  int64
+	pending uint64
+}
+
+// releaseRobustList marks the futexes on the thread's robust list as left by a
+// dead owner. The list is the guest's: it is bounded and never believed.
+func (t *Task) releaseRobustList() {
+	head := t.robustList.Head
+	t.robustList.Head = 0
+	m := t.MM()
+	t.k.futexes.OwnerExits(t)
+	if head == 0 {
+		return
+	}
+	var b [24]byte
+	if _, err := m.CopyIn(head, b[:]); err != nil {
+		return
+	}
+	h := robustHead{
+		next:    binary.LittleEndian.Uint64(b[0:]),
+		offset:  int64(binary.LittleEndian.Uint64(b[8:])),
+		pending: binary.LittleEndian.Uint64(b[16:]),
+	}
+	entry := h.next
+	for range maxRobust {
+		if entry&^1 == uint64(head) {
+			break
+		}
+		next := uint64(0)
+		if _, err := m.CopyIn(mm.Addr(entry&^1), b[:8]); err == nil {
+			next = binary.LittleEndian.Uint64(b[:8])
+		}
+		if entry != h.pending {
+			t.ownerDies(m, entry, h.offset, false)
+		}
+		if next == 0 {
+			break
+		}
+		entry = next
+	}
+	if h.pending != 0 {
+		t.ownerDies(m, h.pending, h.offset, true)
+	}
+}
+
+// ownerDies releases one entry; bit 0 of its address says that it is a PI futex.
+func (t *Task) ownerDies(m *mm.MemoryManager, entry uint64, offset int64, pending bool) {
+	addr := mm.Addr(entry&^1 + uint64(offset))
+	key, err := m.FutexKey(addr, false)
+	if err != nil {
+		return
+	}
+	tid := uint32(t.TID())
+	t.k.futexes.OwnerDies(key, FutexWord{m, addr}, tid, entry&1 != 0, pending) //nolint:errcheck // nobody to tell
+}
+
+// FutexWaiter returns the task's place in a futex's queue; a task waits for one
+// at a time.
+func (t *Task) FutexWaiter() *futex.Waiter[mm.FutexKey] {
+	if t.futexWaiter == nil {
+		t.futexWaiter = futex.NewWaiter[mm.FutexKey]()
+	}
+	return t.futexWaiter
+}
+
+// FutexOwner finds the task that a PI futex's word names; ESRCH, EPERM for the
+// kernel's own tasks.
+func (t *Task) FutexOwner(tid uint32) (any, error) {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	p := t.pidns.ids[int32(tid)]
+	switch {
+	case p == nil || p.task == nil || p.task.exited:
+		return nil, unix.ESRCH
+	case p.task.tg == t.k.init:
+		return nil, unix.EPERM
+	}
+	return p.task, nil
+}

@@ -1,0 +1,141 @@
+package kernel
+
+import (
+	"sync"
+
+	"gosentry/sentry/cred"
+	"gosentry/sentry/limits"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxTasks bounds the tasks of a sandbox whatever its limits say: each is a
+// goroutine and a few kilobytes of the sentry.
+const maxTasks = 32768
+
+// userTable counts what each real user id has: tasks for RLIMIT_NPROC, queued
+// signals for RLIMIT_SIGPENDING.
+type userTable struct {
+	// Guarded by mu.
+	mu    sync.Mutex
+	users map[userKey]*userCounts
+	tasks int
+}
+
+// userKey is a real user id in one user namespace, where limits count.
+type userKey struct {
+	ns  *cred.UserNamespace
+	uid cred.UID
+}
+
+type userCounts struct {
+	tasks   int
+	signals int
+}
+
+func newUserTable() *userTable {
+	return &userTable{users: make(map[userKey]*userCounts)}
+}
+
+func keyOf(c *cred.Credentials) userKey { return userKey{c.UserNS, c.RUID} }
+
+func (u *userTable) getLocked(k userKey) *userCounts {
+	c := u.users[k]
+	if c == nil {
+		c = new(userCounts)
+		u.users[k] = c
+	}
+	return c
+}
+
+func (u *userTable) dropLocked(k userKey, c *userCounts) {
+	if c.tasks == 0 && c.signals == 0 {
+		delete(u.users, k)
+	}
+}
+
+// enter counts a new task c of parent's user. EAGAIN over RLIMIT_NPROC, which
+// does not bind root and holders of CAP_SYS_RESOURCE or CAP_SYS_ADMIN, and over the
+// sandbox's own bound, which binds everyone.
+func (u *userTable) enter(parent, c *Task) error {
+	creds := c.Creds()
+	exempt := creds.Has(unix.CAP_SYS_RESOURCE) || creds.Has(unix.CAP_SYS_ADMIN) ||
+		creds.RUID == 0 && creds.UserNS.Parent == nil
+	k := keyOf(creds)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.tasks >= maxTasks {
+		return unix.EAGAIN
+	}
+	n := u.getLocked(k)
+	if !exempt && uint64(n.tasks) >= parent.Limits().Soft(limits.NProc) {
+		u.dropLocked(k, n)
+		return unix.EAGAIN
+	}
+	n.tasks++
+	u.tasks++
+	return nil
+}
+
+// leave takes an ended task out.
+func (u *userTable) leave(t *Task) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	k := keyOf(t.Creds())
+	n := u.getLocked(k)
+	n.tasks--
+	u.tasks--
+	u.dropLocked(k, n)
+}
+
+// move changes the user a task counts for.
+func (u *userTable) move(from, to userKey) {
+	if from == to {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.getLocked(to).tasks++
+	n := u.getLocked(from)
+	n.tasks--
+	u.dropLocked(from, n)
+}
+
+// ledger counts one queued signal.
+type ledger struct {
+	table *userTable
+	key   userKey
+	limit uint64
+}
+
+// ledger returns the account that a signal for t, or for tg if t is nil, is
+// charged to.
+func (k *Kernel) ledger(tg *ThreadGroup, t *Task) signal.Ledger {
+	if t == nil {
+		t = tg.leader
+	}
+	return &ledger{table: k.users, key: keyOf(t.Creds()), limit: tg.limits.Soft(limits.SigPending)}
+}
+
+// Charge implements signal.Ledger.
+func (l *ledger) Charge(force bool) bool {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	n := l.table.getLocked(l.key)
+	if !force && uint64(n.signals) >= l.limit {
+		l.table.dropLocked(l.key, n)
+		return false
+	}
+	n.signals++
+	return true
+}
+
+// Uncharge implements signal.Ledger.
+func (l *ledger) Uncharge() {
+	l.table.mu.Lock()
+	defer l.table.mu.Unlock()
+	n := l.table.getLocked(l.key)
+	n.signals--
+	l.table.dropLocked(l.key, n)
+}

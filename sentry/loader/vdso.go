@@ -1,0 +1,91 @@
+package loader
+
+import (
+	"gosentry/mm"
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// VDSO is the vDSO of a sandbox: two pages in the memory file, the clock parameters
+// and behind them an ELF image. All processes map the same pages, privately, so
+// that a debugger's stores stay its own.
+type VDSO struct {
+	file *mm.MemoryFile
+	off  uint64
+}
+
+// VDSOConfig says how the vDSO answers.
+type VDSOConfig struct {
+	// HostCPU lets getcpu give the number of the host's processor. Without it,
+	// getcpu makes a system call.
+	HostCPU bool
+}
+
+const vdsoPages = 2
+
+// NewVDSO makes a vDSO in f. ENOMEM where f is full.
+func NewVDSO(f *mm.MemoryFile, c VDSOConfig) (*VDSO, error) {
+	image, err := vdsoImage(c)
+	if err != nil {
+		return nil, err
+	}
+	off, err := f.Allocate(vdsoPages * mm.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	v := &VDSO{file: f, off: off}
+	err = f.Guard(func() error {
+		copy(f.Bytes(off+mm.PageSize, mm.PageSize), image)
+		return nil
+	})
+	if err != nil {
+		v.Release()
+		return nil, err
+	}
+	return v, nil
+}
+
+// Params is the page of clock parameters, for ktime's Attach. All zeros, as it is at first, make every
+// function a system call.
+func (v *VDSO) Params() []byte { return v.file.Bytes(v.off, mm.PageSize) }
+
+// Release gives the memory back. Nobody maps it, and nobody writes to Params any more.
+func (v *VDSO) Release() { v.file.DecRef(v.off, vdsoPages*mm.PageSize) }
+
+// AddMapping implements mm.Mappable: the pages stay as long as v.
+func (v *VDSO) AddMapping(*mm.MemoryManager, mm.Range, uint64, bool) error { return nil }
+
+// RemoveMapping implements mm.Mappable.
+func (v *VDSO) RemoveMapping(*mm.MemoryManager, mm.Range, uint64, bool) {}
+
+// Translate implements mm.Mappable. Shared mappings that could be written to are none of Load's.
+func (v *VDSO) Translate(off, length uint64, write bool) (mm.Backing, error) {
+	if write || off >= vdsoPages*mm.PageSize {
+		return mm.Backing{}, unix.EFAULT
+	}
+	length = min(length, vdsoPages*mm.PageSize-off)
+	return mm.Backing{Mem: true, Offset: v.off + off, Length: length}, nil
+}
+
+// MappedName implements mm.Mappable: the mappings have names of their own.
+func (v *VDSO) MappedName() (path string, major, minor uint32, ino uint64) { return "", 0, 0, 0 }
+
+// mapVDSO maps v and returns where its ELF image is, 0 without one.
+func (s *space) mapVDSO(v *VDSO) (uint64, error) {
+	if v == nil {
+		return 0, nil
+	}
+	params, err := s.mm.MMap(mm.MMapOpts{
+		Length: vdsoPages * mm.PageSize, Prot: platform.Read, MaxProt: platform.Read,
+		Private: true, File: v, Name: "[vvar]", Limits: s.limits,
+	})
+	if err != nil {
+		return 0, err
+	}
+	image := uint64(params) + mm.PageSize
+	return image, s.fixed(mm.MMapOpts{
+		Addr: mm.Addr(image), Length: mm.PageSize, Prot: platform.Read | platform.Exec,
+		File: v, Offset: mm.PageSize, Name: "[vdso]",
+	})
+}

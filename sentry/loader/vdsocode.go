@@ -1,0 +1,213 @@
+package loader
+
+import "golang.org/x/sys/unix"
+
+// Offsets in ktime.Params.
+const (
+	paramSeq  = 0
+	paramMode = 4
+	paramBase = 8
+	paramSpan = 16
+	paramMult = 24
+	paramMono = 32
+	paramReal = 40
+	paramBoot = 48
+
+	paramModeTSC = 1
+)
+
+const (
+	nsPerSecond = 1e9
+	// seqTries bounds how often the parameters are read while they change; then a
+	// system call answers, so a guest cannot hang on the sentry.
+	seqTries = 1000
+)
+
+// vdsoFunc is an exported function: its code is [start, end) of the assembler's.
+type vdsoFunc struct {
+	name       string // without the prefix __vdso_
+	start, end int
+}
+
+// vdsoText emits the functions, in the System V calling convention. The parameter
+// page lies pageDistance bytes before the code. With hostCPU, getcpu gives the host's processor number, else it is a
+// system call.
+//
+// Every function falls back to the system call of its name: then the registers that hold its
+// arguments are as they came, and errors are the kernel's.
+func vdsoText(pageDistance int, hostCPU bool) (*assembler, []vdsoFunc, error) {
+	a := newAssembler()
+	for label, offset := range map[string]int{"params": 0, "mono": paramMono, "real": paramReal, "boot": paramBoot} {
+		a.labels[label] = offset - pageDistance
+	}
+	var funcs []vdsoFunc
+	for _, f := range []struct {
+		name   string
+		number uint32
+		emit   func(a *assembler, name string)
+	}{
+		{"clock_gettime", unix.SYS_CLOCK_GETTIME, emitClockGettime},
+		{"gettimeofday", unix.SYS_GETTIMEOFDAY, emitGettimeofday},
+		{"time", unix.SYS_TIME, emitTime},
+		{"clock_getres", unix.SYS_CLOCK_GETRES, emitClockGetres},
+		{"getcpu", unix.SYS_GETCPU, emitGetcpu(hostCPU)},
+	} {
+		a.align(16)
+		start := len(a.code)
+		f.emit(a, f.name)
+		a.place(f.name + ".call")
+		a.set32(rax, f.number)
+		a.syscall()
+		a.ret()
+		funcs = append(funcs, vdsoFunc{f.name, start, len(a.code)})
+	}
+	return a, funcs, a.resolve()
+}
+
+// emitNow emits code that sets rax to the time in ns of the clock whose base r8
+// points to. It clobbers rcx, rdx, r9, r10 and r11, and goes to name.call where the parameters do not tell.
+func emitNow(a *assembler, name string) {
+	call, retry, again := name+".call", name+".retry", name+".again"
+	a.lea(r10, "params")
+	a.set32(r9, seqTries)
+	a.place(retry)
+	a.load32(r11, r10, paramSeq)
+	a.testBits32(r11, 1)
+	a.jumpIf(ifNotEqual, again)
+	a.load32(rax, r10, paramMode)
+	a.cmp32(rax, paramModeTSC)
+	a.jumpIf(ifNotEqual, call)
+	a.lfence()
+	a.rdtsc()
+	a.lfence()
+	a.shl(rdx, 32)
+	a.or(rax, rdx)
+	a.subMem(rax, r10, paramBase)
+	a.cmpMem(rax, r10, paramSpan)
+	a.jumpIf(ifAbove, call)
+	a.mulMem(r10, paramMult)
+	a.shrd(rax, rdx, 32)
+	a.addMem(rax, r8, 0)
+	a.cmpMem32(r11, r10, paramSeq)
+	a.jumpIf(ifEqual, name+".done")
+	a.place(again)
+	a.pause()
+	a.dec32(r9)
+	a.jumpIf(ifNotEqual, retry)
+	a.jump(call)
+	a.place(name + ".done")
+}
+
+// emitSplit divides the nanoseconds in rax into seconds in rax, the rest in rdx.
+func emitSplit(a *assembler) {
+	a.zero(rdx)
+	a.set32(rcx, nsPerSecond)
+	a.div(rcx)
+}
+
+// emitClockGettime is int clock_gettime(clockid_t, struct timespec *). The coarse clocks and the
+// raw one are the same as the others.
+func emitClockGettime(a *assembler, name string) {
+	for _, c := range []struct {
+		id   int8
+		base string
+	}{
+		{unix.CLOCK_MONOTONIC, "mono"},
+		{unix.CLOCK_REALTIME, "real"},
+		{unix.CLOCK_BOOTTIME, "boot"},
+		{unix.CLOCK_MONOTONIC_COARSE, "mono"},
+		{unix.CLOCK_REALTIME_COARSE, "real"},
+		{unix.CLOCK_MONOTONIC_RAW, "mono"},
+	} {
+		a.lea(r8, c.base)
+		a.cmp32(rdi, c.id)
+		a.jumpIf(ifEqual, name+".read")
+	}
+	a.jump(name + ".call")
+	a.place(name + ".read")
+	emitNow(a, name)
+	emitSplit(a)
+	a.store(rsi, 0, rax)
+	a.store(rsi, 8, rdx)
+	a.zero(rax)
+	a.ret()
+}
+
+// emitGettimeofday is int gettimeofday(struct timeval *, struct timezone *); either may
+// be null. The time zone is UTC.
+func emitGettimeofday(a *assembler, name string) {
+	a.test(rdi, rdi)
+	a.jumpIf(ifEqual, name+".zone")
+	a.lea(r8, "real")
+	emitNow(a, name)
+	emitSplit(a)
+	a.store(rdi, 0, rax)
+	a.mov(rax, rdx)
+	a.zero(rdx)
+	a.set32(rcx, 1000)
+	a.div(rcx)
+	a.store(rdi, 8, rax)
+	a.place(name + ".zone")
+	a.zero(rax)
+	a.test(rsi, rsi)
+	a.jumpIf(ifEqual, name+".out")
+	a.store(rsi, 0, rax)
+	a.place(name + ".out")
+	a.ret()
+}
+
+// emitTime is time_t time(time_t *), which may be null.
+func emitTime(a *assembler, name string) {
+	a.lea(r8, "real")
+	emitNow(a, name)
+	emitSplit(a)
+	a.test(rdi, rdi)
+	a.jumpIf(ifEqual, name+".out")
+	a.store(rdi, 0, rax)
+	a.place(name + ".out")
+	a.ret()
+}
+
+// emitClockGetres is int clock_getres(clockid_t, struct timespec *), which may be null: 1 ns
+// for what clock_gettime answers at full resolution.
+func emitClockGetres(a *assembler, name string) {
+	for _, id := range []int8{unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME, unix.CLOCK_BOOTTIME, unix.CLOCK_MONOTONIC_RAW} {
+		a.cmp32(rdi, id)
+		a.jumpIf(ifEqual, name+".one")
+	}
+	a.jump(name + ".call")
+	a.place(name + ".one")
+	a.zero(rax)
+	a.test(rsi, rsi)
+	a.jumpIf(ifEqual, name+".out")
+	a.store(rsi, 0, rax)
+	a.set32(rcx, 1)
+	a.store(rsi, 8, rcx)
+	a.place(name + ".out")
+	a.ret()
+}
+
+// emitGetcpu is int getcpu(unsigned *cpu, unsigned *node, void *); each may be null.
+func emitGetcpu(hostCPU bool) func(a *assembler, name string) {
+	if !hostCPU {
+		return func(*assembler, string) {}
+	}
+	return func(a *assembler, name string) {
+		const cpuBits, cpuMask = 12, 1<<12 - 1
+		a.lslCPU(rdx)
+		a.jumpIf(ifNotEqual, name+".call") // ZF tells whether the selector is one
+		a.test(rdi, rdi)
+		a.jumpIf(ifEqual, name+".node")
+		a.mov32(rcx, rdx)
+		a.and32(rcx, cpuMask)
+		a.store32(rdi, 0, rcx)
+		a.place(name + ".node")
+		a.test(rsi, rsi)
+		a.jumpIf(ifEqual, name+".out")
+		a.shr32(rdx, cpuBits)
+		a.store32(rsi, 0, rdx)
+		a.place(name + ".out")
+		a.zero(rax)
+		a.ret()
+	}
+}

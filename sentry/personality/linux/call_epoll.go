@@ -1,0 +1,153 @@
+package linux
+
+import (
+	"encoding/binary"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/ktime"
+	"gosentry/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+func sysEpollCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if int32(a[0]) <= 0 {
+		return 0, unix.EINVAL
+	}
+	return newFD(t, t.Kernel().VFS().NewEventPoll(), false)
+}
+
+func sysEpollCreate1(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[0]&^unix.EPOLL_CLOEXEC != 0 {
+		return 0, unix.EINVAL
+	}
+	return newFD(t, t.Kernel().VFS().NewEventPoll(), a[0] != 0)
+}
+
+// epollEventSize is the size of struct epoll_event, which is packed.
+const epollEventSize = 12
+
+func epollOf(f *vfs.File) (*vfs.EventPoll, error) {
+	ep, ok := f.Ops().(*vfs.EventPoll)
+	if !ok {
+		return nil, unix.EINVAL
+	}
+	return ep, nil
+}
+
+func sysEpollCtl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	var ev vfs.EpollEvent
+	op := int(int32(a[1]))
+	if op != unix.EPOLL_CTL_DEL {
+		var b [epollEventSize]byte
+		if err := t.CopyIn(mm.Addr(a[3]), b[:]); err != nil {
+			return 0, err
+		}
+		ev.Events = binary.LittleEndian.Uint32(b[0:])
+		ev.Data = binary.LittleEndian.Uint64(b[4:])
+	}
+	return onFile(t, a[0], func(epf *vfs.File) error {
+		_, err := onFile(t, a[2], func(f *vfs.File) error {
+			ep, err := epollOf(epf)
+			if err != nil {
+				return err
+			}
+			return ep.Ctl(op, int32(a[2]), f, ev)
+		})
+		return err
+	})
+}
+
+func sysEpollWait(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	ns := int64(int32(a[3]))
+	if ns > 0 {
+		ns *= 1e6
+	}
+	return epollWait(t, a, deadlineAfter(t, ns))
+}
+
+func sysEpollPwait(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if err := temporaryMask(t, a[4], a[5]); err != nil {
+		return 0, err
+	}
+	return sysEpollWait(t, a)
+}
+
+func sysEpollPwait2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	at, err := loadDeadline(t, a[3])
+	if err != nil {
+		return 0, err
+	}
+	if err := temporaryMask(t, a[4], a[5]); err != nil {
+		return 0, err
+	}
+	return epollWait(t, a, at)
+}
+
+// maxEpollEvents bounds the events of one call; more stay ready.
+const maxEpollEvents = 4096
+
+func epollWait(t *kernel.Task, a arch.SyscallArgs, at int64) (ret uint64, err error) {
+	count := int32(a[2])
+	if count <= 0 || int64(count) > (1<<31-1)/epollEventSize {
+		return 0, unix.EINVAL
+	}
+	_, err = onFile(t, a[0], func(f *vfs.File) error {
+		ep, err := epollOf(f)
+		if err != nil {
+			return err
+		}
+		events := make([]vfs.EpollEvent, min(count, maxEpollEvents))
+		n, err := collectEvents(t, f, ep, events, at)
+		if err != nil {
+			return err
+		}
+		b := make([]byte, 0, n*epollEventSize)
+		for _, ev := range events[:n] {
+			b = binary.LittleEndian.AppendUint32(b, ev.Events)
+			b = binary.LittleEndian.AppendUint64(b, ev.Data)
+		}
+		ret = uint64(n)
+		return t.CopyOut(mm.Addr(a[1]), b)
+	})
+	return ret, err
+}
+
+// collectEvents waits until there are events, or until at on the monotonic clock.
+func collectEvents(t *kernel.Task, f *vfs.File, ep *vfs.EventPoll, out []vfs.EpollEvent, at int64) (int, error) {
+	clock := t.Kernel().Clocks().Monotonic()
+	if n := ep.Collect(out); n > 0 || at != ktime.Forever && at <= clock.Now() {
+		return n, nil
+	}
+	entry, ch := waiter.NewChannelEntry(waiter.In)
+	f.Register(entry)
+	defer f.Unregister(entry)
+	for {
+		if n := ep.Collect(out); n > 0 {
+			return n, nil
+		}
+		switch err := t.BlockUntilTime(ch, clock, at); err {
+		case nil:
+		case unix.ETIMEDOUT:
+			return 0, nil
+		default:
+			return 0, unix.EINTR
+		}
+	}
+}
+
+func sysEventfd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return sysEventfd2(t, arch.SyscallArgs{a[0]})
+}
+
+func sysEventfd2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	flags := int(a[1])
+	if flags&^(unix.EFD_SEMAPHORE|unix.EFD_CLOEXEC|unix.EFD_NONBLOCK) != 0 {
+		return 0, unix.EINVAL
+	}
+	f := t.Kernel().VFS().NewEventFD(uint64(uint32(a[0])), flags&unix.EFD_SEMAPHORE != 0, unix.O_RDWR|flags&unix.O_NONBLOCK)
+	return newFD(t, f, flags&unix.EFD_CLOEXEC != 0)
+}

@@ -1,0 +1,184 @@
+package linux
+
+import (
+	"encoding/binary"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	fd, cmd := int32(a[0]), int32(a[1])
+	f, err := t.FDs().Get(fd)
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	if f.IsPath() && !fcntlOnPath(cmd) {
+		return 0, unix.EBADF
+	}
+	switch cmd {
+	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC:
+		f.IncRef()
+		n, err := t.FDs().NewFD(t.Limits(), int32(a[2]), f, cmd == unix.F_DUPFD_CLOEXEC)
+		if err != nil {
+			f.DecRef()
+			return 0, err
+		}
+		return uint64(n), nil
+	case unix.F_GETFD:
+		on, err := t.FDs().CloseOnExec(fd)
+		return boolean(on), err
+	case unix.F_SETFD:
+		return 0, t.FDs().SetCloseOnExec(fd, a[2]&unix.FD_CLOEXEC != 0)
+	case unix.F_GETFL:
+		return uint64(f.Flags()), nil
+	case unix.F_SETFL:
+		return 0, f.SetFlags(t, int(a[2]))
+	case unix.F_GETLK, unix.F_OFD_GETLK:
+		return 0, getLock(t, f, cmd, a[2])
+	case unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
+		return 0, setLock(t, f, cmd, a[2])
+	case unix.F_GETOWN, unix.F_GETSIG:
+		return 0, nil
+	}
+	return fcntlFile(t, f, cmd, a[2])
+}
+
+func fcntlOnPath(cmd int32) bool {
+	switch cmd {
+	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL:
+		return true
+	}
+	return false
+}
+
+// fcntlFile is what only some files have: pipe sizes and seals.
+func fcntlFile(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, error) {
+	switch cmd {
+	case unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ:
+		o, ok := f.Ops().(vfs.SizerOps)
+		switch {
+		case !ok:
+			return 0, unix.EBADF
+		case cmd == unix.F_GETPIPE_SZ:
+			return uint64(o.PipeSize()), nil
+		case uint64(uint32(arg)) > 1<<31-1:
+			return 0, unix.EINVAL
+		}
+		n, err := o.SetPipeSize(t, int(uint32(arg)))
+		return uint64(n), err
+	case unix.F_GET_SEALS, unix.F_ADD_SEALS:
+		o, ok := f.Ops().(vfs.SealOps)
+		switch {
+		case !ok:
+			return 0, unix.EINVAL
+		case cmd == unix.F_GET_SEALS:
+			return uint64(o.Seals()), nil
+		case !f.Writable():
+			return 0, unix.EPERM
+		}
+		return 0, o.AddSeals(uint32(arg))
+	}
+	return 0, unix.EINVAL
+}
+
+// flockSize is the size of struct flock.
+const flockSize = 32
+
+type flock struct {
+	typ, whence   int16
+	start, length int64
+	pid           int32
+}
+
+func loadFlock(t *kernel.Task, addr uint64) (flock, error) {
+	var b [flockSize]byte
+	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
+		return flock{}, err
+	}
+	le := binary.LittleEndian
+	return flock{
+		int16(le.Uint16(b[0:])), int16(le.Uint16(b[2:])),
+		int64(le.Uint64(b[8:])), int64(le.Uint64(b[16:])), int32(le.Uint32(b[24:])),
+	}, nil
+}
+
+// lockOf turns a struct flock into the lock that is meant, and its owner: the
+// process, or nil for a lock of the open file.
+func lockOf(t *kernel.Task, f *vfs.File, l *flock, cmd int32) (*vfs.LockOwner, vfs.RecordLock, error) {
+	start, end, err := f.LockRange(l.whence, l.start, l.length)
+	if err != nil {
+		return nil, vfs.RecordLock{}, err
+	}
+	lock := vfs.RecordLock{Type: l.typ, Start: start, End: end, PID: t.TGID()}
+	switch cmd {
+	case unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
+		if l.pid != 0 {
+			return nil, lock, unix.EINVAL
+		}
+		lock.PID = -1
+		return nil, lock, nil
+	}
+	return t.FDs().LockOwner(), lock, nil
+}
+
+func setLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
+	l, err := loadFlock(t, addr)
+	if err != nil {
+		return err
+	}
+	if l.typ != unix.F_RDLCK && l.typ != unix.F_WRLCK && l.typ != unix.F_UNLCK {
+		return unix.EINVAL
+	}
+	owner, lock, err := lockOf(t, f, &l, cmd)
+	if err != nil {
+		return err
+	}
+	wait := cmd == unix.F_SETLKW || cmd == unix.F_OFD_SETLKW
+	for {
+		w, err := f.SetLock(owner, lock, wait)
+		if err != nil || w == nil {
+			return err
+		}
+		if err := t.Block(w.C); err != nil {
+			w.Cancel()
+			return err
+		}
+	}
+}
+
+func getLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
+	l, err := loadFlock(t, addr)
+	if err != nil {
+		return err
+	}
+	if l.typ != unix.F_RDLCK && l.typ != unix.F_WRLCK {
+		return unix.EINVAL
+	}
+	owner, lock, err := lockOf(t, f, &l, cmd)
+	if err != nil {
+		return err
+	}
+	found := f.TestLock(owner, lock)
+	if found.Type == unix.F_UNLCK {
+		var b [2]byte
+		binary.LittleEndian.PutUint16(b[:], uint16(found.Type))
+		return t.CopyOut(mm.Addr(addr), b[:])
+	}
+	length := found.End - found.Start
+	if found.End == 1<<63-1 {
+		length = 0
+	}
+	le := binary.LittleEndian
+	var b [flockSize]byte
+	le.PutUint16(b[0:], uint16(found.Type))
+	le.PutUint64(b[8:], uint64(found.Start))
+	le.PutUint64(b[16:], uint64(length))
+	le.PutUint32(b[24:], uint32(found.PID))
+	return t.CopyOut(mm.Addr(addr), b[:])
+}

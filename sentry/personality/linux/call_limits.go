@@ -1,0 +1,71 @@
+package linux
+
+import (
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/limits"
+
+	"golang.org/x/sys/unix"
+)
+
+func sysGetrlimit(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return prlimit(t, 0, uint32(a[0]), 0, a[1])
+}
+
+func sysSetrlimit(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return prlimit(t, 0, uint32(a[0]), a[1], 0)
+}
+
+func sysPrlimit64(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return prlimit(t, int32(a[0]), uint32(a[1]), a[2], a[3])
+}
+
+func prlimit(t *kernel.Task, pid int32, which uint32, newAddr, oldAddr uint64) (uint64, error) {
+	r := limits.Resource(which)
+	if !r.Valid() {
+		return 0, unix.EINVAL
+	}
+	set, err := t.LimitsOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	old := set.Get(r)
+	if newAddr != 0 {
+		var w [2]uint64
+		if err := loadWords(t, newAddr, w[:]); err != nil {
+			return 0, err
+		}
+		l := limits.Limit{Soft: w[0], Hard: w[1]}
+		if old, err = set.Set(r, l, t.Creds().Has(unix.CAP_SYS_RESOURCE)); err != nil {
+			return 0, err
+		}
+	}
+	if oldAddr == 0 {
+		return 0, nil
+	}
+	return 0, storeWords(t, oldAddr, old.Soft, old.Hard)
+}
+
+// Who getrusage(2) is about.
+const (
+	rusageSelf     = 0
+	rusageChildren = -1
+	rusageThread   = 1
+)
+
+func sysGetrusage(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	var u kernel.Usage
+	switch int32(a[0]) {
+	case rusageSelf:
+		t.MeasureRSS()
+		u = t.ThreadGroup().Usage()
+	case rusageThread:
+		t.MeasureRSS()
+		u = t.Usage()
+	case rusageChildren:
+		u = t.ThreadGroup().ChildUsage()
+	default:
+		return 0, unix.EINVAL
+	}
+	return 0, storeRusage(t, a[1], u)
+}

@@ -1,0 +1,165 @@
+package linux
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/syscalls"
+
+	"golang.org/x/sys/unix"
+)
+
+// walkFrom says where a name given with a directory descriptor begins.
+func walkFrom(t *kernel.Task, dirfd int32, name string, emptyOK bool) (vfs.WalkArgs, error) {
+	w := t.WalkArgs()
+	w.EmptyOK = emptyOK
+	if dirfd == unix.AT_FDCWD || name != "" && name[0] == '/' {
+		return w, nil
+	}
+	f, err := t.FDs().Get(dirfd)
+	if err != nil {
+		return w, err
+	}
+	defer f.DecRef()
+	if name != "" && !f.Path().IsDir() {
+		return w, unix.ENOTDIR
+	}
+	w.Start = f.Path()
+	return w, nil
+}
+
+// walkArgs copies a name in and says where it begins.
+func walkArgs(t *kernel.Task, dirfd, name uint64, emptyOK bool) (vfs.WalkArgs, string, error) {
+	s, err := path(t, name)
+	if err != nil {
+		return vfs.WalkArgs{}, "", err
+	}
+	w, err := walkFrom(t, int32(dirfd), s, emptyOK)
+	return w, s, err
+}
+
+// find walks to a file. Of flags AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count.
+func find(t *kernel.Task, dirfd, name, flags uint64) (vfs.Path, error) {
+	w, s, err := walkArgs(t, dirfd, name, flags&unix.AT_EMPTY_PATH != 0)
+	if err != nil {
+		return vfs.Path{}, err
+	}
+	w.NoFollow = flags&unix.AT_SYMLINK_NOFOLLOW != 0
+	return vfs.Walk(t, w, s)
+}
+
+// cwd is AT_FDCWD as an argument of a call.
+var cwd = uint64(0xffffffffffffff9c)
+
+// fdName is the name of a program run by a descriptor (execveat(2)).
+func fdName(dirfd int32, name string) string {
+	s := "/dev/fd/" + strconv.Itoa(int(dirfd))
+	if name != "" {
+		s += "/" + name
+	}
+	return s
+}
+
+// newFD gives a file a descriptor, dropping it if there is none left.
+func newFD(t *kernel.Task, f *vfs.File, cloexec bool) (uint64, error) {
+	fd, err := t.FDs().NewFD(t.Limits(), 0, f, cloexec)
+	if err != nil {
+		f.DecRef()
+		return 0, err
+	}
+	return uint64(fd), nil
+}
+
+func sysOpen(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return doOpen(t, cwd, a[0], a[1], a[2])
+}
+
+func sysOpenat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return doOpen(t, a[0], a[1], a[2], a[3])
+}
+
+func sysCreat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return doOpen(t, cwd, a[0], unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, a[1])
+}
+
+func doOpen(t *kernel.Task, dirfd, name, flags, mode uint64) (uint64, error) {
+	w, s, err := walkArgs(t, dirfd, name, false)
+	if err != nil {
+		return 0, err
+	}
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(uint32(flags)), Mode: uint32(mode) & 0o7777, Umask: t.FS().Umask()})
+}
+
+func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64, error) {
+	f, err := vfs.Open(t, w, name, o)
+	if err != nil {
+		return 0, err
+	}
+	if err := syscalls.WaitOpened(t, f); err != nil {
+		f.DecRef()
+		return 0, err
+	}
+	return newFD(t, f, o.Flags&unix.O_CLOEXEC != 0)
+}
+
+// Sizes of struct open_how: of its first version, which is the one known here.
+const openHowSize = 24
+
+// Flags that openat2(2) knows.
+const (
+	openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND |
+		unix.O_NONBLOCK | unix.O_DSYNC | unix.O_ASYNC | unix.O_DIRECT | 0o100000 | unix.O_DIRECTORY |
+		unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_CLOEXEC | unix.O_SYNC | unix.O_PATH | unix.O_TMPFILE
+	resolveFlags = unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS |
+		unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT | 0x20
+)
+
+func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	size := a[3]
+	if size < openHowSize {
+		return 0, unix.EINVAL
+	}
+	if size > mm.PageSize {
+		return 0, unix.E2BIG
+	}
+	b := make([]byte, size)
+	if err := t.CopyIn(mm.Addr(a[2]), b); err != nil {
+		return 0, err
+	}
+	for _, tail := range b[openHowSize:] {
+		if tail != 0 {
+			return 0, unix.E2BIG
+		}
+	}
+	le := binary.LittleEndian
+	flags, mode, resolve := le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:])
+	creates := flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) != 0
+	switch {
+	case flags&^uint64(openFlags) != 0, resolve&^uint64(resolveFlags) != 0:
+		return 0, unix.EINVAL
+	case resolve&unix.RESOLVE_BENEATH != 0 && resolve&unix.RESOLVE_IN_ROOT != 0:
+		return 0, unix.EINVAL
+	case mode != 0 && !creates, mode&^0o7777 != 0:
+		return 0, unix.EINVAL
+	case flags&unix.O_PATH != 0 && flags&^(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC) != 0:
+		return 0, unix.EINVAL
+	}
+	s, err := path(t, a[1])
+	if err != nil {
+		return 0, err
+	}
+	from := s
+	if resolve&(unix.RESOLVE_BENEATH|unix.RESOLVE_IN_ROOT) != 0 && s != "" {
+		from = "." // even "/" begins at the descriptor
+	}
+	w, err := walkFrom(t, int32(a[0]), from, false)
+	if err != nil {
+		return 0, err
+	}
+	w.Resolve = resolve
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(flags), Mode: uint32(mode), Umask: t.FS().Umask()})
+}

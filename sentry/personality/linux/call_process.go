@@ -1,0 +1,204 @@
+package linux
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+func sysGetpid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error)  { return uint64(t.TGID()), nil }
+func sysGettid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error)  { return uint64(t.TID()), nil }
+func sysGetppid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) { return uint64(t.PPID()), nil }
+
+func sysExit(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	t.Exit(int32(a[0]))
+	return 0, nil
+}
+
+func sysExitGroup(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	t.ExitGroup(int32(a[0]))
+	return 0, nil
+}
+
+func sysSetpgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return 0, t.SetPGID(int32(a[0]), int32(a[1]))
+}
+
+func sysGetpgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	id, err := t.GetPGID(int32(a[0]))
+	return uint64(id), err
+}
+
+func sysGetpgrp(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
+	id, err := t.GetPGID(0)
+	return uint64(id), err
+}
+
+func sysGetsid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	id, err := t.GetSID(int32(a[0]))
+	return uint64(id), err
+}
+
+func sysSetsid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
+	id, err := t.SetSID()
+	return uint64(id), err
+}
+
+func sysSetTIDAddress(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	t.SetClearTID(mm.Addr(a[0]))
+	return uint64(t.TID()), nil
+}
+
+// robustHeadSize is the size of struct robust_list_head.
+const robustHeadSize = 24
+
+func sysSetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[1] != robustHeadSize {
+		return 0, unix.EINVAL
+	}
+	t.RobustList().Head = mm.Addr(a[0])
+	return 0, nil
+}
+
+func sysGetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if id := int32(a[0]); id != 0 && id != t.TID() {
+		return 0, unix.EPERM
+	}
+	if err := storeWords(t, a[2], robustHeadSize); err != nil {
+		return 0, err
+	}
+	return 0, storeWords(t, a[1], uint64(t.RobustList().Head))
+}
+
+// Flags of rseq(2) and the size of the area's first version.
+const (
+	rseqUnregister = 1
+	rseqSize       = 32
+)
+
+func sysRseq(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	addr, length, flags, sig := mm.Addr(a[0]), uint32(a[1]), a[2], uint32(a[3])
+	r := t.RSeq()
+	if flags&rseqUnregister != 0 {
+		switch {
+		case flags != rseqUnregister || r.Addr == 0 || r.Addr != addr || r.Length != length:
+			return 0, unix.EINVAL
+		case r.Signature != sig:
+			return 0, unix.EPERM
+		}
+		*r = kernel.RSeq{}
+		return 0, nil
+	}
+	switch {
+	case flags != 0:
+		return 0, unix.EINVAL
+	case r.Addr != 0 && (r.Addr != addr || r.Length != length):
+		return 0, unix.EINVAL
+	case r.Addr != 0 && r.Signature != sig:
+		return 0, unix.EPERM
+	case r.Addr != 0:
+		return 0, unix.EBUSY
+	case length < rseqSize || addr%rseqSize != 0:
+		return 0, unix.EINVAL
+	}
+	// cpu_id_start and cpu_id: one processor as far as the guest can tell.
+	if err := t.CopyOut(addr, make([]byte, 8)); err != nil {
+		return 0, err
+	}
+	*r = kernel.RSeq{Addr: addr, Length: length, Signature: sig}
+	return 0, nil
+}
+
+func sysExecve(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return doExec(t, unix.AT_FDCWD, a[0], a[1], a[2], 0)
+}
+
+func sysExecveat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return doExec(t, int32(a[0]), a[1], a[2], a[3], a[4])
+}
+
+func doExec(t *kernel.Task, dirfd int32, name, argv, envv, flags uint64) (uint64, error) {
+	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != 0 {
+		return 0, unix.EINVAL
+	}
+	filename, err := path(t, name)
+	if err != nil {
+		return 0, err
+	}
+	args := kernel.ExecArgs{Filename: filename}
+	if args.File, err = openProgram(t, dirfd, &args, flags); err != nil {
+		return 0, err
+	}
+	if args.Argv, err = stringVector(t, argv); err == nil {
+		args.Envv, err = stringVector(t, envv)
+	}
+	if err != nil {
+		args.File.DecRef()
+		return 0, err
+	}
+	return 0, t.Exec(args)
+}
+
+// openProgram opens the file to run. One named by a descriptor gets the name
+// under /dev/fd that Linux gives it.
+func openProgram(t *kernel.Task, dirfd int32, a *kernel.ExecArgs, flags uint64) (*vfs.File, error) {
+	w, err := walkFrom(t, dirfd, a.Filename, flags&unix.AT_EMPTY_PATH != 0)
+	if err != nil {
+		return nil, err
+	}
+	w.NoFollow = flags&unix.AT_SYMLINK_NOFOLLOW != 0
+	file, err := t.OpenExecAt(w, a.Filename)
+	if err != nil {
+		return nil, err
+	}
+	if dirfd != unix.AT_FDCWD && (a.Filename == "" || a.Filename[0] != '/') {
+		a.Filename = fdName(dirfd, a.Filename)
+		closes, err := t.FDs().CloseOnExec(dirfd)
+		a.NoScript = err == nil && closes
+	}
+	return file, nil
+}
+
+func sysPidfdOpen(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	pid, flags := int32(a[0]), a[1]
+	if flags&^unix.PIDFD_NONBLOCK != 0 || pid <= 0 {
+		return 0, unix.EINVAL
+	}
+	file, err := t.OpenPIDFD(pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := file.SetFlags(t, int(flags)&unix.O_NONBLOCK); err != nil {
+		return 0, err
+	}
+	return newFD(t, file, true)
+}
+
+func sysPidfdSendSignal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[3] != 0 {
+		return 0, unix.EINVAL
+	}
+	file, err := t.FDs().Get(int32(a[0]))
+	if err != nil {
+		return 0, err
+	}
+	defer file.DecRef()
+	tg, err := kernel.ProcessOf(file)
+	if err != nil {
+		return 0, err
+	}
+	var info *signal.Info
+	if a[2] != 0 {
+		if info, err = loadSiginfo(t, a[2]); err != nil {
+			return 0, err
+		}
+		if info.Signo != signal.Signal(a[1]) || info.Code >= 0 && tg != t.ThreadGroup() {
+			return 0, unix.EINVAL
+		}
+	}
+	return 0, t.KillProcess(tg, signal.Signal(a[1]), info)
+}

@@ -1,0 +1,232 @@
+package linux
+
+import (
+	"encoding/binary"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/syscalls"
+
+	"golang.org/x/sys/unix"
+)
+
+// transfer is a read or a write of package syscalls, at an offset or not.
+type transfer func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error)
+
+func readHere(t *kernel.Task, f *vfs.File, b *mm.Buffer, _ int64) (int, error) {
+	return syscalls.Read(t, f, b)
+}
+
+func writeHere(t *kernel.Task, f *vfs.File, b *mm.Buffer, _ int64) (int, error) {
+	return syscalls.Write(t, f, b)
+}
+
+// move runs one transfer from or to a single buffer.
+func move(t *kernel.Task, fd, addr, size uint64, off int64, op transfer) (uint64, error) {
+	f, err := t.FDs().Get(int32(fd))
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	if int64(size) < 0 || addr+size < addr || addr+size > userTop {
+		if size != 0 {
+			return 0, unix.EFAULT
+		}
+	}
+	n, err := op(t, f, t.Buffer(mm.Addr(addr), min(size, syscalls.MaxTransfer)), off)
+	return uint64(n), err
+}
+
+func sysRead(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return move(t, a[0], a[1], a[2], 0, readHere)
+}
+
+func sysWrite(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return move(t, a[0], a[1], a[2], 0, writeHere)
+}
+
+func sysPread64(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return move(t, a[0], a[1], a[2], int64(a[3]), syscalls.PRead)
+}
+
+func sysPwrite64(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return move(t, a[0], a[1], a[2], int64(a[3]), syscalls.PWrite)
+}
+
+// maxIovecs is UIO_MAXIOV (readv(2)).
+const maxIovecs = 1024
+
+// loadIovecs reads an array of struct iovec; the lengths add up to MaxTransfer at most.
+func loadIovecs(t *kernel.Task, addr, count uint64) ([]mm.Range, error) {
+	if count > maxIovecs {
+		return nil, unix.EINVAL
+	}
+	b := make([]byte, 16*count)
+	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
+		return nil, err
+	}
+	left := uint64(syscalls.MaxTransfer)
+	ranges := make([]mm.Range, 0, count)
+	for ; len(b) > 0; b = b[16:] {
+		base, size := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		if int64(size) < 0 {
+			return nil, unix.EINVAL
+		}
+		if size != 0 && (base+size < base || base+size > userTop) {
+			return nil, unix.EFAULT
+		}
+		size = min(size, left)
+		left -= size
+		ranges = append(ranges, mm.Range{Start: mm.Addr(base), End: mm.Addr(base + size)})
+	}
+	return ranges, nil
+}
+
+// moveVector runs one transfer from or to several buffers.
+func moveVector(t *kernel.Task, fd, addr, count uint64, off int64, op transfer) (uint64, error) {
+	f, err := t.FDs().Get(int32(fd))
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	ranges, err := loadIovecs(t, addr, count)
+	if err != nil {
+		return 0, err
+	}
+	n, err := op(t, f, mm.NewBuffer(t.MM(), ranges), off)
+	return uint64(n), err
+}
+
+func sysReadv(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return moveVector(t, a[0], a[1], a[2], 0, readHere)
+}
+
+func sysWritev(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return moveVector(t, a[0], a[1], a[2], 0, writeHere)
+}
+
+func sysPreadv(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), syscalls.PRead)
+}
+
+func sysPwritev(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), syscalls.PWrite)
+}
+
+// rwFlags are the RWF_ flags that preadv2 and pwritev2 accept: those that ask
+// for nothing, since writes reach their file at once.
+const rwFlags = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC
+
+func sysPreadv2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[5]&^rwFlags != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	if int64(a[3]) == -1 {
+		return sysReadv(t, a)
+	}
+	return sysPreadv(t, a)
+}
+
+func sysPwritev2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[5]&^rwFlags != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	if int64(a[3]) == -1 {
+		return sysWritev(t, a)
+	}
+	return sysPwritev(t, a)
+}
+
+func sysLseek(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	f, err := t.FDs().Get(int32(a[0]))
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	off, err := f.Seek(t, int64(a[1]), int(int32(a[2])))
+	return uint64(off), err
+}
+
+func sysSendfile(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return copyBetween(t, a[0], a[1], 0, a[2], a[3], true)
+}
+
+func sysCopyFileRange(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[5] != 0 {
+		return 0, unix.EINVAL
+	}
+	return copyBetween(t, a[2], a[0], a[3], a[1], a[4], false)
+}
+
+// copyBetween moves bytes between two files; outAddr and inAddr hold offsets to
+// use and advance, or are 0.
+func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, stream bool) (uint64, error) {
+	in, err := t.FDs().Get(int32(inFD))
+	if err != nil {
+		return 0, err
+	}
+	defer in.DecRef()
+	out, err := t.FDs().Get(int32(outFD))
+	if err != nil {
+		return 0, err
+	}
+	defer out.DecRef()
+	if !in.Readable() || !out.Writable() {
+		return 0, unix.EBADF
+	}
+	if err := mayCopy(out, in, stream); err != nil {
+		return 0, err
+	}
+	inOff, err := loadOffset(t, inAddr)
+	if err != nil {
+		return 0, err
+	}
+	outOff, err := loadOffset(t, outAddr)
+	if err != nil {
+		return 0, err
+	}
+	n, err := syscalls.Copy(t, out, in, outOff, inOff, min(length, syscalls.MaxTransfer))
+	if err != nil {
+		return 0, err
+	}
+	for addr, off := range map[uint64]*int64{inAddr: inOff, outAddr: outOff} {
+		if off != nil {
+			if err := storeWords(t, addr, uint64(*off)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return uint64(n), nil
+}
+
+func mayCopy(out, in *vfs.File, stream bool) error {
+	regular := in.FileType() == unix.S_IFREG && out.FileType() == unix.S_IFREG
+	switch {
+	case in.FileType() == unix.S_IFDIR || out.FileType() == unix.S_IFDIR:
+		return unix.EISDIR
+	case !stream && !regular:
+		return unix.EINVAL
+	case out.Flags()&unix.O_APPEND != 0 && !stream:
+		return unix.EBADF
+	case out.Flags()&unix.O_APPEND != 0:
+		return unix.EINVAL
+	}
+	return nil
+}
+
+func loadOffset(t *kernel.Task, addr uint64) (*int64, error) {
+	if addr == 0 {
+		return nil, nil
+	}
+	var w [1]uint64
+	if err := loadWords(t, addr, w[:]); err != nil {
+		return nil, err
+	}
+	off := int64(w[0])
+	if off < 0 {
+		return nil, unix.EINVAL
+	}
+	return &off, nil
+}

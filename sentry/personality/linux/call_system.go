@@ -1,0 +1,165 @@
+package linux
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"runtime"
+
+	"gosentry/fs/tmpfs"
+	"gosentry/mm"
+	"gosentry/platform/arch"
+	"gosentry/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+// What uname(2) tells. Release is the Linux whose calls the table follows.
+const (
+	Sysname = "Linux"
+	Release = "6.12.0-gosentry"
+	Version = "#1 SMP"
+	Machine = "x86_64"
+)
+
+// utsField is the size of a field of struct utsname.
+const utsField = 65
+
+func sysUname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	host, domain := t.Namespaces().UTS.Names()
+	var b [6 * utsField]byte
+	for i, s := range []string{Sysname, host, Release, Version, Machine, domain} {
+		copy(b[i*utsField:(i+1)*utsField-1], s)
+	}
+	return 0, t.CopyOut(mm.Addr(a[0]), b[:])
+}
+
+func sysSethostname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	s, err := loadName(t, a[0], a[1])
+	if err == nil {
+		t.Namespaces().UTS.SetHost(s)
+	}
+	return 0, err
+}
+
+func sysSetdomainname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	s, err := loadName(t, a[0], a[1])
+	if err == nil {
+		t.Namespaces().UTS.SetDomain(s)
+	}
+	return 0, err
+}
+
+func loadName(t *kernel.Task, addr, size uint64) (string, error) {
+	if !t.Creds().Has(unix.CAP_SYS_ADMIN) {
+		return "", unix.EPERM
+	}
+	if size > utsField-1 {
+		return "", unix.EINVAL
+	}
+	b := make([]byte, size)
+	err := t.CopyIn(mm.Addr(addr), b)
+	return string(b), err
+}
+
+func sysSysinfo(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	le := binary.LittleEndian
+	var b [112]byte
+	memory := t.Kernel().Memory()
+	total := memory.Limit()
+	free := total - min(memory.Usage(), total)
+	processes, _ := t.Kernel().Processes()
+	le.PutUint64(b[0:], uint64(t.Kernel().Clocks().Boottime().Now()/1e9))
+	le.PutUint64(b[32:], total)
+	le.PutUint64(b[40:], free)
+	le.PutUint16(b[80:], uint16(min(processes, 1<<16-1)))
+	le.PutUint32(b[104:], 1)
+	return 0, t.CopyOut(mm.Addr(a[0]), b[:])
+}
+
+// maxRandom bounds what one round of getrandom makes, in bytes.
+const maxRandom = 64 << 10
+
+func sysGetrandom(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	const insecure = 4
+	flags := a[2]
+	if flags&^(unix.GRND_NONBLOCK|unix.GRND_RANDOM|insecure) != 0 || flags&(unix.GRND_RANDOM|insecure) == unix.GRND_RANDOM|insecure {
+		return 0, unix.EINVAL
+	}
+	size := min(a[1], 1<<25-1)
+	b := make([]byte, min(size, maxRandom))
+	done := uint64(0)
+	for done < size {
+		part := b[:min(size-done, maxRandom)]
+		rand.Read(part) //nolint:errcheck // never fails
+		if err := t.CopyOut(mm.Addr(a[0]+done), part); err != nil {
+			if done > 0 {
+				break
+			}
+			return 0, err
+		}
+		if done += uint64(len(part)); t.Interrupted() {
+			break
+		}
+	}
+	return done, nil
+}
+
+func sysMemfdCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	const nameMax = 249
+	flags := a[1]
+	if flags&^(unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL|unix.MFD_EXEC) != 0 {
+		return 0, unix.EINVAL
+	}
+	name, err := t.CopyInString(mm.Addr(a[0]), nameMax+1)
+	if err == unix.ENAMETOOLONG {
+		return 0, unix.EINVAL
+	}
+	if err != nil {
+		return 0, err
+	}
+	sealing := flags&(unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL) != 0
+	f, err := tmpfs.NewMemFD(t.Kernel().VFS(), t, t.Kernel().Memory(), name, sealing)
+	if err != nil {
+		return 0, err
+	}
+	return newFD(t, f, flags&unix.MFD_CLOEXEC != 0)
+}
+
+// Bits of unshare(2) that are built; unsharing what a single thread shares with
+// nobody is always allowed.
+const unshareFlags = unix.CLONE_FILES | unix.CLONE_FS | unix.CLONE_NEWUTS | unix.CLONE_NEWPID |
+	unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM | unix.CLONE_SYSVSEM
+
+func sysUnshare(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	flags := a[0]
+	if flags&^uint64(unshareFlags) != 0 {
+		return 0, unix.EINVAL
+	}
+	if flags&(unix.CLONE_THREAD|unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && t.MM().Users() > 1 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.Unshare(kernel.Unshare{
+		Files: flags&unix.CLONE_FILES != 0,
+		FS:    flags&unix.CLONE_FS != 0,
+		UTS:   flags&unix.CLONE_NEWUTS != 0,
+		PID:   flags&unix.CLONE_NEWPID != 0,
+	})
+}
+
+func sysPersonality(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	return uint64(t.ThreadGroup().SetPersona(uint32(a[0]))), nil
+}
+
+func sysGetcpu(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	for _, addr := range a[:2] {
+		if addr != 0 {
+			if err := store32(t, addr, 0); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 0, nil
+}
+
+// CPUs is the number of processors that a guest sees.
+func CPUs() int { return runtime.NumCPU() }

@@ -1,0 +1,146 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"gosentry/fs/host"
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/loader"
+	"gosentry/sentry/personality/linux"
+	"gosentry/sentry/sandbox/seccomp"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is the Guest of a sandbox: the real kernel and what it stands on.
+type machine struct {
+	in      *Inside
+	kernel  *kernel.Kernel
+	mounts  *vfs.Namespace
+	streams *host.Streams
+	stdio   [3]*vfs.File
+	calls   []seccomp.Rule
+}
+
+// BootKernel is the Boot of the sentry itself.
+func BootKernel(in *Inside) (Guest, error) {
+	m := &machine{in: in}
+	plat, calls, err := newPlatform(in.Platform)
+	if err != nil {
+		return nil, err
+	}
+	m.calls = in.hostCalls(calls)
+	memory, err := mm.NewMemoryFile(memoryLimit())
+	if err != nil {
+		return nil, &Failure{What: "cannot make the memory file", Cause: err}
+	}
+	sys := vfs.NewSystem()
+	if m.mounts, err = in.mountRoot(sys, memory); err != nil {
+		return nil, err
+	}
+	if err := m.openStdio(sys); err != nil {
+		return nil, err
+	}
+	vdso, err := loader.NewVDSO(memory, loader.VDSOConfig{})
+	if err == nil {
+		err = in.Clocks.Attach(vdso.Params())
+	}
+	if err != nil {
+		return nil, &Failure{What: "cannot make the vDSO", Cause: err}
+	}
+	m.kernel, err = kernel.New(kernel.Config{
+		Platform: plat, Memory: memory, VDSO: vdso, Clocks: in.Clocks, Mounts: m.mounts,
+		Personality: linux.New(in.strace()), Hostname: in.Hostname, Log: in.Log,
+	})
+	if err != nil {
+		return nil, &Failure{What: "cannot make the kernel", Cause: err}
+	}
+	return m, in.mountSystem(m.kernel, m.mounts, memory)
+}
+
+// memoryLimit is how much memory the guest may have: what the host has.
+func memoryLimit() uint64 {
+	const least = 1 << 30
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return least
+	}
+	return max(least, uint64(info.Totalram)*uint64(info.Unit)) &^ (mm.PageSize - 1)
+}
+
+// openStdio makes files of the caller's standard streams.
+func (m *machine) openStdio(sys *vfs.System) (err error) {
+	if m.streams, err = host.NewStreams(sys); err != nil {
+		return &Failure{What: "cannot watch the standard streams", Cause: err}
+	}
+	for i, fd := range m.in.Stdio {
+		if m.stdio[i], err = m.streams.File(fd, ""); err != nil {
+			return &Failure{What: fmt.Sprintf("cannot use the caller's descriptor %d", i), Cause: err}
+		}
+	}
+	return nil
+}
+
+// HostCalls implements Guest.
+func (m *machine) HostCalls() []seccomp.Rule { return m.calls }
+
+// SendExternal implements Guest.
+func (m *machine) SendExternal(sig unix.Signal) { m.kernel.SendExternal(sig) }
+
+// drain is how long output that the host has not taken yet may hold up the end.
+const drain = 2 * time.Second
+
+// Wait implements Guest.
+func (m *machine) Wait() (Exit, error) {
+	s, err := m.kernel.Wait()
+	if err != nil {
+		return Exit{}, err
+	}
+	m.streams.Drain(drain)
+	return Exit{Status: int(s.Code), Signal: s.Signal}, nil
+}
+
+// Start implements Guest.
+func (m *machine) Start() error {
+	in := m.in
+	cwd, err := m.firstDirectory()
+	if err != nil {
+		return err
+	}
+	err = m.kernel.Start(kernel.InitArgs{
+		Filename: in.Args[0], Argv: in.Args, Env: in.Env, CWD: cwd, Umask: in.Umask,
+		UID: cred.UID(in.UID), GID: cred.GID(in.GID), Groups: in.groups(),
+		Stdio: m.stdio, Limits: in.Limits, Terminal: true,
+	})
+	if se := new(kernel.StartError); errors.As(err, &se) {
+		return se.Err
+	}
+	return err
+}
+
+// firstDirectory is where the program starts: "/" where the caller's own directory is not there inside.
+func (m *machine) firstDirectory() (string, error) {
+	root := m.mounts.Root()
+	user := builder{cred.New(cred.UID(m.in.UID), cred.GID(m.in.GID), m.in.groups(), nil)}
+	_, err := vfs.Walk(user, vfs.WalkArgs{Root: root, Start: root, Directory: true}, m.in.Cwd)
+	switch {
+	case err == nil:
+		return m.in.Cwd, nil
+	case m.in.MustCwd:
+		return "", &Failure{What: "cannot start in the directory " + m.in.Cwd, Cause: err, Way: "name one that is there inside"}
+	}
+	return "/", nil
+}
+
+func (in *Inside) groups() []cred.GID {
+	var list []cred.GID
+	for _, g := range in.Groups {
+		list = append(list, cred.GID(g))
+	}
+	return list
+}

@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// grants are what the outer process opened for the sandbox. Descriptors are the
+// outer process's.
+type grants struct {
+	root  grant
+	binds []grant
+	log   int // -1: none
+	opens []int
+}
+
+// openGrants opens everything that spec asks for.
+func openGrants(spec Spec) (*grants, error) {
+	g := &grants{log: -1}
+	if err := g.open(spec); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *grants) open(spec Spec) error {
+	root, err := g.directory(Bind{Host: spec.Root, Inside: "/"}, "root file system")
+	if err != nil {
+		return err
+	}
+	g.root = root
+	for _, b := range spec.Binds {
+		d, err := g.directory(b, "directory to bind")
+		if err != nil {
+			return err
+		}
+		g.binds = append(g.binds, d)
+	}
+	return g.openLog(spec)
+}
+
+// openLog opens the log, or takes standard error where messages shall go there.
+func (g *grants) openLog(spec Spec) error {
+	if spec.Log.File == "" {
+		if spec.Log.Debug || spec.Strace.On {
+			g.log = 2
+		}
+		return nil
+	}
+	fd, err := unix.Open(spec.Log.File, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return &Failure{What: "cannot open the log " + spec.Log.File, Cause: err}
+	}
+	g.log = fd
+	g.opens = append(g.opens, fd)
+	return nil
+}
+
+// directory opens a directory, sealed where this process may do that.
+func (g *grants) directory(b Bind, what string) (grant, error) {
+	fd, err := unix.Open(b.Host, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return grant{}, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, b.Host), Cause: err, Way: wayToOpen(err)}
+	}
+	out := grant{FD: fd, Host: opaque(b.Host), Inside: opaque(b.Inside), Write: b.Writable}
+	if !b.Writable {
+		out.Hidden = opaques(kernelMounts(b.Host))
+	}
+	if sealed, err := sealTree(b.Host, b.Writable); err == nil {
+		unix.Close(fd)
+		out.FD, out.Sealed = sealed, true
+	}
+	g.opens = append(g.opens, out.FD)
+	return out, nil
+}
+
+func (g *grants) close() {
+	for _, fd := range g.opens {
+		unix.Close(fd)
+	}
+	g.opens = nil
+}
+
+func wayToOpen(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "make it first, or name another"
+	case errors.Is(err, unix.ENOTDIR):
+		return "name a directory"
+	case errors.Is(err, unix.EACCES):
+		return "name one that this user may search"
+	}
+	return ""
+}
+
+// sealTree clones the mounts under path into a detached tree without devices
+// and set-id programs, read-only unless write is set. EPERM without
+// CAP_SYS_ADMIN over the mount namespace, ENOSYS on old kernels.
+func sealTree(path string, write bool) (int, error) {
+	const recursive = unix.AT_RECURSIVE
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive)
+	if err != nil {
+		return -1, err
+	}
+	attr := unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+		// What the host mounts later must not appear in the clone.
+		Propagation: unix.MS_PRIVATE,
+	}
+	if !write {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|recursive, &attr); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}

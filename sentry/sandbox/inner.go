@@ -1,0 +1,183 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"gosentry/sentry/ktime"
+	"gosentry/sentry/limits"
+	"gosentry/sentry/sandbox/seccomp"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Inside is what the boot function gets: what the sandbox may have, opened.
+type Inside struct {
+	Platform string
+	Args     []string
+	Env      []string
+	Cwd      string
+	MustCwd  bool // the caller insists on Cwd; else "/" does where it is missing
+	Hostname string
+	Strace   Strace
+
+	Root  Directory
+	Binds []Directory
+	Stdio [3]int // descriptors
+
+	UID, GID int // the caller's, and the guest's
+	Groups   []int
+	Umask    uint32
+	Limits   limits.Table
+	Ignored  []unix.Signal // signals the guest's first process starts with ignored
+
+	Clocks *ktime.Clocks
+	Log    *logrus.Entry
+	// Stopped is to be called when the guest's first process was stopped by a signal.
+	Stopped func()
+}
+
+// Directory is a host directory that the sandbox may have.
+type Directory struct {
+	FD       int
+	Inside   string // absolute path in the guest
+	Writable bool
+	Hidden   []string // relative paths of directories to show empty; none where Writable
+}
+
+// Exit is how the guest's first process ended.
+type Exit struct {
+	Status int
+	Signal unix.Signal // 0: it exited
+}
+
+// Guest is a kernel put together and not yet started.
+type Guest interface {
+	// HostCalls are the host system calls it makes once the lock is on, besides those of Go's runtime.
+	HostCalls() []seccomp.Rule
+	// Start starts the first process; it runs behind the lock. Its error is a unix.Errno where
+	// the program could not be run.
+	Start() error
+	// Wait waits for the first process to end. An error is a fault of the sentry's own; its
+	// first line says what, the rest is a stack trace.
+	Wait() (Exit, error)
+	// SendExternal delivers a signal from outside.
+	SendExternal(sig unix.Signal)
+}
+
+// Boot puts a kernel together from what the sandbox may have, platform included; it runs with an
+// empty root and without capabilities, on the process's main thread. Its error
+// should be a *Failure.
+type Boot func(*Inside) (Guest, error)
+
+// IsInner tells whether this process is the inner one of a sandbox, which must call Inner.
+func IsInner() bool { return len(os.Args) > 0 && os.Args[0] == innerName }
+
+// Inner runs the inner process to its end.
+func Inner(boot Boot) {
+	runtime.LockOSThread()
+	nameProcess()
+	l, err := newLink(controlFD)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sentry: this name is for sentry's own use: no control socket:", err)
+		os.Exit(Failed)
+	}
+	r, err := inner(l, boot)
+	if err != nil {
+		r.Status, r.Error = ExitStatus(err), err.Error()
+	}
+	l.send(r)
+	os.Exit(r.Status)
+}
+
+// inner is the way to the first guest instruction and to the guest's end; the
+// package's documentation has the order of the steps.
+func inner(l *link, boot Boot) (r report, err error) {
+	var cfg config
+	if err := l.dec.Decode(&cfg); err != nil {
+		return r, &Failure{What: "cannot read the config", Cause: err}
+	}
+	debug.SetGCPercent(gcPercent)
+	if cfg.Debug {
+		debug.SetTraceback("all")
+	}
+	if err := cfg.sealGrants(); err != nil {
+		return r, err
+	}
+	// The clocks look at the host's clock source, which no path leads to afterwards.
+	clocks := ktime.New(ktime.Config{})
+	if err := emptyRoot(); err != nil {
+		return r, err
+	}
+	if err := dropPrivileges(); err != nil {
+		return r, err
+	}
+	in := cfg.inside(l)
+	in.Clocks = clocks
+	guest, err := boot(in)
+	if err != nil {
+		return r, err
+	}
+	if err := lock(guest.HostCalls(), cfg.Debug); err != nil {
+		return r, err
+	}
+	if err := guest.Start(); err != nil {
+		return r, startFailure(string(cfg.Args[0]), err)
+	}
+	go serve(l.dec, guest)
+	runtime.UnlockOSThread()
+	e, err := guest.Wait()
+	if err != nil {
+		r.Broken = true
+		return r, errors.New(firstLine([]byte(err.Error())))
+	}
+	r.Status = e.Status
+	if e.Signal != 0 {
+		r.Status = bySignal + int(e.Signal)
+	}
+	return r, nil
+}
+
+// gcPercent trades processor time for memory: the sentry's live heap is small, and what a sandbox
+// costs when idle counts.
+const gcPercent = 50
+
+// serve carries out the outer process's commands. The end of the socket means that it is gone.
+func serve(commands *json.Decoder, guest Guest) {
+	for {
+		var c command
+		if err := commands.Decode(&c); err != nil {
+			os.Exit(Failed)
+		}
+		if c.Signal > 0 && c.Signal <= 64 {
+			guest.SendExternal(c.Signal)
+		}
+	}
+}
+
+func (cfg *config) inside(l *link) *Inside {
+	in := &Inside{
+		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
+		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), Strace: cfg.Strace,
+		Root: cfg.Root.directory(), Stdio: cfg.Stdio,
+		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
+		Log:     logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
+		Stopped: func() { l.send(report{Stopped: true}) },
+	}
+	for _, b := range cfg.Binds {
+		in.Binds = append(in.Binds, b.directory())
+	}
+	for _, n := range cfg.Ignored {
+		in.Ignored = append(in.Ignored, unix.Signal(n))
+	}
+	return in
+}
+
+func (g grant) directory() Directory {
+	return Directory{FD: g.FD, Inside: string(g.Inside), Writable: g.Write, Hidden: plain(g.Hidden)}
+}

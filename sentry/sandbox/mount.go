@@ -1,0 +1,134 @@
+package sandbox
+
+import (
+	"path"
+	"strings"
+
+	"gosentry/fs/dev"
+	"gosentry/fs/host"
+	"gosentry/fs/overlay"
+	"gosentry/fs/proc"
+	"gosentry/fs/tmpfs"
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/limits"
+
+	"golang.org/x/sys/unix"
+)
+
+// builder is the Caller that puts the sandbox's file systems together.
+type builder struct{ creds *cred.Credentials }
+
+// Creds implements vfs.Caller.
+func (b builder) Creds() *cred.Credentials { return b.creds }
+
+// FileSizeLimit implements vfs.Caller.
+func (builder) FileSizeLimit() uint64 { return limits.Infinity }
+
+// Interrupted implements vfs.Caller.
+func (builder) Interrupted() bool { return false }
+
+// mountRoot makes a mount namespace whose root is an overlay over the root directory.
+func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namespace, error) {
+	fail := func(err error) (*vfs.Namespace, error) {
+		return nil, &Failure{What: "cannot mount the root file system", Cause: err}
+	}
+	lower, err := in.Root.inode()
+	if err != nil {
+		return fail(err)
+	}
+	root, err := overlay.New(lower, overlay.Config{File: memory})
+	if err != nil {
+		return fail(err)
+	}
+	ns, err := sys.NewNamespace(root, 0, "overlay", "overlay")
+	if err != nil {
+		return fail(err)
+	}
+	return ns, nil
+}
+
+// inode shows a host directory.
+func (d Directory) inode() (vfs.Inode, error) {
+	i, err := host.New(d.FD, host.Config{ReadOnly: !d.Writable, Cache: !d.Writable})
+	if err != nil {
+		return nil, err
+	}
+	return newMask(d.Hidden).apply(i), nil
+}
+
+// mountSystem mounts what every Linux system has, and the caller's directories.
+func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.MemoryFile) error {
+	const plain = vfs.NoSuid | vfs.NoDev
+	user := cred.New(0, 0, nil, nil)
+	w := &mounter{builder{user}, ns}
+	type step struct {
+		at     string
+		root   vfs.Inode
+		flags  vfs.MountFlags
+		fstype string
+	}
+	steps := []step{
+		{"/dev", dev.New(dev.Config{Memory: memory}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
+		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
+	}
+	if p, ok := any(k).(proc.Processes); ok {
+		steps = append(steps, step{"/proc", proc.New(p), plain | vfs.NoExec, "proc"})
+	}
+	for _, s := range steps {
+		if err := w.mount(s.at, s.root, s.flags, s.fstype, s.fstype); err != nil {
+			return err
+		}
+	}
+	for _, d := range in.Binds {
+		root, err := d.inode()
+		if err != nil {
+			return &Failure{What: "cannot show a directory at " + d.Inside, Cause: err}
+		}
+		flags := plain
+		if !d.Writable {
+			flags |= vfs.ReadOnly
+		}
+		if err := w.mount(d.Inside, root, flags, "host", d.Inside); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mounter mounts file systems and makes the directories to mount them on.
+type mounter struct {
+	who builder
+	ns  *vfs.Namespace
+}
+
+func (w *mounter) mount(at string, root vfs.Inode, flags vfs.MountFlags, fstype, source string) error {
+	walk := vfs.WalkArgs{Root: w.ns.Root(), Start: w.ns.Root(), Directory: true}
+	p, err := vfs.Walk(w.who, walk, at)
+	if err == unix.ENOENT {
+		if err = w.makeAll(walk, at); err == nil {
+			p, err = vfs.Walk(w.who, walk, at)
+		}
+	}
+	if err == nil {
+		_, err = w.ns.MountAt(p, root, flags, fstype, source)
+	}
+	if err != nil {
+		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}
+	}
+	return nil
+}
+
+// makeAll makes a directory and those above it; in a root of the host's they exist in the overlay alone.
+func (w *mounter) makeAll(walk vfs.WalkArgs, dir string) error {
+	made := "/"
+	for name := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
+		made = path.Join(made, name)
+		if err := vfs.MkdirAt(w.who, walk, made, 0o755, 0); err != nil && err != unix.EEXIST {
+			return err
+		}
+	}
+	return nil
+}

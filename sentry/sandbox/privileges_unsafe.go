@@ -1,0 +1,41 @@
+package sandbox
+
+import (
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// prctlAllThreads makes a prctl(2) of one argument on every thread.
+func prctlAllThreads(option int, arg uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, uintptr(option), arg, 0, 0, 0, 0)
+	return nonzero(errno)
+}
+
+// clearCapabilitiesAllThreads empties the permitted, effective and inheritable sets of
+// every thread, and with them the ambient set.
+func clearCapabilitiesAllThreads() error {
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	none := new([2]unix.CapUserData)
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(none)), 0)
+	runtime.KeepAlive(header)
+	runtime.KeepAlive(none)
+	return nonzero(errno)
+}
+
+// nameProcess sets what ps(1) shows instead of the "exe" of /proc/self/exe.
+func nameProcess() {
+	name := []byte(innerName + "\x00")
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
+	runtime.KeepAlive(name)
+}
+
+func nonzero(errno syscall.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"gosentry/sentry/limits"
+	"gosentry/sentry/sandbox/inherited"
+
+	"golang.org/x/sys/unix"
+)
+
+// innerName is the first argument of the inner process: what IsInner looks for,
+// and what a process list shows.
+const innerName = "sentry-sandbox"
+
+// self names the running program for execve, whatever became of its path.
+const self = "/proc/self/exe"
+
+const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+
+// child is the inner process as the outer one sees it.
+type child struct {
+	pid    int
+	link   *link
+	stderr *os.File // what the inner process's Go runtime says when it fails
+}
+
+// spawn starts the inner process with g and sends it its config.
+func spawn(spec Spec, g *grants) (*child, error) {
+	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, &Failure{What: "cannot make a socket pair", Cause: err}
+	}
+	defer unix.Close(sockets[1])
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		unix.Close(sockets[0])
+		return nil, &Failure{What: "cannot make a pipe", Cause: err}
+	}
+	defer unix.Close(pipe[1])
+	c := &child{stderr: os.NewFile(uintptr(pipe[0]), "pipe")}
+	if c.link, err = newLink(sockets[0]); err != nil {
+		return nil, &Failure{What: "cannot set up the control socket", Cause: err}
+	}
+	cfg := newConfig(spec, g)
+	if c.pid, err = start(cfg.place(sockets[1], pipe[1], g)); err != nil {
+		c.close()
+		return nil, err
+	}
+	// An error here means that the inner process is gone; why, its end tells.
+	c.link.send(cfg)
+	return c, nil
+}
+
+func newConfig(spec Spec, g *grants) *config {
+	cwd, must := spec.cwd()
+	groups, _ := os.Getgroups()
+	return &config{
+		Platform: spec.Platform, Args: opaques(spec.Args), Env: opaques(spec.Env),
+		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname),
+		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
+		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1,
+		UID: os.Getuid(), GID: os.Getgid(), Groups: groups,
+		Umask: umask(), Limits: resourceLimits(), Ignored: ignoredSignals(),
+	}
+}
+
+// umask reads the process's file mode creation mask.
+func umask() uint32 {
+	mask := unix.Umask(0)
+	unix.Umask(mask)
+	return uint32(mask)
+}
+
+// resourceLimits are the caller's, as they were before Go changed them.
+func resourceLimits() limits.Table {
+	table := limits.Defaults(limits.Infinity)
+	for r := range table {
+		var l unix.Rlimit
+		if unix.Getrlimit(r, &l) == nil {
+			table[r] = limits.Limit{Soft: l.Cur, Hard: l.Max}
+		}
+	}
+	files := &table[limits.NoFile]
+	files.Soft, files.Hard = inherited.OpenFiles()
+	files.Hard = min(files.Hard, limits.MaxNoFile)
+	files.Soft = min(files.Soft, files.Hard)
+	return table
+}
+
+// place lists the descriptors of the inner process, in the order of their
+// numbers there, and writes those numbers into the config.
+func (cfg *config) place(control, stderr int, g *grants) []uintptr {
+	files := []uintptr{0, 0, uintptr(stderr), uintptr(control)}
+	add := func(fd int) int {
+		files = append(files, uintptr(fd))
+		return len(files) - 1
+	}
+	for i := range cfg.Stdio {
+		cfg.Stdio[i] = add(i)
+	}
+	cfg.Root.FD = add(g.root.FD)
+	for i := range cfg.Binds {
+		cfg.Binds[i].FD = add(g.binds[i].FD)
+	}
+	if g.log >= 0 {
+		cfg.LogFD = add(g.log)
+	}
+	return files
+}
+
+// start executes this program in its new namespaces with files as its descriptors, of which the
+// first two become /dev/null.
+func start(files []uintptr) (int, error) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, &Failure{What: "cannot open /dev/null", Cause: err}
+	}
+	defer unix.Close(null)
+	files[0], files[1] = uintptr(null), uintptr(null)
+	// What the caller left open by accident is not the sandbox's.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return 0, &Failure{What: "cannot mark descriptors close-on-exec", Cause: err}
+	}
+	if all, ok := allIDs(); ok {
+		if pid, err := execute(files, all); err == nil {
+			return pid, nil
+		}
+	}
+	pid, err := execute(files, ownIDs())
+	if err != nil {
+		return 0, &Failure{What: "cannot make the sandbox's namespaces", Cause: err, Way: wayToNamespaces()}
+	}
+	return pid, nil
+}
+
+func execute(files []uintptr, ids idMaps) (int, error) {
+	attr := &syscall.ProcAttr{
+		Dir:   "/",
+		Files: files,
+		// A known number of processors saves the runtime its search in the cgroup tree.
+		Env: []string{fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0))},
+		Sys: &syscall.SysProcAttr{
+			Cloneflags:  namespaces,
+			UidMappings: ids.uid, GidMappings: ids.gid, GidMappingsEnableSetgroups: ids.setgroups,
+			Pdeathsig: unix.SIGKILL,
+			// Away from the terminal's job control: its signals are for the outer process, which forwards them.
+			Setsid: true,
+		},
+	}
+	if os.Getuid() != 0 {
+		// Another user than 0 would lose the new namespace's capabilities in execve.
+		attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP}
+	}
+	pid, _, err := syscall.StartProcess(self, []string{innerName}, attr)
+	return pid, err
+}
+
+// wayToNamespaces looks for the switch that forbids user namespaces.
+func wayToNamespaces() string {
+	for _, s := range []struct{ file, forbids, way string }{
+		{"/proc/sys/user/max_user_namespaces", "0", "allow user namespaces: sysctl user.max_user_namespaces=10000"},
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, or run as root"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "allow user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"},
+	} {
+		if text, err := os.ReadFile(s.file); err == nil && strings.TrimSpace(string(text)) == s.forbids {
+			return s.way
+		}
+	}
+	return "user namespaces are needed; a container must allow clone and unshare in its seccomp profile, or run as root"
+}
+
+func (c *child) close() {
+	c.link.file.Close()
+	c.stderr.Close()
+}
+
+// reap waits for the end of the inner process.
+func (c *child) reap() unix.WaitStatus {
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(c.pid, &status, 0, nil); err != unix.EINTR {
+			return status
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package sandbox
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Exit statuses that are not the guest's.
+const (
+	Failed        = 125 // the sandbox itself failed
+	NotExecutable = 126
+	NotFound      = 127
+	bySignal      = 128 // plus the signal's number
+)
+
+// Spec is what a caller of Run asks for.
+type Spec struct {
+	// Platform is the name of the way to run guest code; empty: DefaultPlatform.
+	Platform string
+	// Root is the host directory that becomes the guest's root, under an overlay; empty: "/".
+	Root string
+	// Binds are further host directories, each mounted after those that it lies in.
+	Binds []Bind
+	// Cwd is the guest's first directory. Empty: the caller's where Root is the
+	// host's own root and it exists in there, else "/".
+	Cwd string
+	// Args is the program, looked for along the guest's PATH, and its arguments.
+	Args []string
+	// Env is the guest's environment, K=V.
+	Env []string
+	// Hostname is the guest's; empty: the host's.
+	Hostname string
+	// Strace asks for a line in the log for each system call.
+	Strace Strace
+	// Log is where the sentry's own messages go.
+	Log Log
+	// ReleaseStdio says that Run may replace the process's own standard input and output by
+	// /dev/null once the sandbox has them, so that whoever holds their other
+	// ends sees when the guest closes them.
+	ReleaseStdio bool
+}
+
+// Bind is a host directory shown inside.
+type Bind struct {
+	Host     string // absolute after Run has begun
+	Inside   string // absolute path in the guest
+	Writable bool
+}
+
+// Strace says which system calls are logged; no Names: all.
+type Strace struct {
+	On    bool
+	Names []string
+}
+
+// Log says where messages go. With no File and no Debug there are none; Debug
+// without a File writes to standard error.
+type Log struct {
+	File  string
+	JSON  bool
+	Debug bool
+}
+
+// ParseBind reads DIR[:INSIDE]. Where INSIDE is not given, it is the absolute DIR.
+func ParseBind(s string, writable bool) (Bind, error) {
+	host, inside, both := strings.Cut(s, ":")
+	if host == "" {
+		return Bind{}, fmt.Errorf("%q names no directory", s)
+	}
+	host, err := filepath.Abs(host)
+	if err != nil {
+		return Bind{}, err
+	}
+	if !both {
+		inside = host
+	}
+	if !filepath.IsAbs(inside) {
+		return Bind{}, fmt.Errorf("%q: the path inside must begin with /", s)
+	}
+	return Bind{Host: host, Inside: filepath.Clean(inside), Writable: writable}, nil
+}
+
+// complete fills in defaults and makes host paths absolute.
+func (s Spec) complete() (Spec, error) {
+	if len(s.Args) == 0 || s.Args[0] == "" {
+		return s, &Failure{What: "no program given"}
+	}
+	if s.Platform == "" {
+		s.Platform = DefaultPlatform
+	}
+	if err := checkPlatform(s.Platform); err != nil {
+		return s, err
+	}
+	// A directory is mounted before those inside it, so that it does not hide them.
+	s.Binds = slices.Clone(s.Binds)
+	slices.SortStableFunc(s.Binds, func(a, b Bind) int {
+		return cmp.Compare(strings.Count(a.Inside, "/"), strings.Count(b.Inside, "/"))
+	})
+	if s.Root == "" {
+		s.Root = "/"
+	}
+	root, err := filepath.Abs(s.Root)
+	if err != nil {
+		return s, &Failure{What: "cannot tell the current directory", Cause: err}
+	}
+	s.Root = root
+	if s.Cwd != "" && !filepath.IsAbs(s.Cwd) {
+		return s, &Failure{What: fmt.Sprintf("--cwd %q does not begin with /", s.Cwd)}
+	}
+	if s.Hostname == "" {
+		s.Hostname, _ = os.Hostname()
+	}
+	return s, nil
+}
+
+// cwd returns the guest's first directory and whether the caller insists on it.
+func (s Spec) cwd() (dir string, must bool) {
+	if s.Cwd != "" {
+		return s.Cwd, true
+	}
+	if s.Root != "/" {
+		return "/", true
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "/", true
+	}
+	return dir, false
+}

@@ -1,0 +1,120 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"os"
+	"sync"
+
+	"gosentry/sentry/limits"
+
+	"golang.org/x/sys/unix"
+)
+
+// controlFD is the inner process's end of the control socket: the first
+// descriptor behind the standard ones.
+const controlFD = 3
+
+// config is the first message, from the outer process to the inner one.
+// Descriptor numbers are the inner process's.
+type config struct {
+	Platform string
+	Args     []opaque
+	Env      []opaque
+	Cwd      opaque
+	MustCwd  bool
+	Hostname opaque
+	Strace   Strace
+	Debug    bool
+	JSON     bool
+
+	Root  grant
+	Binds []grant
+	Stdio [3]int
+	LogFD int // -1: none
+
+	UID, GID int
+	Groups   []int
+	Umask    uint32
+	Limits   limits.Table
+	Ignored  []int // signals that the guest starts with ignored
+}
+
+// grant is a directory that the sandbox may have.
+type grant struct {
+	FD     int
+	Host   opaque // path
+	Inside opaque // path
+	Sealed bool   // a detached clone with its flags set; else a plain descriptor
+	Write  bool
+	Hidden []opaque // relative paths of directories to show empty
+}
+
+// command is a later message to the inner process.
+type command struct {
+	Signal unix.Signal
+}
+
+// report is a message from the inner process. Stopped tells that the guest's
+// first process stopped; every other report is the last. Broken tells that the
+// sentry had a fault of its own, which is in the log.
+type report struct {
+	Stopped bool   `json:",omitempty"`
+	Broken  bool   `json:",omitempty"`
+	Error   string `json:",omitempty"`
+	Status  int
+}
+
+// opaque is a string of any bytes, which JSON's strings cannot hold.
+type opaque string
+
+// MarshalJSON writes the bytes in base64.
+func (o opaque) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(o)) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (o *opaque) UnmarshalJSON(text []byte) error {
+	var b []byte
+	err := json.Unmarshal(text, &b)
+	*o = opaque(b)
+	return err
+}
+
+func opaques(list []string) []opaque {
+	out := make([]opaque, len(list))
+	for i, s := range list {
+		out[i] = opaque(s)
+	}
+	return out
+}
+
+func plain(list []opaque) []string {
+	out := make([]string, len(list))
+	for i, o := range list {
+		out[i] = string(o)
+	}
+	return out
+}
+
+// link is one end of the control socket. One goroutine at a time reads from dec.
+type link struct {
+	file *os.File
+	dec  *json.Decoder
+
+	mu  sync.Mutex // guards enc
+	enc *json.Encoder
+}
+
+// send writes one message, whole.
+func (l *link) send(message any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.enc.Encode(message)
+}
+
+func newLink(fd int) (*link, error) {
+	// Without O_NONBLOCK a reader would hold a thread for as long as the sandbox lives.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "control socket")
+	return &link{file: f, enc: json.NewEncoder(f), dec: json.NewDecoder(f)}, nil
+}

@@ -1,0 +1,112 @@
+package syscalls
+
+import (
+	"errors"
+
+	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxTransfer is the most that one read or write moves, in bytes.
+const MaxTransfer = 0x7ffff000
+
+// Read is read(2) and readv(2).
+func Read(t *kernel.Task, f *vfs.File, dst *mm.Buffer) (int, error) {
+	n, err := f.Read(t, dst)
+	if !wouldBlock(f, err) {
+		return n, err
+	}
+	return untilReady(t, f, waiter.In, func() (int, error) { return f.Read(t, dst) })
+}
+
+// PRead is pread(2) and preadv(2).
+func PRead(t *kernel.Task, f *vfs.File, dst *mm.Buffer, off int64) (int, error) {
+	n, err := f.PRead(t, dst, off)
+	if !wouldBlock(f, err) {
+		return n, err
+	}
+	return untilReady(t, f, waiter.In, func() (int, error) { return f.PRead(t, dst, off) })
+}
+
+// Write is write(2) and writev(2): where a file takes part of the bytes, it waits
+// until all are written or a signal comes.
+func Write(t *kernel.Task, f *vfs.File, src *mm.Buffer) (int, error) {
+	return writeAll(t, f, src, func(int) (int, error) { return f.Write(t, src) })
+}
+
+// PWrite is pwrite(2) and pwritev(2).
+func PWrite(t *kernel.Task, f *vfs.File, src *mm.Buffer, off int64) (int, error) {
+	return writeAll(t, f, src, func(done int) (int, error) { return f.PWrite(t, src, off+int64(done)) })
+}
+
+func writeAll(t *kernel.Task, f *vfs.File, src *mm.Buffer, write func(done int) (int, error)) (int, error) {
+	done, err := write(0)
+	if err == nil && src.Len() == 0 {
+		return done, nil
+	}
+	for wouldBlock(f, err) || (err == nil && done > 0 && src.Len() > 0 && f.Pollable() && !f.NonBlocking()) {
+		var n int
+		n, err = untilReady(t, f, waiter.Out, func() (int, error) { return write(done) })
+		done += n
+		if n == 0 {
+			break
+		}
+	}
+	signalFailure(t, err)
+	if done > 0 {
+		return done, nil
+	}
+	return done, err
+}
+
+// signalFailure sends the signal that goes with a failed write.
+func signalFailure(t *kernel.Task, err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, vfs.ErrFileTooBig):
+		t.SendSelf(unix.SIGXFSZ)
+	case err == unix.EPIPE:
+		t.SendSelf(unix.SIGPIPE)
+	}
+}
+
+// wouldBlock tells whether a call that ended with err is to wait.
+func wouldBlock(f *vfs.File, err error) bool {
+	return err == unix.EAGAIN && !f.NonBlocking() && f.Pollable()
+}
+
+// untilReady tries op whenever the file may have become ready, until it gives
+// something else than EAGAIN. ERESTARTSYS when a signal comes first.
+func untilReady(t *kernel.Task, f *vfs.File, events waiter.EventMask, op func() (int, error)) (int, error) {
+	entry, ch := waiter.NewChannelEntry(events)
+	f.Register(entry)
+	defer f.Unregister(entry)
+	for {
+		n, err := op()
+		if err != unix.EAGAIN {
+			return n, err
+		}
+		if err := t.Block(ch); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// WaitOpened waits until a FIFO that was opened has its other end.
+func WaitOpened(t *kernel.Task, f *vfs.File) error {
+	if f.Opened() {
+		return nil
+	}
+	_, err := untilReady(t, f, waiter.All, func() (int, error) {
+		if !f.Opened() {
+			return 0, unix.EAGAIN
+		}
+		return 0, nil
+	})
+	return err
+}
+

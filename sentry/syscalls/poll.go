@@ -1,0 +1,67 @@
+package syscalls
+
+import (
+	"gosentry/fs/vfs"
+	"gosentry/sentry/kernel"
+	"gosentry/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// PollFile is one entry of poll(2): a file, nil for a bad descriptor or one to
+// pass over, what is waited for, and what was found.
+type PollFile struct {
+	File   *vfs.File
+	Events waiter.EventMask
+	Got    waiter.EventMask
+}
+
+// Poll looks at files until one of them is ready, timeout has something (a nil
+// one never does) or a signal comes: ERESTARTNOHAND. now makes it look once.
+// It returns how many are ready.
+func Poll(t *kernel.Task, files []PollFile, now bool, timeout <-chan struct{}) (int, error) {
+	if n := pollOnce(files); n > 0 || now {
+		return n, nil
+	}
+	ch := make(chan struct{}, 1)
+	wake := func(waiter.EventMask) {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+	entries := make([]waiter.Entry, len(files))
+	for i := range files {
+		if f := files[i].File; f != nil && f.Pollable() {
+			entries[i] = waiter.Entry{Mask: files[i].Events, Notify: wake}
+			f.Register(&entries[i])
+			defer f.Unregister(&entries[i])
+		}
+	}
+	for {
+		if n := pollOnce(files); n > 0 {
+			return n, nil
+		}
+		switch err := t.BlockUntil(ch, timeout); err {
+		case nil:
+		case unix.ETIMEDOUT:
+			return pollOnce(files), nil
+		default:
+			return 0, kernel.ERESTARTNOHAND
+		}
+	}
+}
+
+func pollOnce(files []PollFile) int {
+	n := 0
+	for i := range files {
+		p := &files[i]
+		if p.File != nil {
+			p.Got = p.File.Readiness(p.Events | waiter.Err | waiter.HUp)
+		}
+		if p.Got != 0 {
+			n++
+		}
+	}
+	return n
+}

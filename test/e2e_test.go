@@ -1,0 +1,86 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// script is a shell script run on the host and in the sandbox, in a fresh directory.
+type script struct {
+	name  string
+	text  string
+	needs []string // programs it calls that may be missing
+	stdin string
+}
+
+// runScripts compares the scripts under a shell, given as the command line before the script.
+func runScripts(t *testing.T, shell []string, scripts []script) {
+	for _, platform := range platforms() {
+		t.Run(platform, func(t *testing.T) {
+			need(t, shell[0])
+			for _, s := range scripts {
+				t.Run(s.name, func(t *testing.T) {
+					need(t, s.needs...)
+					compareCommand(t, platform, command{argv: append(append([]string{}, shell...), s.text), stdin: s.stdin})
+				})
+			}
+		})
+	}
+}
+
+// compareCommand runs c on the host and in the sandbox, each in a directory of the same
+// name, and compares.
+func compareCommand(t *testing.T, platform string, c command) {
+	t.Helper()
+	if c.dir == "" {
+		c.dir = filepath.Join(workDir(t), "work")
+	}
+	remake := func() {
+		os.RemoveAll(c.dir)
+		if err := os.Mkdir(c.dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		os.Chmod(c.dir, 0o777)
+	}
+	remake()
+	host := c.host(t)
+	remake()
+	sandbox := c.sandbox(t, platform)
+	if names, err := os.ReadDir(c.dir); err != nil || len(names) > 0 {
+		t.Errorf("the sandbox left files in the host's directory: %v %v", names, err)
+	}
+	compare(t, host, sandbox)
+}
+
+func TestDash(t *testing.T) { runScripts(t, []string{"dash", "-c"}, shellScripts()) }
+
+func TestBash(t *testing.T) {
+	runScripts(t, []string{"bash", "-c"}, append(shellScripts(), bashScripts()...))
+}
+
+// TestBusyboxShell runs the scripts with busybox's shell, whose tools then run by its own name.
+func TestBusyboxShell(t *testing.T) {
+	runScripts(t, []string{"busybox", "sh", "-c"}, shellScripts())
+}
+
+func TestTools(t *testing.T) { runScripts(t, []string{"sh", "-c"}, toolScripts()) }
+
+// TestApplets runs busybox's applets: the shell finds no other program.
+func TestApplets(t *testing.T) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("busybox is not installed")
+	}
+	for _, platform := range platforms() {
+		t.Run(platform, func(t *testing.T) {
+			for _, s := range appletScripts() {
+				t.Run(s.name, func(t *testing.T) {
+					text := "b() { " + path + ` "$@"; }` + "\n" + s.text
+					compareCommand(t, platform, command{argv: []string{path, "sh", "-c", text}, env: []string{"PATH=/nowhere", "LC_ALL=C"}, stdin: s.stdin})
+				})
+			}
+		})
+	}
+}

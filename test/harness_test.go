@@ -1,0 +1,282 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// platforms are the platforms under test.
+func platforms() []string {
+	if s := os.Getenv("SENTRY_PLATFORMS"); s != "" {
+		return strings.Split(s, ",")
+	}
+	return []string{"ptrace"}
+}
+
+// tempDir is the directory of this run; every user may enter it.
+var tempDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "sentry-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
+
+// built is the sandbox's program.
+var built = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("SENTRY"); path != "" {
+		return filepath.Abs(path)
+	}
+	path := filepath.Join(tempDir(), "sentry")
+	cmd := exec.Command("go", "build", "-o", path, "gosentry/cmd/sentry")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building cmd/sentry: %v\n%s", err, out)
+	}
+	return path, nil
+})
+
+func sentry(t testing.TB) string {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if left := leftovers(2 * time.Second); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "processes left after all tests: %q\n", left)
+		status = 1
+	}
+	os.RemoveAll(tempDir())
+	os.Exit(status)
+}
+
+// leftovers returns the processes that still run the sandbox's program after at most wait.
+func leftovers(wait time.Duration) []string {
+	path, err := built()
+	if err != nil {
+		return nil
+	}
+	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		left := running(path)
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
+
+// running returns the processes whose program is path, zombies aside.
+func running(path string) []string {
+	var found []string
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, l := range links {
+		if exe, err := os.Readlink(l); err == nil && strings.TrimSuffix(exe, " (deleted)") == path {
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(l), "cmdline"))
+			found = append(found, filepath.Dir(l)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// command is a program to run.
+type command struct {
+	argv    []string
+	env     []string // nil: a fixed small environment
+	stdin   string
+	dir     string        // "": a fresh directory
+	timeout time.Duration // 0: 30 s
+	flags   []string      // of "sentry do", in the sandbox only
+	asUser  uint32        // run by this user instead of ours, if not 0
+}
+
+// result is what became of a command.
+type result struct {
+	stdout, stderr string
+	status         int // as a shell shows it: 128+n for signal n
+	timedOut       bool
+	took           time.Duration
+	log            string // the sandbox's log
+}
+
+func (r result) String() string {
+	end := ""
+	if r.timedOut {
+		end = " (killed: it took too long)"
+	}
+	return fmt.Sprintf("status %d%s\nstdout:\n%sstderr:\n%s", r.status, end, r.stdout, r.stderr)
+}
+
+// environment is what commands get that ask for nothing else: nothing in it depends on
+// who runs the tests.
+func environment() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TMPDIR=/tmp"}
+}
+
+func (c command) host(t testing.TB) result {
+	t.Helper()
+	return c.run(t, c.argv)
+}
+
+func (c command) sandbox(t testing.TB, platform string) result {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "log")
+	if c.asUser != 0 {
+		log = "/dev/null"
+	}
+	argv := []string{sentry(t), "do", "--platform=" + platform, "--log", log}
+	argv = append(argv, strings.Fields(os.Getenv("SENTRY_FLAGS"))...)
+	argv = append(argv, c.flags...)
+	argv = append(append(argv, "--"), c.argv...)
+	r := c.run(t, argv)
+	if b, err := os.ReadFile(log); err == nil {
+		r.log = tail(string(b), 60)
+	}
+	return r
+}
+
+// run runs argv in a process group of its own and kills the group when time is up.
+func (c command) run(t testing.TB, argv []string) result {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = c.dir, c.env
+	if cmd.Dir == "" {
+		cmd.Dir = workDir(t)
+	}
+	if cmd.Env == nil {
+		cmd.Env = environment()
+	}
+	cmd.Stdin = strings.NewReader(c.stdin)
+	var stdout, stderr limited
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if c.asUser != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.asUser, Gid: c.asUser}
+	}
+	cmd.WaitDelay = 2 * time.Second
+	if c.timeout == 0 {
+		c.timeout = 30 * time.Second
+	}
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting %q: %v", argv[0], err)
+	}
+	var timedOut bool
+	var mu sync.Mutex
+	timer := time.AfterFunc(c.timeout, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timedOut = true
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	})
+	err := cmd.Wait()
+	timer.Stop()
+	mu.Lock()
+	defer mu.Unlock()
+	return result{stdout.String(), stderr.String(), exitStatus(t, cmd, err), timedOut, time.Since(start), ""}
+}
+
+func exitStatus(t testing.TB, cmd *exec.Cmd, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		t.Logf("waiting for %q: %v", cmd.Args[0], err)
+	}
+	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// limited is a buffer that takes a few MiB and drops the rest.
+type limited struct {
+	bytes.Buffer
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if room := 4<<20 - l.Len(); room > 0 {
+		l.Buffer.Write(p[:min(len(p), room)])
+	}
+	return len(p), nil
+}
+
+// workDir makes a directory for one run that every user may use.
+func workDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(tempDir(), "w")
+	if err == nil {
+		err = os.Chmod(dir, 0o777)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// need skips the test if a program is missing.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+// compare fails the test if the sandbox's result is not the host's.
+func compare(t testing.TB, host, sandbox result) {
+	t.Helper()
+	if host.timedOut {
+		t.Fatalf("on the host: %v", host)
+	}
+	if sandbox.timedOut {
+		t.Errorf("in the sandbox it took too long; until then:\n%v", sandbox)
+	}
+	if host.status != sandbox.status {
+		t.Errorf("status %d on the host, %d in the sandbox", host.status, sandbox.status)
+	}
+	if d := diff(host.stdout, sandbox.stdout); d != "" {
+		t.Errorf("output differs (- host, + sandbox):\n%s", d)
+	}
+	if d := diff(withoutPIDs(host.stderr), withoutPIDs(sandbox.stderr)); d != "" {
+		t.Errorf("stderr differs (- host, + sandbox):\n%s", d)
+	}
+	if t.Failed() && sandbox.log != "" {
+		t.Logf("the sandbox's log ends:\n%s", sandbox.log)
+	}
+}
+
+// bashPID is where bash names a job's process.
+var bashPID = regexp.MustCompile(`(?m)^(\S+: line \d+: +)\d+ `)
+
+func withoutPIDs(s string) string { return bashPID.ReplaceAllString(s, "${1}PID ") }
+
+func tail(s string, lines int) string {
+	l := strings.SplitAfter(s, "\n")
+	return strings.Join(l[max(0, len(l)-lines-1):], "")
+}
