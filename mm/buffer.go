@@ -23,9 +23,8 @@ type Buffer struct {
 func NewBuffer(m *MemoryManager, iovs []Range) *Buffer {
 	b := &Buffer{m: m, iovs: iovs}
 	for _, r := range iovs {
-		if r.End > r.Start {
-			b.left += r.Length()
-		}
+		r = m.clip(r)
+		b.left += r.Length()
 	}
 	return b
 }
@@ -42,12 +41,21 @@ func SingleBuffer(m *MemoryManager, addr Addr, n uint64) *Buffer {
 
 // Reset makes b a Buffer over n bytes of m's memory at addr, without allocating.
 func (b *Buffer) Reset(m *MemoryManager, addr Addr, n uint64) {
-	if uint64(addr)+n < uint64(addr) {
-		n = -uint64(addr) // up to the end of all addresses: fails there
+	if uint64(addr) > m.hi {
+		addr = Addr(m.hi)
 	}
+	n = min(n, ^uint64(0)-uint64(addr))
 	b.m, b.bytes, b.off, b.left = m, nil, 0, n
 	b.one[0] = Range{addr, addr + Addr(n)}
 	b.iovs = b.one[:]
+}
+
+// clip returns r, or if it wraps around a range that fails as that must.
+func (m *MemoryManager) clip(r Range) Range {
+	if r.End < r.Start {
+		return Range{Addr(m.hi), Addr(m.hi) + 1}
+	}
+	return r
 }
 
 // Len is the number of bytes left.
@@ -74,8 +82,8 @@ func (b *Buffer) Skip(n uint64) {
 // head is what is left of the first range that is not used up; something is left.
 func (b *Buffer) head() Range {
 	for {
-		r := b.iovs[0]
-		if r.End > r.Start && b.off < r.Length() {
+		r := b.m.clip(b.iovs[0])
+		if b.off < r.Length() {
 			return Range{r.Start + Addr(b.off), r.End}
 		}
 		b.iovs, b.off = b.iovs[1:], 0
@@ -188,6 +196,7 @@ func clampCount(n int, limit uint64) int { return int(min(uint64(max(n, 0)), lim
 func (b *Buffer) gather(want uint64, write bool) (got uint64) {
 	skip := b.off
 	for _, r := range b.iovs {
+		r = b.m.clip(r)
 		r.Start += Addr(skip)
 		skip = 0
 		for at := r.Start; at < r.End && got < want; {

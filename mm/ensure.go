@@ -167,7 +167,7 @@ func (m *MemoryManager) populateStep(at, end uint64, access platform.Prot) (uint
 	if g == nil {
 		return 0, unix.ENOMEM
 	}
-	if !allowed(g.v.prot, access) {
+	if g.v.prot == 0 || access&^g.v.prot != 0 {
 		return 0, &FaultError{Addr(at), false}
 	}
 	m.activeMu.Lock()

@@ -21,7 +21,7 @@ type fakePlatform struct {
 
 const (
 	fakeLo = 0x10000
-	fakeHi = 0x7fff_ffff_0000
+	fakeHi = 0x7fff_ffff_f000 // as the host's
 )
 
 func (p *fakePlatform) NewAddressSpace(platform.AddressSpace) (platform.AddressSpace, error) {
@@ -159,13 +159,21 @@ func (s *fakeSpace) count(op platform.Op) (n int) {
 
 // world is a memory file, a platform and one address space.
 type world struct {
-	t testing.TB
+	t worldT
 	p *fakePlatform
 	f *MemoryFile
 	m *MemoryManager
 }
 
-func newWorld(t testing.TB, limit uint64) *world {
+// worldT is what testing.TB and rapid.T have in common.
+type worldT interface {
+	Helper()
+	Errorf(string, ...any)
+	Fatalf(string, ...any)
+	Fatal(...any)
+}
+
+func newWorld(t worldT, limit uint64) *world {
 	t.Helper()
 	f, err := NewMemoryFile(limit)
 	if err != nil {

@@ -37,7 +37,7 @@ func (m *MemoryManager) MAdvise(addr Addr, length uint64, advice int) error {
 	if err != nil || start == end {
 		return err
 	}
-	return act(m, start, min(end, m.hi))
+	return act(m, start, end)
 }
 
 type adviceFunc func(m *MemoryManager, start, end uint64) error
@@ -90,13 +90,15 @@ func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) bool) {
 }
 
 func populateError(err error) error {
-	if _, ok := err.(*BusError); ok {
+	switch err.(type) {
+	case nil:
+		return nil
+	case *BusError:
 		return unix.EFAULT
+	case *FaultError:
+		return unix.EINVAL
 	}
-	if err != nil {
-		return unix.ENOMEM
-	}
-	return nil
+	return unix.ENOMEM
 }
 
 // advise edits the mappings in [start, end); check refuses with EINVAL where it

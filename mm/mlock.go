@@ -60,10 +60,8 @@ func (m *MemoryManager) MUnlock(addr Addr, length uint64) error {
 // lockRange takes unaligned addresses, as mlock does.
 func lockRange(addr Addr, length uint64) (start, end uint64, err error) {
 	in := uint64(addr) % PageSize
-	if length+in < length {
-		return 0, 0, unix.EINVAL
-	}
-	return pageRange(addr-Addr(in), length+in)
+	length, _ = roundUp(length + in) // what overflows here is nothing, to Linux
+	return pageRange(addr-Addr(in), length)
 }
 
 // editCovered is editVMAs up to the first hole, where it returns ENOMEM.

@@ -11,7 +11,7 @@ import (
 type MMapOpts struct {
 	Addr   Addr   // a hint, or with Fixed the place
 	Length uint64 // bytes, rounded up to pages
-	Prot   platform.Prot
+	Prot   platform.Prot // unknown bits do not matter
 	// MaxProt is what mprotect may give later; 0 means everything.
 	MaxProt platform.Prot
 
@@ -102,7 +102,8 @@ func (o *MMapOpts) check(m *MemoryManager) (uint64, error) {
 	if o.MaxProt == 0 {
 		o.MaxProt = platform.Read | platform.Write | platform.Exec
 	}
-	if o.Prot&^(platform.Read|platform.Write|platform.Exec) != 0 || o.Offset%PageSize != 0 {
+	o.Prot &= platform.Read | platform.Write | platform.Exec
+	if o.Offset%PageSize != 0 {
 		return 0, unix.EINVAL
 	}
 	if o.File != nil && o.Offset+length < o.Offset {

@@ -26,7 +26,7 @@ func (m *MemoryManager) MRemap(o MRemapOpts) (Addr, error) {
 		return 0, err
 	}
 	m.mappingMu.Lock()
-	r := remap{m: m, o: o}
+	r := remap{m: m, o: &o}
 	addr, err := r.run()
 	m.activeMu.Lock()
 	if e := m.apply(); err == nil {
@@ -46,165 +46,224 @@ func (m *MemoryManager) MRemap(o MRemapOpts) (Addr, error) {
 
 // check validates and rounds what needs no look at the mappings.
 func (o *MRemapOpts) check(m *MemoryManager) error {
-	var ok1, ok2 bool
-	o.OldLength, ok1 = roundUp(o.OldLength)
-	o.NewLength, ok2 = roundUp(o.NewLength)
-	switch {
-	case o.Fixed && !o.MayMove, o.DontUnmap && (!o.MayMove || o.OldLength != o.NewLength):
+	var ok bool
+	o.OldLength, _ = roundUp(o.OldLength) // what overflows here is nothing, to Linux
+	if o.NewLength, ok = roundUp(o.NewLength); !ok || o.NewLength == 0 || o.NewLength > m.hi || uint64(o.Old)%PageSize != 0 {
 		return unix.EINVAL
-	case uint64(o.Old)%PageSize != 0, !ok1, !ok2, o.NewLength == 0:
-		return unix.EINVAL
-	case uint64(o.Old) >= m.hi || o.OldLength > m.hi-uint64(o.Old):
-		return unix.EFAULT
-	case o.NewLength > m.hi-m.lo:
-		if o.Fixed {
-			return unix.EINVAL
-		}
-		return unix.ENOMEM
 	}
-	if !o.Fixed {
+	if !o.Fixed && !o.DontUnmap {
 		return nil
 	}
 	n := uint64(o.New)
-	if n%PageSize != 0 || n < m.lo || n > m.hi-o.NewLength {
+	switch {
+	case n%PageSize != 0, n > m.hi-o.NewLength, o.Fixed && n < m.lo, !o.MayMove:
 		return unix.EINVAL
-	}
-	if n < uint64(o.Old)+o.OldLength && uint64(o.Old) < n+o.NewLength {
+	case o.DontUnmap && o.OldLength != o.NewLength:
+		return unix.EINVAL
+	case n < uint64(o.Old)+o.OldLength && uint64(o.Old) < n+o.NewLength:
 		return unix.EINVAL
 	}
 	return nil
 }
 
-// remap is an MRemap under way, with mappingMu held.
+// remap is an MRemap under way, with mappingMu held. addr, to, oldLength and newLength
+// are of the mapping it is at.
 type remap struct {
-	m           *MemoryManager
-	o           MRemapOpts
+	m                    *MemoryManager
+	o                    *MRemapOpts
+	addr, to             uint64
+	oldLength, newLength uint64
+
 	gone        withdrawals
 	grownLocked Range
 }
 
 func (r *remap) run() (uint64, error) {
-	m, o := r.m, &r.o
-	old := uint64(o.Old)
-	g := m.vmas.get(old)
+	r.addr, r.to = uint64(r.o.Old), uint64(r.o.New)
+	r.oldLength, r.newLength = r.o.OldLength, r.o.NewLength
+	if r.o.Fixed && r.oldLength == r.newLength {
+		return r.moveAll()
+	}
+	g := r.m.vmas.get(r.addr)
 	if g == nil {
 		return 0, unix.EFAULT
 	}
-	if o.OldLength == 0 && (g.v.private() || !o.MayMove) {
-		return 0, unix.EINVAL
-	}
-	move := o.Fixed || o.DontUnmap || o.OldLength == 0
-	if !move && o.NewLength <= o.OldLength {
-		if !m.covered(old, old+PageSize) {
-			return 0, unix.EFAULT
+	if r.o.Fixed || r.o.DontUnmap {
+		if err := r.admit(g); err != nil {
+			return 0, err
 		}
-		if o.NewLength < o.OldLength {
-			r.cut(old+o.NewLength, old+o.OldLength)
-		}
-		return old, nil
+		return r.moveTo()
 	}
-	if o.Fixed && o.NewLength < o.OldLength {
-		r.cut(old+o.NewLength, old+o.OldLength)
-		o.OldLength = o.NewLength
-		if g = m.vmas.get(old); g == nil {
-			return 0, unix.EFAULT
-		}
+	if r.newLength <= r.oldLength {
+		return r.addr, r.shrink()
 	}
-	if old+o.OldLength > g.end {
-		return 0, unix.EFAULT
-	}
-	a := g.v
-	if off := old + a.delta; a.file != nil && off+o.NewLength < off {
-		return 0, unix.EINVAL
-	}
-	if err := r.admit(a); err != nil {
+	if err := r.admit(g); err != nil {
 		return 0, err
 	}
-	if !move {
-		if done, err := r.growInPlace(old, g.end, a); done || err != nil {
-			return old, err
-		}
-		if !o.MayMove {
-			return 0, unix.ENOMEM
-		}
-	}
-	return r.move(a)
+	return r.grow(*g)
 }
 
-func (r *remap) cut(start, end uint64) { r.gone = append(r.gone, r.m.cut(start, end)...) }
-
-// admit checks the limits.
-func (r *remap) admit(a *attrs) error {
-	o := &r.o
-	more := o.NewLength - o.OldLength
-	if o.DontUnmap {
-		more = o.NewLength
+// moveAll moves all mappings in the range, with the holes between them.
+func (r *remap) moveAll() (uint64, error) {
+	start, end := r.addr, r.addr+r.oldLength
+	result, target := uint64(0), r.to
+	last := start
+	for at := start; at < end; {
+		p := r.m.vmas.find(at)
+		if !r.m.vmas.ok(p) || r.m.vmas.at(p).start >= end {
+			break
+		}
+		g := r.m.vmas.at(p)
+		r.addr = max(g.start, at)
+		if r.addr > start && result == 0 {
+			break
+		}
+		at = min(g.end, end)
+		r.oldLength = at - r.addr
+		r.newLength, r.to = r.oldLength, target+r.addr-last
+		last = at
+		err := r.admit(g)
+		if err == nil {
+			target, err = r.moveTo()
+		}
+		if err != nil {
+			return 0, err
+		}
+		if result == 0 {
+			result = target
+		}
+		target += r.newLength
 	}
-	if a.has(flagLocked) && !o.LockAnyway && r.m.usage.locked+more > r.m.limit(nil, limits.MemLock) {
-		return unix.EAGAIN
+	if result == 0 {
+		return 0, unix.EFAULT
+	}
+	return result, nil
+}
+
+// admit checks whether the mapping g, at addr, can grow or move.
+func (r *remap) admit(g *vmaSeg) error {
+	a := g.v
+	if r.oldLength == 0 && a.private() {
+		return unix.EINVAL
+	}
+	if min(r.oldLength, r.newLength) > g.end-r.addr {
+		return unix.EFAULT
 	}
 	if r.m.vmas.len() >= maxVMAs-3 {
 		return unix.ENOMEM
 	}
+	if r.newLength <= r.oldLength {
+		if r.o.DontUnmap {
+			return r.m.admitUsage(r.newLength, a, nil, usage{})
+		}
+		return nil
+	}
+	if off := r.addr + a.delta; a.file != nil && off+r.newLength < off {
+		return unix.EINVAL
+	}
+	more := r.newLength - r.oldLength
+	if a.has(flagLocked) && !r.o.LockAnyway && r.m.usage.locked+more > r.m.limit(nil, limits.MemLock) {
+		return unix.EAGAIN
+	}
 	return r.m.admitUsage(more, a, nil, usage{})
 }
 
-// growInPlace extends the mapping at old, which ends at end, if there is room.
-func (r *remap) growInPlace(old, end uint64, a *attrs) (bool, error) {
-	m, newEnd := r.m, old+r.o.NewLength
-	if old+r.o.OldLength != end || newEnd > m.hi || !m.fits(end, newEnd-end) {
-		return false, nil
+// cut removes mappings.
+func (r *remap) cut(start, end uint64) error {
+	if end > r.m.hi || start > end {
+		return unix.EINVAL
 	}
-	if err := m.establish(end, newEnd, a); err != nil {
-		return true, err
+	if g := r.m.vmas.get(start); g != nil && g.start < start && g.end > end && r.m.vmas.len() >= maxVMAs {
+		return unix.ENOMEM
 	}
-	r.grown(old, a)
-	return true, nil
+	r.gone = append(r.gone, r.m.cut(start, end)...)
+	return nil
+}
+
+func (r *remap) shrink() error {
+	if r.newLength == r.oldLength {
+		return nil
+	}
+	if r.oldLength > r.m.hi {
+		return unix.EINVAL
+	}
+	return r.cut(r.addr+r.newLength, r.addr+r.oldLength)
+}
+
+// moveTo moves the mapping at addr to to, where everything is removed with Fixed.
+func (r *remap) moveTo() (uint64, error) {
+	if r.o.Fixed {
+		if err := r.cut(r.to, r.to+r.newLength); err != nil {
+			return 0, err
+		}
+	}
+	if r.newLength < r.oldLength {
+		if err := r.shrink(); err != nil {
+			return 0, err
+		}
+		r.oldLength = r.newLength
+	}
+	g := r.m.vmas.get(r.addr)
+	if g == nil {
+		return 0, unix.EFAULT
+	}
+	if !r.o.Fixed {
+		var ok bool
+		if r.to, ok = r.m.find(r.to, r.newLength, false); !ok {
+			return 0, unix.ENOMEM
+		}
+	}
+	return r.move(g.v)
+}
+
+// grow extends the mapping g at addr, in place if there is room.
+func (r *remap) grow(g vmaSeg) (uint64, error) {
+	m, end := r.m, r.addr+r.newLength
+	if r.addr+r.oldLength == g.end && end <= m.hi && m.fits(g.end, end-g.end) {
+		if err := m.establish(g.end, end, g.v); err != nil {
+			return 0, err
+		}
+		r.grown(r.addr, g.v)
+		return r.addr, nil
+	}
+	if !r.o.MayMove {
+		return 0, unix.ENOMEM
+	}
+	var ok bool
+	if r.to, ok = m.find(0, r.newLength, false); !ok {
+		return 0, unix.ENOMEM
+	}
+	return r.move(g.v)
 }
 
 func (r *remap) grown(start uint64, a *attrs) {
 	if a.flags&(flagLocked|flagLockOnFault) == flagLocked {
-		r.grownLocked = Range{Addr(start + r.o.OldLength), Addr(start + r.o.NewLength)}
+		r.grownLocked = Range{Addr(start + r.oldLength), Addr(start + r.newLength)}
 	}
 }
 
-// move makes the new mapping, moves the pages, and removes the old one.
+// move makes the new mapping at to, where nothing is, moves the pages, and removes the
+// old one.
 func (r *remap) move(a *attrs) (uint64, error) {
-	m, o := r.m, &r.o
-	old, start := uint64(o.Old), uint64(o.New)
-	if o.Fixed {
-		r.cut(start, start+o.NewLength)
-	} else {
-		hint := start
-		if !o.DontUnmap {
-			hint = 0
-		}
-		var ok bool
-		if start, ok = m.find(hint, o.NewLength, false); !ok {
-			return 0, unix.ENOMEM
-		}
-	}
+	m := r.m
 	moved := a.with(func(b *attrs) {
 		if b.file != nil {
-			b.delta = old + a.delta - start
+			b.delta = r.addr + a.delta - r.to
 		}
 	})
-	if err := m.establish(start, start+o.NewLength, moved); err != nil {
+	if err := m.establish(r.to, r.to+r.newLength, moved); err != nil {
 		return 0, err
 	}
-	r.grown(start, a)
-	if o.OldLength == 0 {
-		return start, nil
-	}
+	r.grown(r.to, a)
+	end := r.addr + r.oldLength
 	m.activeMu.Lock()
-	m.movePMAs(old, old+o.OldLength, start)
+	m.movePMAs(r.addr, end, r.to)
 	m.activeMu.Unlock()
-	if o.DontUnmap {
-		m.editVMAs(old, old+o.OldLength, func(a *attrs) { a.flags &^= flagLocked | flagLockOnFault })
-		return start, nil
+	if r.o.DontUnmap {
+		m.editVMAs(r.addr, end, func(a *attrs) { a.flags &^= flagLocked | flagLockOnFault })
+		return r.to, nil
 	}
-	r.cut(old, old+o.OldLength)
-	return start, nil
+	return r.to, r.cut(r.addr, end)
 }
 
 // movePMAs moves what is in [start, end) to to, where nothing is.

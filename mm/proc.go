@@ -142,7 +142,7 @@ func touched(vec []byte) (bytes uint64) {
 // Mincore tells page by page of [addr, addr+length) whether it is in memory: bit 0 of vec.
 // vec has a byte for every page. EINVAL when addr is not aligned, ENOMEM where nothing is mapped.
 func (m *MemoryManager) Mincore(addr Addr, vec []byte) error {
-	start, end, err := m.userRange(addr, uint64(len(vec))*PageSize)
+	start, end, err := pageRange(addr, uint64(len(vec))*PageSize)
 	if err != nil {
 		return err
 	}

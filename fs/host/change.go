@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noReplace falls back to a plain rename where the host's file system lacks the flag.
+// renameAt falls back to a plain rename where the host's file system lacks the flag.
 func renameAt(oldFD int, oldName string, newFD int, newName string, flags uint) error {
 	err := unix.Renameat2(oldFD, oldName, newFD, newName, flags)
 	if err == unix.EINVAL && flags == unix.RENAME_NOREPLACE {
@@ -184,7 +184,9 @@ func (n *inode) removed(name string, child vfs.Inode) {
 }
 
 // Rename implements vfs.Inode.
-func (n *inode) Rename(_ vfs.Caller, name string, child, newDir vfs.Inode, newName string, target vfs.Inode, exchange bool) error {
+func (n *inode) Rename(
+	_ vfs.Caller, name string, child, newDir vfs.Inode, newName string, target vfs.Inode, exchange bool,
+) error {
 	to, err := n.tree.own(newDir)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (s *Streams) File(fd int, name string) (*vfs.File, error) {
 		return f, err
 	}
 	_, notTTY := unix.IoctlGetTermios(fd, unix.TCGETS)
-	one := &stream{s: s, fd: fd, kind: kind, tty: notTTY == nil, direct: flags&unix.O_NONBLOCK != 0, refs: 1}
+	one := &stream{s: s, fd: fd, kind: kind, tty: notTTY == nil, refs: 1}
 	if kind == unix.S_IFCHR && !one.tty {
 		d := &device{stream: one}
 		i.opener = d

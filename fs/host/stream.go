@@ -26,7 +26,6 @@ type stream struct {
 	fd     int
 	kind   uint32
 	tty    bool
-	direct bool // its owner made it non-blocking
 	queue  waiter.Queue
 
 	mu       sync.Mutex
@@ -201,19 +200,15 @@ func (st *stream) take(dst *mm.Buffer) (n int, err error, ok bool) {
 
 // now transfers what can be without waiting; EAGAIN or EOPNOTSUPP when the host cannot.
 func (st *stream) now(b *mm.Buffer, read bool) (int, error) {
-	flags := unix.RWF_NOWAIT
-	if st.direct {
-		flags = 0
-	}
 	want := int(min(b.Len(), transferMax))
 	return b.WithBytes(want, read, func(segs [][]byte) (int, error) {
 		for {
 			var n int
 			var err error
 			if read {
-				n, err = unix.Preadv2(st.fd, segs, -1, flags)
+				n, err = unix.Preadv2(st.fd, segs, -1, unix.RWF_NOWAIT)
 			} else {
-				n, err = unix.Pwritev2(st.fd, segs, -1, flags)
+				n, err = unix.Pwritev2(st.fd, segs, -1, unix.RWF_NOWAIT)
 			}
 			if err != unix.EINTR {
 				return max(n, 0), err
@@ -341,7 +336,12 @@ func (st *stream) write(buf []byte, done chan<- struct{}) {
 		var n int
 		n, err = unix.Write(st.fd, buf)
 		buf = buf[max(n, 0):]
-		if err == unix.EINTR {
+		switch err {
+		case unix.EAGAIN: // its owner made it non-blocking
+			fds := [1]unix.PollFd{{Fd: int32(st.fd), Events: unix.POLLOUT}}
+			_, _ = unix.Poll(fds[:], -1)
+			err = nil
+		case unix.EINTR:
 			err = nil
 		}
 	}

@@ -48,19 +48,6 @@ func NewStreams(sys *vfs.System) (*Streams, error) {
 	return &Streams{sys: sys, ep: ep, raw: raw, epFD: fd, watched: make(map[int32]*stream)}, nil
 }
 
-// NewStdio is NewStreams and File for one descriptor alone.
-func NewStdio(sys *vfs.System, fd int) (*vfs.File, error) {
-	s, err := NewStreams(sys)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.File(fd, "")
-	if err != nil {
-		s.Close()
-	}
-	return f, err
-}
-
 // Close ends the waiting. Files stay usable but never wake anybody.
 func (s *Streams) Close() { _ = s.ep.Close() }
 

@@ -21,8 +21,9 @@ type Config struct {
 
 // tree is one host directory tree.
 type tree struct {
-	cfg  Config
-	root *inode
+	cfg     Config
+	root    *inode
+	rootDev uint64
 
 	// mu guards the names and parents of all inodes, their descriptors, and what follows.
 	mu       sync.Mutex
@@ -70,7 +71,7 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{cfg: cfg, devices: make(map[uint64]uint16)}
+	t := &tree{cfg: cfg, rootDev: deviceOf(&st), devices: make(map[uint64]uint16)}
 	t.lru.next, t.lru.prev = &t.lru, &t.lru
 	t.listings.New = func() any { b := make([]byte, listSize); return &b }
 	for i := range t.parked {
@@ -98,16 +99,19 @@ func defaultDirs() int {
 	return int(min(max(lim.Cur/8, minDirs), maxDirs))
 }
 
-// device returns a small number for a host device, 0 for the first one seen.
+// device returns a small number for a host device, 0 for the root's.
 func (t *tree) device(dev uint64) uint16 {
+	if dev == t.rootDev {
+		return 0
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i, ok := t.devices[dev]
 	if !ok {
-		if len(t.devices) >= maxDevices {
-			return maxDevices
+		if len(t.devices)+1 >= maxDevices {
+			return maxDevices - 1
 		}
-		i = uint16(len(t.devices))
+		i = uint16(len(t.devices) + 1)
 		t.devices[dev] = i
 	}
 	return i

@@ -173,48 +173,52 @@ func (n *node) unmade() error {
 }
 
 // Rename implements vfs.Inode.
-func (n *node) Rename(c vfs.Caller, name string, child, newDir vfs.Inode, newName string, target vfs.Inode, exchange bool) error {
-	fs := n.fs
-	m, err := fs.own(child)
+func (n *node) Rename(
+	c vfs.Caller, name string, child, newDir vfs.Inode, newName string, target vfs.Inode, exchange bool,
+) error {
+	m, err := n.fs.own(child)
 	if err != nil {
 		return err
 	}
-	to, err := fs.own(newDir)
+	to, err := n.fs.own(newDir)
 	if err != nil {
 		return err
 	}
+	pins := []*node{m, n, to}
 	var t *node
 	if target != nil {
-		if t, err = fs.own(target); err != nil {
+		if t, err = n.fs.own(target); err != nil {
 			return err
 		}
-		if t.kind == unix.S_IFDIR && !exchange {
+		if exchange {
+			pins = append(pins, t)
+		} else if t.kind == unix.S_IFDIR {
 			if err := t.checkEmpty(c); err != nil {
 				return err
 			}
 		}
 	}
-	for _, p := range [...]*node{m, n, to} {
+	for _, p := range pins {
 		if err := p.pin(); err != nil {
 			return err
 		}
 	}
-	if exchange {
-		if err := t.pin(); err != nil {
-			return err
-		}
-	}
-	fs.mu.Lock()
+	n.move(name, m, to, newName, t, exchange)
+	return n.renamed(m, to, t, exchange)
+}
+
+// move enters m, and with exchange the target, in their new places.
+func (n *node) move(name string, m, to *node, newName string, target *node, exchange bool) {
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
 	n.displace(name, m)
-	if t != nil {
-		to.displace(newName, t)
+	if target != nil {
+		to.displace(newName, target)
 	}
 	to.place(newName, m)
 	if exchange {
-		n.place(name, t)
+		n.place(name, target)
 	}
-	fs.mu.Unlock()
-	return n.renamed(m, to, t, exchange)
 }
 
 // renamed brings times and link counts up to date.

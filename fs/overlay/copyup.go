@@ -87,6 +87,9 @@ func (n *node) copyAlone(c vfs.Caller, limit int64) error {
 	case err == nil:
 		n.content.Store(w.to)
 		n.copy = nil
+		if n.gone {
+			w.to.Drop()
+		}
 	case err != unix.EINTR || n.gone:
 		w.to.Drop()
 		n.copy = nil

@@ -37,7 +37,7 @@ type dirFile struct {
 }
 
 func (n *node) openDir(c vfs.Caller) (vfs.FileOps, error) {
-	d := &dirFile{n: n, marks: []int64{0}}
+	d := &dirFile{n: n, marks: []int64{0}, limit: n.lastSeq()}
 	if n.lower != nil {
 		lower, err := n.lower.Open(c, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {

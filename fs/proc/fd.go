@@ -113,11 +113,11 @@ func (d descriptorInfos) Lookup(_ vfs.Caller, name string) (vfs.Inode, error) {
 		return nil, unix.ENOENT
 	}
 	file.DecRef()
-	f := d.file(0o444, func(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
+	f := d.guarded(0o444, inSteps(func(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 		return d.writeFDInfo(c, fd, b)
-	}, nil)
+	}))
 	f.SetIno(d.inoOf("fdinfo", uint64(fd)+1))
-	return &guarded{File: f, task: d.task}, nil
+	return f, nil
 }
 
 // Valid implements pseudo.Validator.

@@ -16,17 +16,34 @@ const nameColumn = 73
 // vsyscall is the mapping that every address space has beyond the user's part.
 const vsyscall = "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
 
-func writeMaps(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	m := d.task.Memory()
-	if m == nil {
-		return nil
-	}
+// eachVMA calls write for the mappings from address cursor on until there is
+// enough for a step.
+func eachVMA(m *mm.MemoryManager, cursor uint64, b *bytes.Buffer, write func(v *mm.VMA)) (next uint64, more bool) {
 	m.VMAs(func(v mm.VMA) bool {
-		writeMapping(b, &v)
+		if uint64(v.End) <= cursor {
+			return true
+		}
+		if b.Len() >= stepSize {
+			more = true
+			return false
+		}
+		write(&v)
+		next = uint64(v.End)
 		return true
 	})
-	b.WriteString(vsyscall)
-	return nil
+	return next, more
+}
+
+func writeMaps(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+	m := d.task.Memory()
+	if m == nil {
+		return 0, false, nil
+	}
+	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) { writeMapping(b, v) })
+	if !more {
+		b.WriteString(vsyscall)
+	}
+	return next, more, nil
 }
 
 // writeMapping writes one line of maps.
@@ -73,23 +90,22 @@ func (s *sums) add(m *mm.MemoryManager, v *mm.VMA) {
 	}
 }
 
-func writeSmaps(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
+func writeSmaps(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	m := d.task.Memory()
 	if m == nil {
-		return nil
+		return 0, false, nil
 	}
-	m.VMAs(func(v mm.VMA) bool {
+	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) {
 		var s sums
-		s.add(m, &v)
-		writeMapping(b, &v)
+		s.add(m, v)
+		writeMapping(b, v)
 		writeField(b, "Size", s.size)
 		writeField(b, "KernelPageSize", mm.PageSize)
 		writeField(b, "MMUPageSize", mm.PageSize)
 		s.write(b, false)
-		b.WriteString("THPeligible:           0\nVmFlags: " + vmFlags(&v) + "\n")
-		return !c.Interrupted()
+		b.WriteString("THPeligible:           0\nVmFlags: " + vmFlags(v) + "\n")
 	})
-	return nil
+	return next, more, nil
 }
 
 func writeSmapsRollup(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {

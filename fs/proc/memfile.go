@@ -1,8 +1,6 @@
 package proc
 
 import (
-	"math"
-
 	"gosentry/fs/pseudo"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -17,7 +15,7 @@ type memFile struct {
 }
 
 func newMemFile(d *taskDir) *memFile {
-	return &memFile{File: d.file(0o600, nil, nil), task: d.task}
+	return &memFile{File: d.file(0o600, nil, nil).File, task: d.task}
 }
 
 // Open implements vfs.Inode. The memory is that of the program that runs now: an
@@ -81,11 +79,15 @@ func (o *memOps) move(c vfs.Caller, length uint64, off int64, chunk func(mm.Addr
 	buf := make([]byte, min(length, memStep))
 	done := uint64(0)
 	for done < length {
-		want := min(length-done, memStep)
-		if uint64(off) > math.MaxUint64-done-want {
+		at := uint64(off) + done
+		if at == 0 && done > 0 {
 			break
 		}
-		n, err := chunk(mm.Addr(uint64(off)+done), buf[:want])
+		want := min(length-done, memStep)
+		if at > -want {
+			want = -at // up to the end of all addresses
+		}
+		n, err := chunk(mm.Addr(at), buf[:want])
 		done += uint64(n)
 		if err != nil && done == 0 {
 			return 0, err

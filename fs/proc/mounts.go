@@ -8,7 +8,7 @@ import (
 	"gosentry/fs/vfs"
 )
 
-// escaper makes a name one word, with octal codes for what separates them.
+// escape makes a name one word, with octal codes for what separates them.
 func escape(s string) string {
 	if !strings.ContainsAny(s, " \t\n\\#") {
 		return s
@@ -36,39 +36,38 @@ func mountOptions(f vfs.MountFlags) string {
 	return strings.Join(append(options, "relatime"), ",")
 }
 
-// eachMount calls f for the mounts below the task's root, with the place of each
-// as the task sees it.
-func eachMount(d *taskDir, f func(m *vfs.Mount, at string)) {
-	p := d.task.Places()
-	if p.Mounts == nil || !p.Root.Ok() {
-		return
-	}
-	for _, m := range p.Mounts.Mounts() {
-		if at, reachable := vfs.PathName(p.Root, m.Root()); reachable {
-			f(m, at)
+// mountFile makes a stepper that writes a line for each mount below the task's
+// root, with the place of the mount as the task sees it.
+func mountFile(write func(b *bytes.Buffer, m *vfs.Mount, at string)) stepper {
+	return func(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+		p := d.task.Places()
+		if p.Mounts == nil || !p.Root.Ok() {
+			return 0, false, nil
 		}
+		mounts := p.Mounts.Mounts()
+		i := min(cursor, uint64(len(mounts)))
+		for ; i < uint64(len(mounts)) && b.Len() < stepSize; i++ {
+			if at, reachable := vfs.PathName(p.Root, mounts[i].Root()); reachable {
+				write(b, mounts[i], at)
+			}
+		}
+		return i, i < uint64(len(mounts)), nil
 	}
 }
 
-func writeMounts(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	eachMount(d, func(m *vfs.Mount, at string) {
-		fmt.Fprintf(b, "%s %s %s %s 0 0\n", escape(m.Source()), escape(at), m.FSType(), mountOptions(m.Flags()))
-	})
-	return nil
+func writeMounts(b *bytes.Buffer, m *vfs.Mount, at string) {
+	fmt.Fprintf(b, "%s %s %s %s 0 0\n", escape(m.Source()), escape(at), m.FSType(), mountOptions(m.Flags()))
 }
 
-func writeMountinfo(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	eachMount(d, func(m *vfs.Mount, at string) {
-		parent := m.ID()
-		if below, ok := m.Parent(); ok {
-			parent = below.Mount.ID()
-		}
-		major, minor := m.Device()
-		within := "/" + m.Root().Name()
-		fmt.Fprintf(b, "%d %d %d:%d %s %s %s - %s %s %s\n", m.ID(), parent, major, minor, escape(within),
-			escape(at), mountOptions(m.Flags()), m.FSType(), escape(m.Source()), superOption(m.Flags()))
-	})
-	return nil
+func writeMountinfo(b *bytes.Buffer, m *vfs.Mount, at string) {
+	parent := m.ID()
+	if below, ok := m.Parent(); ok {
+		parent = below.Mount.ID()
+	}
+	major, minor := m.Device()
+	within := "/" + m.Root().Name()
+	fmt.Fprintf(b, "%d %d %d:%d %s %s %s - %s %s %s\n", m.ID(), parent, major, minor, escape(within),
+		escape(at), mountOptions(m.Flags()), m.FSType(), escape(m.Source()), superOption(m.Flags()))
 }
 
 // superOption is the option of the file system itself.
@@ -79,9 +78,6 @@ func superOption(f vfs.MountFlags) string {
 	return "rw"
 }
 
-func writeMountstats(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	eachMount(d, func(m *vfs.Mount, at string) {
-		fmt.Fprintf(b, "device %s mounted on %s with fstype %s\n", escape(m.Source()), escape(at), m.FSType())
-	})
-	return nil
+func writeMountstats(b *bytes.Buffer, m *vfs.Mount, at string) {
+	fmt.Fprintf(b, "device %s mounted on %s with fstype %s\n", escape(m.Source()), escape(at), m.FSType())
 }

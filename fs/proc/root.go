@@ -42,11 +42,11 @@ func New(p Processes) vfs.Inode {
 }
 
 func (f *fileSystem) infoFile(generate func(*bytes.Buffer, *Info)) vfs.Inode {
-	return f.NewFile(0o444, func(_ vfs.Caller, b *bytes.Buffer) error {
+	return f.newFile(0o444, whole(func(_ vfs.Caller, b *bytes.Buffer) error {
 		info := f.processes.Info()
 		generate(b, &info)
 		return nil
-	})
+	}), nil)
 }
 
 func (f *fileSystem) self(c vfs.Caller) (string, error) {

@@ -157,19 +157,29 @@ func (d threads) List(_ vfs.Caller, pos int64, emit func(vfs.Dirent) bool) error
 // generator writes the content of a file of a task.
 type generator func(d *taskDir, c vfs.Caller, b *bytes.Buffer) error
 
+// stepper is steps for a file of a task.
+type stepper func(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (next uint64, more bool, err error)
+
 // storer takes what was written to a file of a task.
 type storer func(d *taskDir, c vfs.Caller, data []byte) error
 
-// file makes a regular file of d's task. A nil generate or store refuses.
-func (d *taskDir) file(mode uint32, generate generator, store storer) *pseudo.File {
-	var g pseudo.Generate
+// inSteps makes a stepper of a generator.
+func inSteps(generate generator) stepper {
+	return func(d *taskDir, c vfs.Caller, _ uint64, b *bytes.Buffer) (uint64, bool, error) {
+		return 0, false, generate(d, c, b)
+	}
+}
+
+// file makes a regular file of d's task. A nil step or store refuses.
+func (d *taskDir) file(mode uint32, step stepper, store storer) *file {
+	var r steps
 	var s pseudo.Store
-	if generate != nil {
-		g = func(c vfs.Caller, b *bytes.Buffer) error {
+	if step != nil {
+		r = func(c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 			if !d.task.Exists() {
-				return unix.ESRCH
+				return 0, false, unix.ESRCH
 			}
-			return generate(d, c, b)
+			return step(d, c, cursor, b)
 		}
 	}
 	if store != nil {
@@ -180,44 +190,46 @@ func (d *taskDir) file(mode uint32, generate generator, store storer) *pseudo.Fi
 			return store(d, c, data)
 		}
 	}
-	f := d.fs.NewKnob(mode, g, s)
+	f := d.fs.newFile(mode, r, s)
 	f.SetOwnerFunc(d.owner)
 	return f
 }
 
-// guarded is a file that only those may open who may look into the task.
-type guarded struct {
-	*pseudo.File
-	task   Task
-	attach bool
-}
-
-// Open implements vfs.Inode.
-func (g *guarded) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
-	if !g.task.Exists() {
-		return nil, unix.ESRCH
+// guarded makes a file that only those may open who may look into the task.
+func (d *taskDir) guarded(mode uint32, step stepper) *file {
+	f := d.file(mode, step, nil)
+	f.check = func(c vfs.Caller) error {
+		if !d.task.Exists() {
+			return unix.ESRCH
+		}
+		return d.task.MayAccess(c, false)
 	}
-	if err := g.task.MayAccess(c, g.attach); err != nil {
-		return nil, err
-	}
-	return g.File.Open(c, flags)
+	return f
 }
 
 // readable returns a table's make for a file that everybody may read.
 func readable(generate generator) func(*taskDir) vfs.Inode {
-	return func(d *taskDir) vfs.Inode { return d.file(0o444, generate, nil) }
+	return func(d *taskDir) vfs.Inode { return d.file(0o444, inSteps(generate), nil) }
 }
 
 // knob returns a table's make for a file that is read by everybody and written by the owner.
 func knob(generate generator, store storer) func(*taskDir) vfs.Inode {
-	return func(d *taskDir) vfs.Inode { return d.file(0o644, generate, store) }
+	return func(d *taskDir) vfs.Inode { return d.file(0o644, inSteps(generate), store) }
 }
 
 // private returns a table's make for a file that shows what is in a process.
 func private(mode uint32, generate generator) func(*taskDir) vfs.Inode {
-	return func(d *taskDir) vfs.Inode {
-		return &guarded{File: d.file(mode, generate, nil), task: d.task}
-	}
+	return func(d *taskDir) vfs.Inode { return d.guarded(mode, inSteps(generate)) }
+}
+
+// stepwise returns a table's make for a long file that everybody may read.
+func stepwise(step stepper) func(*taskDir) vfs.Inode {
+	return func(d *taskDir) vfs.Inode { return d.file(0o444, step, nil) }
+}
+
+// privateStepwise returns a table's make for a long file that shows what is in a process.
+func privateStepwise(mode uint32, step stepper) func(*taskDir) vfs.Inode {
+	return func(d *taskDir) vfs.Inode { return d.guarded(mode, step) }
 }
 
 // text returns a generator of fixed content.

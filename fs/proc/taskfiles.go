@@ -28,50 +28,56 @@ func storeComm(d *taskDir, c vfs.Caller, data []byte) error {
 	return d.task.SetName(string(bytes.TrimSuffix(name, []byte("\n"))))
 }
 
-// maxStrings bounds how much of a process's strings is shown, in bytes. Nothing
-// that execve(2) accepts is longer.
-const maxStrings = 8 << 20
-
-// readStrings appends the memory in r as far as it can be read.
-func readStrings(m *mm.MemoryManager, r mm.Range, b *bytes.Buffer) {
-	if r.End <= r.Start {
-		return
+// readStrings appends the memory in r behind the offset cursor, one step of it, as
+// far as it can be read.
+func readStrings(m *mm.MemoryManager, r mm.Range, cursor uint64, b *bytes.Buffer) (next uint64, more bool) {
+	if r.End <= r.Start || cursor >= r.Length() {
+		return cursor, false
 	}
-	data := make([]byte, min(r.Length(), maxStrings))
-	n, _ := m.CopyInForce(r.Start, data)
+	data := make([]byte, min(r.Length()-cursor, stepSize))
+	n, err := m.CopyInForce(r.Start+mm.Addr(cursor), data)
 	b.Write(data[:n])
+	next = cursor + uint64(n)
+	return next, err == nil && next < r.Length()
 }
 
 // writeCmdline writes the arguments as they are in memory now. A process that
-// wrote over the zero at their end (setproctitle(3)) has its title there, which
-// may go on in the environment.
-func writeCmdline(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
+// wrote over the zero at their end (setproctitle(3)) has its title there, of at
+// most a page, which may go on in the environment.
+func writeCmdline(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	m := d.task.Memory()
 	if m == nil {
-		return nil
+		return 0, false, nil
 	}
-	l := m.Layout()
-	readStrings(m, l.Args, b)
-	args := b.Bytes()
-	if len(args) == 0 || args[len(args)-1] == 0 {
-		return nil
+	args := m.Layout().Args
+	if args.End <= args.Start {
+		return 0, false, nil
 	}
-	if i := bytes.IndexByte(args, 0); i >= 0 {
-		b.Truncate(i + 1)
-		return nil
+	var last [1]byte
+	if _, err := m.CopyInForce(args.End-1, last[:]); err != nil {
+		return 0, false, nil
 	}
-	readStrings(m, mm.Range{Start: l.Args.End, End: min(l.Env.End, l.Args.End+mm.PageSize)}, b)
-	if i := bytes.IndexByte(b.Bytes(), 0); i >= 0 {
-		b.Truncate(i + 1)
+	if last[0] == 0 || cursor > 0 {
+		next, more := readStrings(m, args, cursor, b)
+		return next, more, nil
 	}
-	return nil
+	title := make([]byte, mm.PageSize)
+	n, _ := m.CopyInForce(args.Start, title)
+	title = title[:n]
+	if i := bytes.IndexByte(title, 0); i >= 0 {
+		title = title[:i+1]
+	}
+	b.Write(title)
+	return 0, false, nil
 }
 
-func writeEnviron(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	if m := d.task.Memory(); m != nil {
-		readStrings(m, m.Layout().Env, b)
+func writeEnviron(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+	m := d.task.Memory()
+	if m == nil {
+		return 0, false, nil
 	}
-	return nil
+	next, more := readStrings(m, m.Layout().Env, cursor, b)
+	return next, more, nil
 }
 
 func writeAuxv(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
@@ -83,7 +89,11 @@ func writeLimits(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
 	fmt.Fprintf(b, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units")
 	for r, l := range d.task.Limits().Table() {
 		name, unit := limits.Resource(r).Description()
-		fmt.Fprintf(b, "%-25s %-20s %-20s %-10s\n", name, amount(l.Soft), amount(l.Hard), unit)
+		fmt.Fprintf(b, "%-25s %-20s %-20s ", name, amount(l.Soft), amount(l.Hard))
+		if unit != "" {
+			fmt.Fprintf(b, "%-10s", unit)
+		}
+		b.WriteByte('\n')
 	}
 	return nil
 }

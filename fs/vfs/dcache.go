@@ -47,9 +47,9 @@ func (t *childTable) find(hash uint64, name string) *Dentry {
 	return nil
 }
 
-// insert adds d under name and returns it. If name has a living dentry that is returned
+// insert adds d under name and returns it (fresh). If name has a living dentry that is returned
 // instead, but for a known absence, which d replaces when it is a file.
-func (t *childTable) insert(hash uint64, name string, d *Dentry) *Dentry {
+func (t *childTable) insert(hash uint64, name string, d *Dentry) (got *Dentry, fresh bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at := bucket(*t.buckets.Load(), hash)
@@ -61,7 +61,7 @@ func (t *childTable) insert(hash uint64, name string, d *Dentry) *Dentry {
 		if e.hash == hash && e.name == name {
 			old := e.ref.Value()
 			if old != nil && (old.inode != nil || d.inode == nil) {
-				return old
+				return old, false
 			}
 			p.Store(e.next.Load())
 			t.count--
@@ -76,7 +76,7 @@ func (t *childTable) insert(hash uint64, name string, d *Dentry) *Dentry {
 	e.next.Store(at.Load())
 	at.Store(e)
 	t.count++
-	return d
+	return d, true
 }
 
 // rebuild drops dead entries and makes room for as many again as live.

@@ -109,8 +109,8 @@ func (d *Dentry) add(name string, child *Dentry) *Dentry {
 		d.children.CompareAndSwap(nil, newChildTable())
 		t = d.children.Load()
 	}
-	got := t.insert(d.fs.sys.hash(name), name, child)
-	if got == child {
+	got, fresh := t.insert(d.fs.sys.hash(name), name, child)
+	if fresh {
 		d.fs.sys.ring.keep(child)
 	}
 	return got

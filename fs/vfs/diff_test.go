@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"testing"
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -35,6 +34,7 @@ type world interface {
 	fallocate(slot int, mode uint32, off, length int64) string
 	fstat(slot int) string
 	list(slot int) string
+	resolve(name string, flags uint64) string
 }
 
 // The host.
@@ -191,6 +191,16 @@ func (h *hostWorld) list(slot int) string {
 	_, _, names := unix.ParseDirent(b[:n], -1, nil)
 	sort.Strings(names)
 	return strings.Join(names, " ")
+}
+
+func (h *hostWorld) resolve(name string, flags uint64) string {
+	fd, err := unix.Openat2(h.dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: flags})
+	if err != nil {
+		return fmt.Sprint(errno(err))
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return result(unix.Fstat(fd, &st), showStat(&st))
 }
 
 // squeeze writes runs short.
@@ -390,6 +400,33 @@ func (v *vfsWorld) list(slot int) string {
 	})
 }
 
+func (v *vfsWorld) resolve(name string, flags uint64) string {
+	a := v.a
+	a.Resolve = flags
+	f, err := vfs.Open(v.c, a, name, vfs.OpenArgs{Flags: unix.O_PATH})
+	if err != nil {
+		return fmt.Sprint(errno(err))
+	}
+	defer f.DecRef()
+	attr, err := f.Attr()
+	return result(err, showAttr(attr))
+}
+
+// links are symbolic links for resolve only: followed without a bound, they would lead out of the plot.
+var links = []struct{ name, target string }{
+	{"x", "/a"}, {"y", "../../b"}, {"z", "/../a/../x"}, {"v", "a/x"}, {"w", "w"},
+}
+
+// drawBound makes names that lead anywhere, for resolve.
+func drawBound(t *rapid.T) (string, uint64) {
+	parts := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "x", "y", "z", "v", "w", "..", "."}), 1, 5).Draw(t, "bound")
+	flags := rapid.SampledFrom([]uint64{unix.RESOLVE_BENEATH, unix.RESOLVE_IN_ROOT}).Draw(t, "scope")
+	if rapid.Bool().Draw(t, "more") {
+		flags |= rapid.SampledFrom([]uint64{unix.RESOLVE_NO_SYMLINKS, unix.RESOLVE_NO_XDEV, unix.RESOLVE_NO_MAGICLINKS}).Draw(t, "flag")
+	}
+	return rapid.SampledFrom([]string{"", "", "/"}).Draw(t, "abs") + strings.Join(parts, "/"), flags
+}
+
 // drawName makes names of few components; at most two lead up.
 func drawName(t *rapid.T, label string) string {
 	parts := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "a", "b", "d", ".", ""}), 1, 3).Draw(t, label)
@@ -436,6 +473,7 @@ func step(t *rapid.T, worlds [2]world, allocates bool) (string, [2]string) {
 	} else if whence == unix.SEEK_DATA || whence == unix.SEEK_HOLE {
 		whence = 0
 	}
+	bound, scope := drawBound(t)
 	calls := []struct {
 		name string
 		do   func(w world) string
@@ -462,6 +500,8 @@ func step(t *rapid.T, worlds [2]world, allocates bool) (string, [2]string) {
 		{fmt.Sprintf("fallocate %d %d %d %d", slot, alloc, off, length), func(w world) string { return w.fallocate(slot, alloc, off, length) }},
 		{fmt.Sprintf("fstat %d", slot), func(w world) string { return w.fstat(slot) }},
 		{fmt.Sprintf("list %d", slot), func(w world) string { return w.list(slot) }},
+		{fmt.Sprintf("resolve %q %#x", bound, scope), func(w world) string { return w.resolve(bound, scope) }},
+		{fmt.Sprintf("resolve %q %#x", bound, scope), func(w world) string { return w.resolve(bound, scope) }},
 		{fmt.Sprintf("close %d", slot), func(w world) string { return w.close(slot) }},
 	}
 	c := calls[rapid.IntRange(0, len(calls)-1).Draw(t, "call")]

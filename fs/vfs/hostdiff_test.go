@@ -63,6 +63,10 @@ func newPlot(t *testing.T, mem *mm.MemoryFile, c *caller) *plot {
 	p := &plot{top: top}
 	p.host = &hostWorld{dir: fd, fds: map[int]int{}}
 	p.ours = &vfsWorld{tr: tr, c: c, a: tr.at(name), files: map[int]*vfs.File{}}
+	for _, l := range links {
+		tr.must(unix.Symlinkat(l.target, fd, l.name))
+		tr.must(vfs.SymlinkAt(root, l.target, p.ours.a, l.name))
+	}
 	p.done = func() {
 		for slot := range 3 {
 			p.host.close(slot)
@@ -146,7 +150,7 @@ func (p *plot) become(t *testing.T, id int) {
 
 // plant makes files of several owners in both worlds.
 func (p *plot) plant(rt *rapid.T) (log []string) {
-	dir := p.top + "/1/2/3/4/"
+	dir := p.host.dir
 	tr := p.ours.tr
 	for range rapid.IntRange(1, 8).Draw(rt, "files") {
 		name := plain(drawName(rt, "plant"))
@@ -159,16 +163,16 @@ func (p *plot) plant(rt *rapid.T) (log []string) {
 		var err1, err2 error
 		switch kind {
 		case "dir":
-			err1 = unix.Mkdir(dir+name, 0o755)
+			err1 = unix.Mkdirat(dir, name, 0o755)
 			err2 = vfs.MkdirAt(root, a, name, 0o755, 0)
 		case "file":
-			err1 = unix.Mknod(dir+name, unix.S_IFREG|0o644, 0)
+			err1 = unix.Mknodat(dir, name, unix.S_IFREG|0o644, 0)
 			err2 = vfs.MknodAt(root, a, name, unix.S_IFREG|0o644, 0, 0, 0)
 		case "fifo":
-			err1 = unix.Mknod(dir+name, unix.S_IFIFO|0o644, 0)
+			err1 = unix.Mknodat(dir, name, unix.S_IFIFO|0o644, 0)
 			err2 = vfs.MknodAt(root, a, name, unix.S_IFIFO|0o644, 0, 0, 0)
 		case "link":
-			err1 = unix.Symlink("a", dir+name)
+			err1 = unix.Symlinkat("a", dir, name)
 			err2 = vfs.SymlinkAt(root, "a", a, name)
 		}
 		log = append(log, fmt.Sprintf("plant %s %q %d:%d %#o: %v", kind, name, owner, group, mode, err1))
@@ -180,10 +184,10 @@ func (p *plot) plant(rt *rapid.T) (log []string) {
 		}
 		path, err := vfs.Walk(root, a, name)
 		tr.must(err)
-		tr.must(os.Lchown(dir+name, owner, group))
+		tr.must(unix.Fchownat(dir, name, owner, group, unix.AT_SYMLINK_NOFOLLOW))
 		tr.must(vfs.ChangeOwner(root, path, uint32(owner), uint32(group)))
 		if kind != "link" {
-			tr.must(unix.Chmod(dir+name, mode))
+			tr.must(unix.Fchmodat(dir, name, mode, 0))
 			tr.must(vfs.ChangeMode(root, path, mode))
 		}
 	}

@@ -276,5 +276,5 @@ func openOrphan(c Caller, dir Path, inode Inode, flags int) (*File, error) {
 	}
 	d.deleted.Store(true)
 	d.state.linkable.Store(flags&unix.O_EXCL == 0)
-	return openInode(c, Path{dir.Mount, d}, flags&^(tmpfileBit|unix.O_DIRECTORY))
+	return openInode(c, Path{dir.Mount, d}, flags&^(tmpfileBit|unix.O_DIRECTORY|unix.O_TRUNC))
 }

@@ -207,8 +207,12 @@ func putFPState(b, fpu []byte) {
 }
 
 // MinSigStackSize is AT_MINSIGSTKSZ: the most bytes that a frame takes of a stack.
-func MinSigStackSize() uint64 {
-	const most = frameSize + 2*frameAlign // for aligning, and for the 8 bytes below
-	n := uint64(most + FPUSize() + magic2Size + fpuAlign - 1)
+func MinSigStackSize() uint64 { return minSigStack(FPUSize()) }
+
+// minSigStack is the value that Linux gives for an extended state of fpuSize bytes. It allows for
+// the frames of 32-bit programs, which are larger than frameSize with its alignment.
+func minSigStack(fpuSize int) uint64 {
+	const frameMost = 864
+	n := uint64(frameMost + fpuSize + magic2Size + fpuAlign - 1)
 	return (n + frameAlign - 1) &^ (frameAlign - 1)
 }

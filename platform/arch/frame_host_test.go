@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -182,5 +183,19 @@ func TestHostTakesFrame(t *testing.T) {
 	gotFPU := receive(t, out, hostFPUMax)[:FPUSize()]
 	if !bytes.Equal(gotFPU, fpu) {
 		t.Error("extended state differs")
+	}
+}
+
+// TestMinSigStackSize compares with the auxiliary vector of this process.
+func TestMinSigStackSize(t *testing.T) {
+	const atMinsigstksz = 51
+	b, err := os.ReadFile("/proc/self/auxv")
+	if err != nil {
+		t.Skip(err)
+	}
+	for ; len(b) >= 16; b = b[16:] {
+		if v := le.Uint64(b[8:]); le.Uint64(b) == atMinsigstksz && v != minSigStack(HostFPUSize()) {
+			t.Errorf("%d, the host says %d", minSigStack(HostFPUSize()), v)
+		}
 	}
 }

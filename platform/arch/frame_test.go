@@ -141,7 +141,7 @@ func TestFrameOnAlternateStack(t *testing.T) {
 		t.Errorf("disarmed stack: frame at %#x, want the top one %#x", hr3.Rsp, hr.Rsp)
 	}
 	f := &FrameArgs{Signal: 11, Handler: 1, Flags: saRestorer}
-	alt(MinSigStackSize()/2, 0)(f)
+	alt(uint64(FPUSize()), 0)(f)
 	if _, _, _, err := BuildFrame(&outside, fpu, f); err != unix.EFAULT {
 		t.Errorf("overflow of the alternate stack: %v", err)
 	}

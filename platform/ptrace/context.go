@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"errors"
 	"runtime"
 	"sync/atomic"
 
@@ -146,10 +147,16 @@ func (c *context) save() {
 	}
 }
 
+// errMoved is the caller's mistake: a goroutine went on with what another one began.
+var errMoved = errors.New("ptrace: Run on another thread without Leave")
+
 // failed turns the errno of a request to the tracee into an error.
 func (c *context) failed(errno unix.Errno) error {
 	if errno != unix.ESRCH {
 		return errno
+	}
+	if unix.Gettid() != c.tr.tid {
+		return errMoved
 	}
 	ws, err := wait(c.t.tid)
 	if err != nil {

@@ -57,6 +57,12 @@ func setXState(tid int, b []byte) unix.Errno {
 	return ptrace(unix.PTRACE_SETREGSET, tid, regsetXState, unsafe.Pointer(&iov))
 }
 
+// peek reads a word of the tracee's memory.
+func peek(tid int, addr uint64) (word uint64, errno unix.Errno) {
+	errno = ptrace(unix.PTRACE_PEEKDATA, tid, uintptr(addr), unsafe.Pointer(&word))
+	return word, errno
+}
+
 // resume lets tid run until its next system call, which is not made, or signal.
 func resume(tid int) unix.Errno { return ptrace(ptraceSysemu, tid, 0, nil) }
 

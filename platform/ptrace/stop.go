@@ -14,6 +14,7 @@ const (
 	syscallStop = unix.SIGTRAP | 0x80
 
 	siKernel   = 0x80 // SI_KERNEL
+	segvMapErr = 1    // SEGV_MAPERR
 	sysSeccomp = 1    // SYS_SECCOMP
 
 	vsyscallStart = 0xffffffffff600000
@@ -61,13 +62,40 @@ func (c *context) decode(ws unix.WaitStatus, regs *arch.Registers) (ev platform.
 	return ev, true
 }
 
-// vsyscall handles faults in the vsyscall page. The host reads the return address on behalf of the guest
-// there, and says nothing of use when it cannot: then it is a read of the stack.
+// vsyscall handles faults in the vsyscall page. A host that emulates the page reads the return address on
+// behalf of the guest, and says nothing of use when it cannot: that was a read of the stack. A host
+// that has no such page reports that the guest jumped there: the call is emulated here.
 func (c *context) vsyscall(regs *arch.Registers, ev *platform.Event) {
-	if regs.Rip < vsyscallStart || regs.Rip >= vsyscallEnd || ev.Code != siKernel {
+	if regs.Rip < vsyscallStart || regs.Rip >= vsyscallEnd {
 		return
 	}
-	ev.Code = 1 // SEGV_MAPERR
+	number, ok := vsyscallNumber(regs.Rip)
+	switch {
+	case ev.Code == siKernel:
+	case ok && ev.Addr == regs.Rip:
+		if ret, errno := peek(c.t.tid, regs.Rsp); errno == 0 {
+			regs.Rax, regs.Rip = number, ret
+			regs.Rsp += 8
+			*ev = platform.Event{Kind: platform.Syscall}
+			return
+		}
+	default:
+		return
+	}
+	ev.Code = segvMapErr
 	ev.Addr = regs.Rsp
 	ev.Access = platform.Read
+}
+
+// vsyscallNumber is the number of the system call that an entry of the vsyscall page stands for.
+func vsyscallNumber(rip uint64) (number uint64, ok bool) {
+	switch rip - vsyscallStart {
+	case 0:
+		return unix.SYS_GETTIMEOFDAY, true
+	case 0x400:
+		return unix.SYS_TIME, true
+	case 0x800:
+		return unix.SYS_GETCPU, true
+	}
+	return 0, false
 }

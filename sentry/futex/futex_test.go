@@ -184,7 +184,7 @@ func TestNoLostWakeups(t *testing.T) {
 			m.Wake(1, 1, BitsetAll)
 		}
 	}
-	const tasks, rounds = 8, 2000
+	const tasks, rounds = 8, 1000
 	for range tasks {
 		wg.Go(func() {
 			w := NewWaiter[int]()
@@ -228,7 +228,7 @@ func TestWakesRequeuesAndCancelsTogether(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			w := NewWaiter[int]()
-			for j := range 3000 {
+			for j := range 1500 {
 				if err := m.Wait(w, i%2, newWord(0), 0, BitsetAll); err != nil {
 					t.Error(err)
 				}

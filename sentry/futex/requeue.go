@@ -104,7 +104,7 @@ func decodeWakeOp(encoded uint32) (wakeOp, error) {
 		arg:    int32(encoded<<8) >> 20,
 		cmpArg: int32(encoded<<20) >> 20,
 	}
-	if o.op >= opCount || o.cmp >= cmpCount {
+	if o.op >= opCount {
 		return wakeOp{}, unix.ENOSYS
 	}
 	if encoded>>28&opShift != 0 {
@@ -149,7 +149,8 @@ func (o wakeOp) holds(old uint32) bool {
 
 // WakeOp changes word2, k2's, as the encoded operation says, wakes up to n1
 // waiters of k1 and, if the old value compares as asked, up to n2 of k2; it
-// returns how many in all. ENOSYS for an unknown operation or comparison.
+// returns how many in all. ENOSYS for an unknown operation, and for an unknown
+// comparison, which Linux only finds once the word is changed.
 func (m *Manager[K]) WakeOp(k1, k2 K, word2 Word, n1, n2 int, encoded uint32) (woken int, err error) {
 	op, err := decodeWakeOp(encoded)
 	if err != nil {
@@ -161,6 +162,9 @@ func (m *Manager[K]) WakeOp(k1, k2 K, word2 Word, n1, n2 int, encoded uint32) (w
 		old, err := update(word2, op.apply)
 		if err != nil {
 			return err
+		}
+		if op.cmp >= cmpCount {
+			return unix.ENOSYS
 		}
 		woken, err = b1.wakeSome(k1, n1, BitsetAll)
 		if err != nil || !op.holds(old) {

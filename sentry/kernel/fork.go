@@ -195,6 +195,8 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	c.tg.leader = c
 	c.tg.exitSignal = a.ExitSignal
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
+	c.tg.dumpable.Store(t.tg.dumpable.Load())
+	c.tg.persona.Store(t.tg.persona.Load())
 	return nil
 }
 

@@ -61,8 +61,10 @@ type Kernel struct {
 	tree sync.RWMutex
 	init *ThreadGroup // the kernel's own first process
 	main *ThreadGroup // the program that the sandbox is for
-	// terminal is the one among the standard streams, if there is one.
-	terminal *TTY
+	// terminal is the one among the standard streams, if there is one, and
+	// terminalInode its inode. They are set before the first task runs.
+	terminal      *TTY
+	terminalInode vfs.Inode
 
 	// Guarded by endMu.
 	endMu  sync.Mutex

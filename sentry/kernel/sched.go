@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"gosentry/fs/vfs"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 
@@ -203,13 +202,4 @@ func (t *Task) Unshare(u Unshare) error {
 		t.ns.Store(&ns)
 	}
 	return nil
-}
-
-// TTYOf returns the terminal that file is, or nil.
-func (k *Kernel) TTYOf(file *vfs.File) *TTY {
-	tty, ok := file.Ops().(interface{ IsTerminal() bool })
-	if !ok || !tty.IsTerminal() {
-		return nil
-	}
-	return k.terminal
 }

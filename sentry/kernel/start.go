@@ -89,6 +89,11 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 			t.FDs().install(int32(fd), f, false)
 		}
 	}
+	if a.Terminal {
+		if err := t.adoptTerminal(a.Stdio[:]); err != nil {
+			return err
+		}
+	}
 	empty, err := mm.New(t.k.platform, t.k.memory)
 	if err != nil {
 		return err

@@ -1,10 +1,46 @@
 package kernel
 
 import (
+	"gosentry/fs/vfs"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
+
+// adoptTerminal makes the first terminal among the program's standard streams the
+// controlling one of its session.
+func (t *Task) adoptTerminal(stdio []*vfs.File) error {
+	for _, f := range stdio {
+		if f == nil || !isTerminal(f) {
+			continue
+		}
+		t.k.terminal, t.k.terminalInode = new(TTY), f.Inode()
+		return t.SetControllingTTY(t.k.terminal)
+	}
+	return nil
+}
+
+func isTerminal(f *vfs.File) bool {
+	tty, ok := f.Ops().(interface{ IsTerminal() bool })
+	return ok && tty.IsTerminal()
+}
+
+// TTYOf returns the terminal that file is, or nil.
+func (k *Kernel) TTYOf(f *vfs.File) *TTY {
+	if k.terminal == nil || !isTerminal(f) {
+		return nil
+	}
+	return k.terminal
+}
+
+// OpenTerminal opens the caller's controlling terminal, as /dev/tty does; ENXIO
+// when it has none.
+func (k *Kernel) OpenTerminal(c vfs.Caller, flags int) (vfs.FileOps, error) {
+	if t := taskOf(c); t == nil || t.ControllingTTY() == nil {
+		return nil, unix.ENXIO
+	}
+	return k.terminalInode.Open(c, flags)
+}
 
 // SetControllingTTY makes tty the controlling terminal of the caller's session
 // (ioctl_tty(2), TIOCSCTTY): EPERM unless the caller leads a session without one.

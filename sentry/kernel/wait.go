@@ -54,6 +54,10 @@ func (t *Task) Wait(a WaitArgs) (WaitResult, error) {
 			return r, err
 		}
 		if err := t.Block(ch); err != nil {
+			// The signal may be that of the very child waited for: it goes first.
+			if r, err, done := t.tryWait(&a); done {
+				return r, err
+			}
 			return WaitResult{}, err
 		}
 	}

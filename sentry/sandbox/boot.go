@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"gosentry/fs/host"
@@ -25,11 +27,15 @@ type machine struct {
 	streams *host.Streams
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
+
+	draining atomic.Bool // the guest has ended
+	hurry    sync.Once
+	hurried  chan struct{} // closed when a signal says not to wait for the readers of its output
 }
 
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
-	m := &machine{in: in}
+	m := &machine{in: in, hurried: make(chan struct{})}
 	plat, calls, err := newPlatform(in.Platform)
 	if err != nil {
 		return nil, err
@@ -90,10 +96,15 @@ func (m *machine) openStdio(sys *vfs.System) (err error) {
 func (m *machine) HostCalls() []seccomp.Rule { return m.calls }
 
 // SendExternal implements Guest.
-func (m *machine) SendExternal(sig unix.Signal) { m.kernel.SendExternal(sig) }
-
-// drain is how long output that the host has not taken yet may hold up the end.
-const drain = 2 * time.Second
+func (m *machine) SendExternal(sig unix.Signal) {
+	m.kernel.SendExternal(sig)
+	switch sig {
+	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
+		if m.draining.Load() {
+			m.hurry.Do(func() { close(m.hurried) })
+		}
+	}
+}
 
 // Wait implements Guest.
 func (m *machine) Wait() (Exit, error) {
@@ -101,8 +112,28 @@ func (m *machine) Wait() (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	m.streams.Drain(drain)
+	m.drain(s.Signal != 0)
 	return Exit{Status: int(s.Code), Signal: s.Signal}, nil
+}
+
+// drain waits until the host has taken the guest's output. On a host a program that exits has
+// written all of it, however long its reader took; one that was killed need not have.
+func (m *machine) drain(killed bool) {
+	const forever, moment = 1 << 62, 100 * time.Millisecond
+	limit := time.Duration(forever)
+	if killed {
+		limit = moment
+	}
+	m.draining.Store(true)
+	done := make(chan struct{})
+	go func() {
+		m.streams.Drain(limit)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-m.hurried:
+	}
 }
 
 // Start implements Guest.

@@ -40,6 +40,9 @@ func ExitStatus(err error) int {
 
 // startFailure is the failure to run the guest's program, with the status that shells give.
 func startFailure(program string, err error) *Failure {
+	if f := new(Failure); errors.As(err, &f) {
+		return f
+	}
 	f := &Failure{What: program, Cause: err, Status: Failed}
 	switch {
 	case errors.Is(err, unix.ENOENT):

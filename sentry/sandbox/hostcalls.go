@@ -6,15 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ptraceCalls are what the platform ptrace and its blank processes need: stops first, since there is
-// one for each system call of a guest. tgkill and kill reach the sandbox's own pid namespace only.
-func ptraceCalls() []seccomp.Rule {
-	return seccomp.Allow(
-		unix.SYS_PTRACE, unix.SYS_WAIT4, unix.SYS_GETCPU, unix.SYS_SCHED_SETAFFINITY, unix.SYS_TGKILL,
-		unix.SYS_WAITID, unix.SYS_KILL,
-	)
-}
-
 // memoryCalls are what mm needs for the memory file and for mapped host files.
 func memoryCalls() []seccomp.Rule {
 	return seccomp.Allow(

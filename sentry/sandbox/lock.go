@@ -12,7 +12,7 @@ import (
 // threadFlags are those with which Go's runtime makes a thread; any other clone is
 // a process or a namespace.
 const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
-	unix.CLONE_SYSVSEM | unix.CLONE_THREAD
+	unix.CLONE_SYSVSEM | unix.CLONE_THREAD | unix.CLONE_SETTLS
 
 // runtimeCalls are the host calls of Go's runtime, of its poller, and of the outer process's socket and
 // the log. They work on memory, threads and open descriptors; none names a path
@@ -33,12 +33,8 @@ func runtimeCalls() []seccomp.Rule {
 		seccomp.OneOf(unix.SYS_FCNTL, 1, unix.F_GETFL, unix.F_GETFD),
 		// Names of the runtime's mappings.
 		seccomp.OneOf(unix.SYS_PRCTL, 0, unix.PR_SET_VMA),
-		seccomp.OneOf(unix.SYS_ARCH_PRCTL, 0, archSetFS),
 	)
 }
-
-// archSetFS is ARCH_SET_FS of arch_prctl(2), made by each new thread.
-const archSetFS = 0x1002
 
 // lock puts the filter on all threads: Go's runtime and what the guest's kernel says it needs. With
 // debug set, a forbidden call ends the sandbox with a stack trace instead of at once.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,14 +41,23 @@ func (s *stub) probe(what string) Exit {
 	case "no_new_privs":
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	case "thread":
-		// A thread made behind the lock has it too.
-		done := make(chan bool)
-		go func() {
-			runtime.LockOSThread()
-			unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-			done <- true
-		}()
-		<-done
+		// Threads made behind the lock have it too.
+		const many = 20
+		begin, started := make(chan bool), make(chan bool)
+		for range many {
+			go func() {
+				runtime.LockOSThread()
+				started <- true
+				<-begin
+				unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+			}()
+		}
+		for range many {
+			<-started
+		}
+		s.print("%d threads\n", many)
+		begin <- true
+		time.Sleep(time.Second)
 	}
 	s.print("came back\n")
 	return Exit{}
@@ -78,6 +88,9 @@ func TestLockKills(t *testing.T) {
 			o := newOuter(t, nobodyOr(), Spec{Args: []string{"probe", what}})
 			if status := o.run(t); status != bySignal+int(unix.SIGSYS) {
 				t.Errorf("status %d, want %d; stdout %q", status, bySignal+int(unix.SIGSYS), o.out.String())
+			}
+			if what == "thread" && o.out.String() != "20 threads\n" {
+				t.Errorf("stdout %q: no threads could be made", o.out.String())
 			}
 			if want := "sentry: the sandbox broke: it made a host call that its lock forbids"; !strings.HasPrefix(o.err.String(), want) {
 				t.Errorf("stderr %q", o.err.String())

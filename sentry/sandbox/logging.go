@@ -3,7 +3,6 @@ package sandbox
 import (
 	"io"
 	"os"
-	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -18,9 +17,10 @@ func newLogger(w io.Writer, json, debug bool) *logrus.Logger {
 	if debug {
 		l.Level = logrus.DebugLevel
 	}
-	l.Formatter = &logrus.TextFormatter{DisableColors: true, FullTimestamp: true, TimestampFormat: time.RFC3339Nano}
+	const microseconds = "2006-01-02T15:04:05.000000Z07:00"
+	l.Formatter = &logrus.TextFormatter{DisableColors: true, FullTimestamp: true, TimestampFormat: microseconds}
 	if json {
-		l.Formatter = &logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano}
+		l.Formatter = &logrus.JSONFormatter{TimestampFormat: microseconds}
 	}
 	// The program is ended by its caller and never by a message.
 	l.ExitFunc = func(int) {}

@@ -29,7 +29,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if IsInner() {
-		Inner(bootStub)
+		Inner(bootTest)
 	}
 	if os.Args[0] == outerName {
 		os.Exit(outerMain())
@@ -139,6 +139,14 @@ func (o *outer) run(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return o.finish(t)
+}
+
+// bootTest boots the real kernel for programs with a path, and a stub for the rest.
+func bootTest(in *Inside) (Guest, error) {
+	if strings.HasPrefix(in.Args[0], "/") {
+		return BootKernel(in)
+	}
+	return bootStub(in)
 }
 
 // stub is a guest that does what its arguments say.

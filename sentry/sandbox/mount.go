@@ -14,6 +14,7 @@ import (
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/limits"
+	"gosentry/sentry/personality/linux"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,11 +72,9 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		fstype string
 	}
 	steps := []step{
-		{"/dev", dev.New(dev.Config{Memory: memory}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
+		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
+		{"/proc", proc.New(k.NewProcView(systemInfo())), plain | vfs.NoExec, "proc"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
-	}
-	if p, ok := any(k).(proc.Processes); ok {
-		steps = append(steps, step{"/proc", proc.New(p), plain | vfs.NoExec, "proc"})
 	}
 	for _, s := range steps {
 		if err := w.mount(s.at, s.root, s.flags, s.fstype, s.fstype); err != nil {
@@ -96,6 +95,14 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		}
 	}
 	return nil
+}
+
+// systemInfo is what /proc tells of the system itself.
+func systemInfo() proc.Info {
+	return proc.Info{
+		Sysname: linux.Sysname, Release: linux.Release, Version: linux.Version, Machine: linux.Machine,
+		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "devtmpfs", "pipefs"},
+	}
 }
 
 // mounter mounts file systems and makes the directories to mount them on.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func (c *child) broken(status unix.WaitStatus, trace []byte, spec Spec, g *grant
 	case status.Signaled() && status.Signal() == unix.SIGSYS:
 		f.Status = bySignal + int(unix.SIGSYS)
 		f.Cause = errors.New("it made a host call that its lock forbids")
-		f.Way = fault + "--debug shows where"
+		f.Way = fault + "--debug shows where, or the host's kernel log which call"
 	case status.Signaled():
 		f.Status = bySignal + int(status.Signal())
 		f.What = "the sandbox was killed"
@@ -105,11 +106,19 @@ func firstLine(trace []byte) string {
 // fault begins the way out where there is none.
 const fault = "this is a fault of sentry; "
 
-// keepTrace writes the trace to the log, if there is one.
+// keepTrace writes the trace to the log, if there is one; as it is, where people read it.
 func keepTrace(trace []byte, spec Spec, g *grants) {
-	if g.log >= 0 {
-		out := os.NewFile(uintptr(g.log), "log")
-		newLogger(out, spec.Log.JSON, spec.Log.Debug).WithField("trace", string(trace)).Error("the sandbox broke")
+	if g.log < 0 {
+		return
+	}
+	out := os.NewFile(uintptr(g.log), "log")
+	entry := logrus.NewEntry(newLogger(out, spec.Log.JSON, spec.Log.Debug))
+	if spec.Log.JSON {
+		entry = entry.WithField("trace", string(trace))
+	}
+	entry.Error("the sandbox broke")
+	if !spec.Log.JSON {
+		out.Write(trace)
 	}
 }
 

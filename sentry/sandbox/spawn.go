@@ -144,8 +144,9 @@ func execute(files []uintptr, ids idMaps) (int, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Files: files,
-		// A known number of processors saves the runtime its search in the cgroup tree.
-		Env: []string{fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0))},
+		// A known number of processors saves the runtime its search in the cgroup tree. Without a time zone it
+		// reads no file for one; the log is in UTC.
+		Env: []string{fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)), "TZ="},
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  namespaces,
 			UidMappings: ids.uid, GidMappings: ids.gid, GidMappingsEnableSetgroups: ids.setgroups,

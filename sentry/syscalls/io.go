@@ -16,11 +16,24 @@ const MaxTransfer = 0x7ffff000
 
 // Read is read(2) and readv(2).
 func Read(t *kernel.Task, f *vfs.File, dst *mm.Buffer) (int, error) {
+	if f.FileType() == unix.S_IFCHR {
+		if err := readTerminal(t, f); err != nil {
+			return 0, err
+		}
+	}
 	n, err := f.Read(t, dst)
 	if !wouldBlock(f, err) {
 		return n, err
 	}
 	return untilReady(t, f, waiter.In, func() (int, error) { return f.Read(t, dst) })
+}
+
+// readTerminal stops a task in the background that reads its terminal.
+func readTerminal(t *kernel.Task, f *vfs.File) error {
+	if tty := t.Kernel().TTYOf(f); tty != nil {
+		return t.CheckTTYRead(tty)
+	}
+	return nil
 }
 
 // PRead is pread(2) and preadv(2).
@@ -109,4 +122,3 @@ func WaitOpened(t *kernel.Task, f *vfs.File) error {
 	})
 	return err
 }
-

@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"platform/internal/*"},
 	{"platform/ptrace", "platform/systrap", "platform/kvm", "mm"},
 	{"fs/vfs"},
-	{"fs/pipe"},
+	{"fs/pipe", "fs/pseudo"},
 	{"fs/tmpfs"},
 	{"fs/*"},
 	{"sentry/loader"},
@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"sentry/control", "sentry/oci"},
 	{"sentry/sandbox"},
 	{"cmd/*"},
-	{"platform/platformtest", "test/*"},
+	{"platform/platformtest", "fs/host/fstest", "test", "test/*"},
 }
 
 // backends are the platforms: only the sandbox, which chooses one, and tests know them.

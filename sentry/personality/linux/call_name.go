@@ -153,6 +153,9 @@ func sysGetcwd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if !reachable {
 		s = "(unreachable)" + s
 	}
+	if len(s)+1 > pathMax {
+		return 0, unix.ENAMETOOLONG
+	}
 	if uint64(len(s))+1 > a[1] {
 		return 0, unix.ERANGE
 	}

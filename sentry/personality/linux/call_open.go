@@ -91,7 +91,7 @@ func doOpen(t *kernel.Task, dirfd, name, flags, mode uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return openFD(t, w, s, vfs.OpenArgs{Flags: int(uint32(flags)), Mode: uint32(mode) & 0o7777, Umask: t.FS().Umask()})
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(uint32(flags)) | largeFile, Mode: uint32(mode) & 0o7777, Umask: t.FS().Umask()})
 }
 
 func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64, error) {
@@ -105,6 +105,9 @@ func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64
 	}
 	return newFD(t, f, o.Flags&unix.O_CLOEXEC != 0)
 }
+
+// largeFile is O_LARGEFILE, which every open on a 64-bit system implies.
+const largeFile = 0o100000
 
 // Sizes of struct open_how: of its first version, which is the one known here.
 const openHowSize = 24
@@ -161,5 +164,5 @@ func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	w.Resolve = resolve
-	return openFD(t, w, s, vfs.OpenArgs{Flags: int(flags), Mode: uint32(mode), Umask: t.FS().Umask()})
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(flags) | largeFile, Mode: uint32(mode), Umask: t.FS().Umask()})
 }

@@ -128,6 +128,7 @@ func (*Personality) PushFrame(t *kernel.Task, info *signal.Info, act signal.Acti
 	}
 	if info.Layout() == signal.LayoutFault {
 		args.CR2 = info.Addr
+		args.TrapNo, args.ErrorCode = arch.ExceptionOf(info.Signo, info.Code, 0)
 	}
 	fpu := t.Context().FPU()
 	frame, addr, regs, err := arch.BuildFrame(&t.Regs, fpu, &args)

@@ -129,6 +129,9 @@ func (r Rule) body(deny Action) ([]bpf.Instruction, error) {
 	if r.Alternatives == nil {
 		return []bpf.Instruction{allow}, nil
 	}
+	if arg, values, ok := r.list(); ok {
+		return listBody(arg, values, deny), nil
+	}
 	var body []bpf.Instruction
 	for _, conditions := range r.Alternatives {
 		test, err := r.test(conditions)
@@ -142,6 +145,30 @@ func (r Rule) body(deny Action) ([]bpf.Instruction, error) {
 		return nil, fmt.Errorf("too many alternatives for system call %d", r.Number)
 	}
 	return body, nil
+}
+
+// list tells whether every alternative asks for a value of the same argument.
+func (r Rule) list() (arg int, values []uint32, ok bool) {
+	for i, a := range r.Alternatives {
+		if len(a) != 1 || a[0].Mask != ^uint32(0) || a[0].Arg > 5 || i > 0 && a[0].Arg != arg || i > maxList {
+			return 0, nil, false
+		}
+		arg = a[0].Arg
+		values = append(values, a[0].Value)
+	}
+	return arg, values, true
+}
+
+// maxList is what the last of a list's comparisons can still jump over.
+const maxList = 250
+
+// listBody compares an argument with one value after the other.
+func listBody(arg int, values []uint32, deny Action) []bpf.Instruction {
+	body := []bpf.Instruction{bpf.LoadAbsolute{Off: offArgs + 8*uint32(arg), Size: 4}}
+	for i, v := range values {
+		body = append(body, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: uint8(len(values) - i)})
+	}
+	return append(body, bpf.RetConstant{Val: uint32(deny)}, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 }
 
 // test falls through to the instruction behind it when all conditions hold, and

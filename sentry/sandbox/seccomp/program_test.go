@@ -83,7 +83,10 @@ func TestAssembleRefuses(t *testing.T) {
 	if _, err := Assemble([]Rule{When(1, Equal(6, 0))}, Kill); err == nil {
 		t.Error("a seventh argument was taken")
 	}
-	values := make([]uint32, 100)
+	values := make([]uint32, 300)
+	if _, err := Assemble([]Rule{OneOf(1, 6, 0)}, Kill); err == nil {
+		t.Error("a seventh argument was taken in a list")
+	}
 	if _, err := Assemble([]Rule{OneOf(1, 0, values...)}, Kill); err == nil {
 		t.Error("a body too long for a jump was taken")
 	}

@@ -1,0 +1,167 @@
+package mm
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// The host does the same calls in the same pages, and must end up with the same mappings.
+const (
+	diffBase  = 0x4000_0000
+	diffPages = 48
+)
+
+// mapping is a line of /proc/PID/maps, page by page, so that merging does not matter.
+type mapping struct {
+	page   int
+	rights string
+	offset uint64
+}
+
+func hostMappings(t *rapid.T) (list []mapping) {
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		var lo, hi, off uint64
+		var rights, dev string
+		var ino uint64
+		if n, _ := fmt.Sscanf(line, "%x-%x %s %x %s %d", &lo, &hi, &rights, &off, &dev, &ino); n < 6 || hi <= diffBase || lo >= diffBase+diffPages*pg {
+			continue
+		}
+		for a := max(lo, diffBase); a < min(hi, diffBase+diffPages*pg); a += pg {
+			m := mapping{page: int((a - diffBase) / pg), rights: rights}
+			if strings.HasSuffix(line, "/mapped") {
+				m.offset = off + a - lo
+			}
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func guestMappings(m *MemoryManager) (list []mapping) {
+	m.VMAs(func(v VMA) bool {
+		rights := []byte("---s")
+		for i, c := range "rwx" {
+			if v.Prot&(1<<i) != 0 {
+				rights[i] = byte(c)
+			}
+		}
+		if v.Private {
+			rights[3] = 'p'
+		}
+		for a := max(v.Start, diffBase); a < min(v.End, diffBase+diffPages*pg); a += pg {
+			x := mapping{page: int((a - diffBase) / pg), rights: string(rights)}
+			if _, ok := v.File.(*hostFile); ok {
+				x.offset = v.Offset + uint64(a-v.Start)
+			}
+			list = append(list, x)
+		}
+		return true
+	})
+	return list
+}
+
+func TestMappingsLikeTheHosts(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/mapped")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(diffPages * pg); err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, 1<<30)
+		h := &hostFile{f: f}
+		defer func() {
+			w.m.DecUsers()
+			w.f.Release()
+			_ = hostCalls{}.MUnmap(diffBase, diffPages*pg)
+		}()
+		length := func(first int) uint64 {
+			n := rapid.SampledFrom([]int{1, 1, 2, 4, 8, 20}).Draw(t, "pages")
+			return uint64(min(n, diffPages-first)) * pg
+		}
+		both := func(f func(c memoryCalls) error) {
+			g, h := f(guestCalls{w.m}), f(hostCalls{})
+			if g != h {
+				t.Fatalf("%v, on the host %v", g, h)
+			}
+		}
+		page := func(label string) int { return rapid.IntRange(0, diffPages-1).Draw(t, label) }
+		t.Repeat(map[string]func(*rapid.T){
+			"mmap": func(t *rapid.T) {
+				i := page("page")
+				o := MMapOpts{Addr: diffBase + Addr(i*pg), Length: length(i), Prot: drawProt(t), Private: rapid.Bool().Draw(t, "private")}
+				o.NoReplace = rapid.IntRange(0, 4).Draw(t, "noreplace") == 0
+				o.Fixed = !o.NoReplace
+				if rapid.Bool().Draw(t, "file") {
+					o.File, o.Offset = h, uint64(page("offset"))*pg
+				}
+				both(func(c memoryCalls) error {
+					_, err := c.MMap(o)
+					return err
+				})
+			},
+			"munmap": func(t *rapid.T) {
+				i := page("page")
+				n := length(i)
+				both(func(c memoryCalls) error { return c.MUnmap(diffBase+Addr(i*pg), n) })
+			},
+			"mprotect": func(t *rapid.T) {
+				i := page("page")
+				n, p := length(i), drawProt(t)
+				both(func(c memoryCalls) error { return c.MProtect(diffBase+Addr(i*pg), n, uint8(p), false) })
+			},
+			"mremap": func(t *rapid.T) {
+				i, to := page("page"), page("to")
+				o := MRemapOpts{Old: diffBase + Addr(i*pg), OldLength: length(i), NewLength: length(to), New: diffBase + Addr(to*pg)}
+				o.MayMove = rapid.Bool().Draw(t, "maymove")
+				o.Fixed = o.MayMove || rapid.Bool().Draw(t, "fixed")
+				o.DontUnmap = rapid.IntRange(0, 3).Draw(t, "dontunmap") == 0
+				if rapid.IntRange(0, 5).Draw(t, "duplicate") == 0 {
+					o.OldLength = 0
+				}
+				if !o.Fixed && i*pg+int(o.NewLength) > diffPages*pg {
+					t.Skip("leaves the window")
+				}
+				both(func(c memoryCalls) error {
+					_, err := c.MRemap(o)
+					return err
+				})
+			},
+			"madvise": func(t *rapid.T) {
+				i := page("page")
+				n := length(i)
+				advice := rapid.SampledFrom([]int{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_NORMAL, unix.MADV_DONTFORK, unix.MADV_WILLNEED,
+					unix.MADV_DOFORK, unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, madvPopulateRead, 9999}).Draw(t, "advice")
+				both(func(c memoryCalls) error { return c.MAdvise(diffBase+Addr(i*pg), n, advice) })
+			},
+			"msync": func(t *rapid.T) {
+				i := page("page")
+				n := length(i)
+				both(func(c memoryCalls) error { return c.MSync(diffBase+Addr(i*pg), n, unix.MS_ASYNC) })
+			},
+			"mincore": func(t *rapid.T) {
+				i := page("page")
+				n := length(i)
+				both(func(c memoryCalls) error { return c.Mincore(diffBase+Addr(i*pg), n/pg) })
+			},
+			"": func(t *rapid.T) {
+				g, h := guestMappings(w.m), hostMappings(t)
+				if !slices.Equal(g, h) {
+					t.Fatalf("mappings\n%v\non the host\n%v", g, h)
+				}
+			},
+		})
+	})
+}

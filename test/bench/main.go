@@ -1,0 +1,141 @@
+// Command bench measures what guest programs pay: native, in the sandbox on each platform, and in
+// gVisor's runsc where that is installed, and prints one markdown table.
+//
+// Each row is taken in rounds that visit every way of running in turn, so that what the machine does meanwhile hits
+// all alike; shown are the median of the rounds, their spread (half of the distance between the first and the third
+// quartile, relative to the median) and the ratio to native of the medians. Rows of micro.c run in one sandbox a
+// round; "start" is a whole sandbox with /bin/true; "memory" is the sum of the PSS of the
+// processes that make up a sandbox in which sleep runs.
+//
+//	go run ./test/bench [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry]
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+type options struct {
+	rounds, samples int
+	platforms       string
+	only            string
+	sentry          string
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds for each row")
+	flag.IntVar(&o.samples, "samples", 1, "timed samples of 0.2 s in each round")
+	flag.StringVar(&o.platforms, "platforms", "ptrace", "platforms of the sandbox, separated by commas")
+	flag.StringVar(&o.only, "only", "", "rows to measure, separated by commas")
+	flag.StringVar(&o.sentry, "sentry", "bin/sentry", "the sandbox's program")
+	flag.Parse()
+	if err := run(o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "sentry-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	micro := filepath.Join(dir, "micro")
+	if err := compile(micro); err != nil {
+		return err
+	}
+	ways, notes, err := waysToRun(o)
+	if err != nil {
+		return err
+	}
+	list, err := exec.Command(micro, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("%s --list: %w", micro, err)
+	}
+	var rows []row
+	for _, r := range allRows(micro, o, strings.Fields(string(list))) {
+		if o.only != "" && !contains(o.only, r.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s ", r.name)
+		r.measure(ways)
+		rows = append(rows, r)
+	}
+	fmt.Fprintln(os.Stderr)
+	printTable(out, ways, rows, notes)
+	return nil
+}
+
+// compile makes the micro-benchmark, static so that every way of running it starts alike.
+func compile(out string) error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("go list -m: %w", err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(root)), "test/bench/testdata/micro.c")
+	if msg, err := exec.Command("cc", "-O2", "-Wall", "-static", "-pthread", "-o", out, source).CombinedOutput(); err != nil {
+		return fmt.Errorf("cc: %w\n%s", err, msg)
+	}
+	return nil
+}
+
+// way is a way to run a program: native if prefix is empty.
+type way struct {
+	name   string
+	prefix []string
+}
+
+func (w way) command(argv ...string) *exec.Cmd {
+	argv = append(append([]string{}, w.prefix...), argv...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// waysToRun returns native, the sandbox's platforms and runsc; what is missing or does not
+// start is said in a note.
+func waysToRun(o options) ([]way, []string, error) {
+	sentry, err := filepath.Abs(o.sentry)
+	if err != nil {
+		return nil, nil, err
+	}
+	candidates := []way{{name: "native"}}
+	for _, p := range strings.Split(o.platforms, ",") {
+		candidates = append(candidates, way{p, []string{sentry, "do", "--platform=" + p, "--"}})
+	}
+	ways, notes := []way{}, []string{}
+	if runsc, err := exec.LookPath("runsc"); err != nil {
+		notes = append(notes, "runsc: not installed.")
+	} else {
+		candidates = append(candidates, way{"runsc ptrace", []string{runsc, "--network=none", "--platform=ptrace", "do"}})
+		version, _ := exec.Command(runsc, "--version").Output()
+		line, _, _ := strings.Cut(string(version), "\n")
+		notes = append(notes, line+".")
+	}
+	for _, w := range candidates {
+		if out, err := w.command("/bin/true").CombinedOutput(); err != nil {
+			notes = append(notes, fmt.Sprintf("%s does not run /bin/true: %v %s.", w.name, err, strings.TrimSpace(string(out))))
+			continue
+		}
+		ways = append(ways, w)
+	}
+	return ways, notes, nil
+}
+
+func contains(list, name string) bool {
+	for _, s := range strings.Split(list, ",") {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}

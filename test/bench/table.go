@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// what tells what a row's name stands for.
+func what(name string) string {
+	texts := map[string]string{
+		"getpid": "getpid by `syscall(2)`", "sched_yield": "sched_yield", "clock_gettime": "clock_gettime through the vDSO",
+		"pipe": "pipe, write and read 1 byte", "open_close": "open + close /dev/null", "stat": "stat",
+		"read_4k": "pread 4 KiB, file", "write_4k": "pwrite 4 KiB, file", "fork": "fork + exit + wait",
+		"fork_64m": "... with 64 MiB, touched again before each fork", "vfork": "vfork + exit + wait",
+		"fork_exec": "fork + exec of a static program", "thread": "pthread create + join",
+		"map_64k": "map, touch, unmap 64 KiB", "page_touch": "a page's first touch", "ping_pong": "pipe ping-pong of two processes",
+		"start": "start of /bin/true, whole process", "sh_100_true": "sh running /bin/true 100 times",
+		"memory": "memory (PSS) for `sleep`",
+	}
+	if t, ok := texts[name]; ok {
+		return t
+	}
+	return name
+}
+
+func printTable(out io.Writer, ways []way, rows []row, notes []string) {
+	head, rule := "| work |", "| --- |"
+	for _, w := range ways {
+		head += " " + w.name + " |"
+		rule += " --- |"
+	}
+	fmt.Fprintln(out, head)
+	fmt.Fprintln(out, rule)
+	for _, r := range rows {
+		fmt.Fprintf(out, "| %s |", what(r.name))
+		for i, w := range ways {
+			fmt.Fprintf(out, " %s |", r.cell(i, w.name == ways[0].name))
+		}
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintln(out)
+	notes = append([]string{"Medians ± half the distance between the quartiles, and the ratio to the first column, all taken in one run."}, notes...)
+	fmt.Fprintf(out, "%s %s; %d processors.\n", strings.Join(notes, " "), kernel(), runtime.NumCPU())
+}
+
+// cell shows the values of one way: median, spread and, but for the first way, the ratio to the first.
+func (r *row) cell(i int, first bool) string {
+	if r.errs[i] != nil || len(r.values[i]) == 0 {
+		return "failed"
+	}
+	m, spread := summary(r.values[i])
+	text := fmt.Sprintf("%s ± %.0f %%", r.unit.show(m), 100*spread)
+	if first || r.unit == bytes || len(r.values[0]) == 0 {
+		return text
+	}
+	base, _ := summary(r.values[0])
+	return fmt.Sprintf("%s (%s×)", text, ratio(m/base))
+}
+
+func ratio(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
+
+func (u unit) show(v float64) string {
+	if u == bytes {
+		return fmt.Sprintf("%.1f MB", v/1e6)
+	}
+	switch {
+	case v < 1000:
+		return fmt.Sprintf("%.3g ns", v)
+	case v < 1e6:
+		return fmt.Sprintf("%.3g µs", v/1e3)
+	case v < 1e9:
+		return fmt.Sprintf("%.3g ms", v/1e6)
+	}
+	return fmt.Sprintf("%.3g s", v/1e9)
+}
+
+func kernel() string {
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown kernel"
+	}
+	return "Linux " + strings.TrimSpace(string(b))
+}
