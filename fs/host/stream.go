@@ -22,11 +22,11 @@ const (
 
 // stream is an inherited descriptor of anything but a regular file.
 type stream struct {
-	s      *Streams
-	fd     int
-	kind   uint32
-	tty    bool
-	queue  waiter.Queue
+	s     *Streams
+	fd    int
+	kind  uint32
+	tty   bool
+	queue waiter.Queue
 
 	mu       sync.Mutex
 	refs     int  // open files

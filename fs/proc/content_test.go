@@ -29,7 +29,7 @@ func longFile(f *fileSystem, n uint64) (*file, string) {
 }
 
 func TestLongFileAtAnyOffset(t *testing.T) {
-	f, want := longFile(&fileSystem{}, 10_000)
+	f, want := longFile(&fileSystem{}, 5000)
 	c := &caller{}
 	ops, err := f.Open(c, unix.O_RDONLY)
 	if err != nil {
@@ -37,7 +37,7 @@ func TestLongFileAtAnyOffset(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 2))
-	for range 500 {
+	for range 100 {
 		off := random.IntN(len(want) + 100)
 		b := make([]byte, random.IntN(40_000))
 		n, err := ops.Read(c, mm.BytesBuffer(b), int64(off))

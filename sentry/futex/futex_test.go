@@ -1,6 +1,7 @@
 package futex
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -222,6 +223,9 @@ func TestWakesRequeuesAndCancelsTogether(t *testing.T) {
 				n, _, _ := m.Requeue(i, 1-i, 1, 2)
 				k, _ := m.Wake(i, 1, BitsetAll)
 				counted.Add(int64(n + k))
+				if n+k == 0 {
+					runtime.Gosched()
+				}
 			}
 		})
 	}

@@ -193,6 +193,9 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	}
 	c.tg = newThreadGroup(t.k, c.pid, t.tg.limits.Fork(), h)
 	c.tg.leader = c
+	if !a.shares(ShareMM) {
+		c.MM().SetLimits(c.tg.limits)
+	}
 	c.tg.exitSignal = a.ExitSignal
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
 	c.tg.dumpable.Store(t.tg.dumpable.Load())

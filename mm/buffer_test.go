@@ -1,0 +1,242 @@
+package mm
+
+import (
+	"bytes"
+	"testing"
+
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// TestBufferAgainstModel moves bytes through buffers over scattered ranges, some of them
+// empty, on memory, on a host file, or bad.
+func TestBufferAgainstModel(t *testing.T) {
+	content := bytes.Repeat([]byte{9}, 8*pg)
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(r, 1<<30)
+		defer func() {
+			w.m.DecUsers()
+			w.f.Release()
+		}()
+		h := newHostFile(t, content)
+		defer h.f.Close()
+		var space [24 * pg]byte // 8 pages of memory, 8 of a private file, 8 bad
+		copy(space[8*pg:], content)
+		base := Addr(0x4000_0000)
+		w.mmap(MMapOpts{Addr: base, Length: 8 * pg, Prot: rw, Private: true, Fixed: true})
+		w.mmap(MMapOpts{Addr: base + 8*pg, Length: 8 * pg, Prot: rw, Fixed: true, File: h})
+		var iovs []Range
+		var order []int // index into space of every byte
+		for range rapid.IntRange(0, 5).Draw(r, "ranges") {
+			start := rapid.IntRange(0, 17*pg).Draw(r, "start")
+			n := rapid.SampledFrom([]int{0, 1, 7, pg, 3*pg + 5}).Draw(r, "length")
+			iovs = append(iovs, Range{base + Addr(start), base + Addr(start+n)})
+			for i := range n {
+				order = append(order, start+i)
+			}
+		}
+		keep := append([]Range(nil), iovs...)
+		b := NewBuffer(w.m, iovs)
+		good := func(limit int) (n int) {
+			for n < min(limit, len(order)) && order[n] < 16*pg {
+				n++
+			}
+			return n
+		}
+		take := func(n int) { order = order[n:] }
+		r.Repeat(map[string]func(*rapid.T){
+			"skip": func(r *rapid.T) {
+				n := rapid.IntRange(0, 2*pg).Draw(r, "n")
+				b.Skip(uint64(n))
+				take(min(n, len(order)))
+			},
+			"copyout": func(r *rapid.T) {
+				p := bytes.Repeat([]byte{rapid.Byte().Draw(r, "value")}, rapid.SampledFrom([]int{0, 1, 100, 2 * pg}).Draw(r, "n"))
+				n, err := b.CopyOut(p)
+				if want := good(len(p)); n != want || (err != nil) != (want < min(len(p), len(order))) {
+					r.Fatalf("CopyOut of %d: %d %v, want %d", len(p), n, err, want)
+				}
+				for i := range n {
+					space[order[i]] = p[i]
+				}
+				take(n)
+			},
+			"copyin": func(r *rapid.T) {
+				p := make([]byte, rapid.SampledFrom([]int{0, 1, 100, 2 * pg}).Draw(r, "n"))
+				n, err := b.CopyIn(p)
+				if want := good(len(p)); n != want || (err != nil) != (want < min(len(p), len(order))) {
+					r.Fatalf("CopyIn of %d: %d %v, want %d", len(p), n, err, want)
+				}
+				for i := range n {
+					if p[i] != space[order[i]] {
+						r.Fatalf("byte %d is %d instead of %d", i, p[i], space[order[i]])
+					}
+				}
+				take(n)
+			},
+			"direct": func(r *rapid.T) {
+				limit := rapid.SampledFrom([]int{0, 1, 100, 3 * pg, 1 << 30}).Draw(r, "limit")
+				write := rapid.Bool().Draw(r, "write")
+				value := rapid.Byte().Draw(r, "value")
+				less := rapid.IntRange(0, 50).Draw(r, "less")
+				want := good(limit)
+				moved := 0
+				n, err := b.WithBytes(limit, write, func(segs [][]byte) (int, error) {
+					for _, s := range segs {
+						for i := range s {
+							if moved++; moved > want {
+								r.Fatalf("more than %d bytes", want)
+							}
+							if write {
+								s[i] = value
+							} else if s[i] != space[order[moved-1]] {
+								r.Fatalf("byte %d is %d instead of %d", moved-1, s[i], space[order[moved-1]])
+							}
+						}
+					}
+					return moved - less, nil
+				})
+				if (err != nil) != (want == 0 && limit > 0 && len(order) > 0) || n != max(0, moved-less) || want > 0 && moved == 0 {
+					r.Fatalf("WithBytes(%d): %d %v, moved %d of %d", limit, n, err, moved, want)
+				}
+				for i := 0; i < moved && write; i++ {
+					if i < n || order[i] < 8*pg {
+						space[order[i]] = value
+					}
+				}
+				take(n)
+			},
+			"": func(r *rapid.T) {
+				if b.Len() != uint64(len(order)) {
+					r.Fatalf("%d bytes left instead of %d", b.Len(), len(order))
+				}
+			},
+		})
+		for i := range iovs {
+			if iovs[i] != keep[i] {
+				r.Fatalf("the caller's ranges were changed")
+			}
+		}
+		var all [16 * pg]byte
+		if _, err := w.m.CopyIn(base, all[:]); err != nil || !bytes.Equal(all[:], space[:16*pg]) {
+			r.Fatalf("memory is not as it should be: %v", err)
+		}
+	})
+}
+
+// TestPinnedMemoryOutlivesItsMapping unmaps memory that a call is reading into.
+func TestPinnedMemoryOutlivesItsMapping(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(4 * pg)
+	b := SingleBuffer(w.m, a+100, pg)
+	n, err := b.WithBytes(1<<20, true, func(segs [][]byte) (int, error) {
+		if err := w.m.MUnmap(a, 4*pg); err != nil {
+			t.Error(err)
+		}
+		other := w.anon(4 * pg)
+		w.write(w.m, other+100, 1)
+		for _, s := range segs {
+			for i := range s {
+				s[i] = 0xee
+			}
+		}
+		if b := w.read(w.m, other+101); b != 0 {
+			t.Errorf("memory in use was given to another mapping: reads %#x", b)
+		}
+		return pg, unix.EINTR
+	})
+	if n != pg || err != unix.EINTR {
+		t.Errorf("%d %v", n, err)
+	}
+	if w.f.Usage() > 4*pg {
+		t.Errorf("%d bytes allocated", w.f.Usage())
+	}
+}
+
+func TestBufferWithoutAllocation(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(16 * pg)
+	_, _ = w.m.CopyOut(a, make([]byte, 16*pg))
+	var b Buffer
+	p := make([]byte, pg)
+	fn := func(segs [][]byte) (int, error) { return len(segs[0]), nil }
+	for name, f := range map[string]func(){
+		"CopyIn":  func() { _, _ = w.m.CopyIn(a+1, p) },
+		"CopyOut": func() { _, _ = w.m.CopyOut(a+1, p) },
+		"Load":    func() { _, _ = w.m.LoadUint32(a) },
+		"Buffer": func() {
+			b.Reset(w.m, a, 8*pg)
+			_, _ = b.CopyOut(p)
+			_, _ = b.CopyIn(p)
+		},
+		"WithBytes": func() {
+			b.Reset(w.m, a, 8*pg)
+			_, _ = b.WithBytes(8*pg, true, fn)
+		},
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s makes %v allocations", name, n)
+		}
+	}
+}
+
+func TestInvalidate(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	h := newHostFile(t, bytes.Repeat([]byte{1}, 4*pg))
+	s := w.mmap(MMapOpts{Length: 4 * pg, Prot: rw, File: h})
+	p := w.mmap(MMapOpts{Length: 4 * pg, Prot: platform.Read, Private: true, File: h, Offset: pg})
+	w.write(w.m, s, 2)
+	w.read(w.m, p)
+	if err := h.f.Truncate(2 * pg); err != nil {
+		t.Fatal(err)
+	}
+	h.Invalidate(2*pg, ^uint64(0))
+	for _, x := range []struct {
+		addr Addr
+		bus  bool
+	}{{s, false}, {s + pg, false}, {s + 2*pg, true}, {p, false}, {p + pg, true}} {
+		var b byte
+		err := access(w.m, x.addr, false, false, &b)
+		if _, ok := err.(*BusError); ok != x.bus || err != nil != x.bus {
+			t.Errorf("%#x: %v", x.addr, err)
+		}
+	}
+	if err := h.f.Truncate(4 * pg); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.read(w.m, s+3*pg); b != 0 {
+		t.Errorf("reads %d", b)
+	}
+	// A host file that shrinks without our knowledge.
+	w.read(w.m, s+3*pg)
+	_ = h.f.Truncate(pg)
+	if _, ok := w.m.HandleFault(s+3*pg, 0).(*BusError); !ok {
+		t.Error("no bus error behind the end of a file that the host cut")
+	}
+}
+
+func TestPunchHole(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.mmap(MMapOpts{Length: 8 * pg, Prot: rw})
+	c := w.fork()
+	defer c.DecUsers()
+	for i := Addr(0); i < 8; i++ {
+		w.write(w.m, a+i*pg, 5)
+	}
+	w.read(c, a+2*pg)
+	if err := w.m.MAdvise(a+pg, 3*pg, unix.MADV_REMOVE); err != nil {
+		t.Fatal(err)
+	}
+	w.write(w.m, a+3*pg, 6)
+	for i, want := range []byte{5, 0, 0, 6, 5} {
+		if b := w.read(c, a+Addr(i)*pg); b != want {
+			t.Errorf("page %d reads %d, want %d", i, b, want)
+		}
+	}
+}

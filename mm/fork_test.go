@@ -1,0 +1,223 @@
+package mm
+
+import (
+	"errors"
+	"testing"
+
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+func (w *world) fork() *MemoryManager {
+	w.t.Helper()
+	c, err := w.m.Fork()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func TestForkAdvice(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(4 * pg)
+	for i := Addr(0); i < 4; i++ {
+		w.write(w.m, a+i*pg, byte(i+1))
+	}
+	for i, advice := range []int{unix.MADV_DONTFORK, unix.MADV_WIPEONFORK} {
+		if err := w.m.MAdvise(a+Addr(i+1)*pg, pg, advice); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.m.MLock(a, 4*pg, false, true); err != nil {
+		t.Fatal(err)
+	}
+	c := w.fork()
+	defer c.DecUsers()
+	if b := w.read(c, a); b != 1 {
+		t.Errorf("page 0 reads %d", b)
+	}
+	var fault *FaultError
+	if err := c.HandleFault(a+pg, 0); !errors.As(err, &fault) || !fault.MapErr {
+		t.Errorf("MADV_DONTFORK: %v", err)
+	}
+	if b := w.read(c, a+2*pg); b != 0 {
+		t.Errorf("MADV_WIPEONFORK reads %d", b)
+	}
+	g := w.fork()
+	if s := c.Stats(); s.Locked != 0 || s.Size != 3*pg {
+		t.Errorf("the child has %d bytes locked of %d", s.Locked, s.Size)
+	}
+	if s := w.m.Stats(); s.Locked != 4*pg {
+		t.Errorf("the parent has %d bytes locked", s.Locked)
+	}
+	g.DecUsers()
+}
+
+// TestForkWithdrawsRightsAtOnce counts what a fork asks the platform for.
+func TestForkWithdrawsRightsAtOnce(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	h := newHostFile(t, make([]byte, 8*pg))
+	base := Addr(0x4000_0000)
+	for i := Addr(0); i < 10; i++ {
+		o := MMapOpts{Addr: base + i*16*pg, Length: 8 * pg, Prot: rw, Private: true, Fixed: true}
+		if i == 5 {
+			o.Prot, o.File = platform.Read|exec, h // one change for what lies before, one for what lies behind
+		}
+		w.mmap(o)
+		w.read(w.m, o.Addr)
+	}
+	space(w.m).reset()
+	c := w.fork()
+	defer c.DecUsers()
+	if s := space(w.m); s.applies != 1 || s.count(platform.Protect) != 2 || len(s.changes) != 2 {
+		t.Errorf("%d lists: %+v", s.applies, s.changes)
+	}
+	if s := space(c); s.applies != 1 || s.count(platform.Map) != 10 {
+		t.Errorf("for the child %d lists: %+v", s.applies, s.changes)
+	}
+	space(w.m).reset()
+	d := w.fork()
+	defer d.DecUsers()
+	if s := space(w.m); s.applies != 0 {
+		t.Errorf("the second fork changes rights again: %+v", s.changes)
+	}
+}
+
+func TestForkOfMuchMemoryReplacesTheAddressSpace(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(2 * replaceOver)
+	for i := Addr(0); i < 2*replaceOver; i += maxChunk {
+		w.write(w.m, a+i, 7)
+	}
+	old := space(w.m)
+	old.reset()
+	c := w.fork()
+	defer c.DecUsers()
+	if space(w.m) == old {
+		t.Fatal("the parent kept its address space")
+	}
+	if n := old.count(platform.Protect); n != 0 {
+		t.Errorf("rights were withdrawn by %d changes", n)
+	}
+	w.write(w.m, a, 8)
+	if b, d := w.read(c, a), w.read(c, a+maxChunk); b != 7 || d != 7 {
+		t.Errorf("the child reads %d %d", b, d)
+	}
+
+	if !w.m.IncUsers() {
+		t.Fatal("no user")
+	}
+	defer w.m.DecUsers()
+	for i := Addr(0); i < 2*replaceOver; i += maxChunk {
+		w.write(w.m, a+i, 9)
+	}
+	old = space(w.m)
+	d := w.fork()
+	defer d.DecUsers()
+	if space(w.m) != old {
+		t.Error("the address space was taken from under another task")
+	}
+	if b := w.read(d, a); b != 9 {
+		t.Errorf("the second child reads %d", b)
+	}
+}
+
+// refusingFile lets only so many mappings be added.
+type refusingFile struct {
+	hostFile
+	left int
+}
+
+func (r *refusingFile) AddMapping(m *MemoryManager, ar Range, off uint64, writable bool) error {
+	if r.left--; r.left < 0 {
+		return unix.ENFILE
+	}
+	return r.hostFile.AddMapping(m, ar, off, writable)
+}
+
+func TestForkFailsWithoutTrace(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	h := newHostFile(t, make([]byte, 64*pg))
+	r := &refusingFile{hostFile: hostFile{f: h.f}, left: 5}
+	for i := Addr(0); i < 5; i++ {
+		w.mmap(MMapOpts{Addr: 0x4000_0000 + i*16*pg, Length: 4 * pg, Prot: rw, Private: true, Fixed: true, File: r})
+		w.write(w.m, 0x4000_0000+i*16*pg, 1)
+	}
+	before, mapped := w.f.Usage(), r.mapped()
+	for n := range 5 {
+		r.left = n
+		space(w.m).reset()
+		if _, err := w.m.Fork(); err != unix.ENFILE {
+			t.Errorf("with %d mappings to be had: %v", n, err)
+		}
+		if r.mapped() != mapped || w.f.Usage() != before || space(w.m).applies != 0 {
+			t.Errorf("with %d mappings to be had: %d bytes mapped instead of %d, %d instead of %d allocated", n, r.mapped(), mapped, w.f.Usage(), before)
+		}
+	}
+	for _, s := range w.p.spaces[1:] {
+		if !s.released {
+			t.Error("an address space is left")
+		}
+	}
+	w.p.fail = unix.EMFILE
+	if _, err := w.m.Fork(); err != unix.EMFILE {
+		t.Errorf("without an address space: %v", err)
+	}
+	if _, err := w.m.MMap(MMapOpts{Length: pg, Prot: rw, File: r}); err != unix.ENFILE {
+		t.Errorf("MMap: %v", err)
+	}
+	w.close()
+	if r.mapped() != 0 {
+		t.Errorf("%d bytes are still mapped", r.mapped())
+	}
+}
+
+func TestCopyLeavesUntouchedPagesAlone(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(4 << 20)
+	w.write(w.m, a, 1)
+	w.write(w.m, a+3*pg, 3)
+	before := w.f.Resident()
+	c := w.fork()
+	defer c.DecUsers()
+	w.write(c, a+pg, 2)
+	if n := w.f.Resident() - before; n > 3*pg {
+		t.Errorf("a write to a block with 2 pages takes %d pages", n/pg)
+	}
+	for i, want := range []byte{1, 2, 0, 3, 0} {
+		if b := w.read(c, a+Addr(i)*pg); b != want {
+			t.Errorf("page %d reads %d, want %d", i, b, want)
+		}
+	}
+}
+
+// noexecSpace refuses to map files for execution, as a file system mounted noexec has it.
+type noexecSpace struct {
+	*fakeSpace
+	memory int32
+}
+
+func (s noexecSpace) Apply(list []platform.Change) error {
+	for _, c := range list {
+		if c.Op == platform.Map && c.Prot&exec != 0 && c.File != s.memory {
+			return unix.EPERM
+		}
+	}
+	return s.fakeSpace.Apply(list)
+}
+
+func TestNoexecFile(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	w.m.as = noexecSpace{w.p.spaces[0], int32(w.f.FD())}
+	h := newHostFile(t, []byte("code"))
+	a := w.mmap(MMapOpts{Length: pg, Prot: platform.Read | exec, Private: true, File: h})
+	if b := w.read(w.m, a+1); b != 'o' {
+		t.Errorf("reads %q", b)
+	}
+}
