@@ -255,13 +255,11 @@ func (b *Buffer) bounce(want uint64, write bool, fn func(segs [][]byte) (int, er
 	p := make([]byte, min(want, r.Length(), maxBounce))
 	if write {
 		// Nothing must be read that cannot be stored.
-		k, err := b.m.CopyIn(at, p[:1])
-		if err == nil {
-			_, err = b.m.CopyOut(at, p[:k])
-		}
+		room, err := b.m.writableFrom(uint64(at))
 		if err != nil {
 			return 0, err
 		}
+		p = p[:min(uint64(len(p)), room)]
 		n, err := fn([][]byte{p})
 		k, e := b.CopyOut(p[:clampCount(n, uint64(len(p)))])
 		if err == nil {
@@ -277,4 +275,21 @@ func (b *Buffer) bounce(want uint64, write bool, fn func(segs [][]byte) (int, er
 	n = clampCount(n, uint64(k))
 	b.Skip(uint64(n))
 	return n, err
+}
+
+// writableFrom tells how many bytes from addr on can be written in one piece.
+func (m *MemoryManager) writableFrom(addr uint64) (uint64, error) {
+	for range copyTries {
+		m.activeMu.RLock()
+		g := m.pmas.get(addr)
+		if g != nil && g.v.usable(true, false) {
+			defer m.activeMu.RUnlock()
+			return g.end - addr, nil
+		}
+		m.activeMu.RUnlock()
+		if m.makeReady(addr, true, false) != nil {
+			break
+		}
+	}
+	return 0, unix.EFAULT
 }

@@ -154,9 +154,11 @@ func (m *MemoryManager) readyStep(page uint64, write, force bool) error {
 // ZeroOut writes n zeroes to guest memory at addr, and returns how many; EFAULT when
 // that is not all.
 func (m *MemoryManager) ZeroOut(addr Addr, n uint64) (uint64, error) {
-	zeroes := make([]byte, min(n, 64<<10))
+	var zeroes [PageSize]byte
 	for done := uint64(0); done < n; {
-		k, err := m.CopyOut(addr+Addr(done), zeroes[:min(n-done, uint64(len(zeroes)))])
+		at := addr + Addr(done)
+		piece := min(n-done, PageSize-uint64(at)%PageSize)
+		k, err := m.CopyOut(at, zeroes[:piece])
 		if done += uint64(k); err != nil {
 			return done, err
 		}

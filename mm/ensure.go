@@ -92,7 +92,7 @@ func (m *MemoryManager) breakCow(page uint64, p pmaSeg) error {
 		lo, hi := window(page, cowChunk, p.start, p.end)
 		return &hostCopy{start: lo, end: hi, page: page, p: p.v}
 	}
-	lo, hi := window(page, maxChunk, p.start, p.end)
+	lo, hi := window(page, takeOver, p.start, p.end)
 	if s, e, ok := m.file.soleAround(page+p.v.delta, lo+p.v.delta, hi+p.v.delta); ok {
 		m.pmas.update(s-p.v.delta, e-p.v.delta, func(_, _ uint64, p pma) pma {
 			p.flags = p.flags&^pmaCow | pmaAnon
@@ -100,7 +100,10 @@ func (m *MemoryManager) breakCow(page uint64, p pmaSeg) error {
 		})
 		return nil
 	}
-	lo, hi = window(page, cowChunk, p.start, p.end)
+	lo, hi = page, page+PageSize
+	if p.v.has(pmaAnon) {
+		lo, hi = window(page, cowChunk, p.start, p.end)
+	} // A file's other pages stay the file's: what is written to it is seen here.
 	off, zeroed, err := m.allocateCopy(&lo, &hi, page)
 	if err != nil {
 		return err
@@ -195,7 +198,7 @@ func (m *MemoryManager) prefault(start, end uint64, a *attrs) {
 		if end-start > eagerChunk || a.prot&platform.Write == 0 {
 			return
 		}
-	case a.private() && a.prot&platform.Write != 0 && end-start <= cheapCopy:
+	case a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:
 		return // populated with copies
 	}
 	if p, err := m.ensure(start, &g, a.anonymous()); err == nil {

@@ -31,6 +31,7 @@ func (e *FaultError) Unwrap() error { return unix.EFAULT }
 const (
 	maxChunk   = 2 << 20   // private memory, aligned
 	cowChunk   = 64 << 10  // copied on write, aligned
+	takeOver   = 16 << 20  // found to be ours alone, aligned
 	cheapCopy  = 64 << 10  // copied rather than faulted twice
 	eagerChunk = 256 << 10 // mapped before it is touched
 	// faultMaps bounds the Map changes of one fault.
@@ -41,31 +42,31 @@ const (
 // the platform cannot tell. nil: run on. A *FaultError or *BusError is the guest's fault;
 // ENOMEM means that memory is out, and that the guest cannot go on.
 func (m *MemoryManager) HandleFault(addr Addr, access platform.Prot) error {
-	page := uint64(addr) &^ (PageSize - 1)
+	f := fault{addr: addr, page: uint64(addr) &^ (PageSize - 1), access: access}
 	for {
 		m.mappingMu.RLock()
-		g := m.vmas.get(page)
+		g := m.vmas.get(f.page)
 		if g == nil {
 			m.mappingMu.RUnlock()
-			if !m.growStack(page) {
+			if !m.growStack(f.page) {
 				return &FaultError{addr, true}
 			}
 			continue
 		}
 		m.activeMu.Lock()
-		exact := m.noticeDrops()
-		err := m.faultLocked(uint64(addr), page, g, access, exact)
+		f.exact = m.noticeDrops()
+		err := m.faultLocked(&f, g)
 		if e := m.apply(); err == nil {
 			err = e
 		}
 		m.activeMu.Unlock()
 		m.mappingMu.RUnlock()
 		if err == unix.EPERM || err == unix.EACCES {
-			err = m.notMappable(page)
+			err = m.notMappable(f.page)
 		}
 		if c, ok := err.(*hostCopy); ok {
 			if err = m.copyFromHost(c); err == nil {
-				access |= platform.Write // it was worth a copy: do not ask again
+				f.copied = true
 				continue
 			}
 		}
@@ -89,17 +90,25 @@ func (m *MemoryManager) notMappable(page uint64) error {
 	return &hostCopy{start: lo, end: hi, page: page, p: p.v}
 }
 
-// faultLocked answers a fault in the vma g, with both locks held. exact tells that the
-// record of what is mapped is.
-func (m *MemoryManager) faultLocked(addr, page uint64, g *vmaSeg, access platform.Prot, exact bool) error {
-	if !allowed(g.v.prot, access) {
-		return &FaultError{Addr(addr), false}
+// fault is a fault of guest code that is being answered.
+type fault struct {
+	addr   Addr
+	page   uint64
+	access platform.Prot // 0: not known
+	exact  bool          // the record of what is mapped is
+	copied bool          // the page was made ours a moment ago
+}
+
+// faultLocked answers f, in the vma g, with both locks held.
+func (m *MemoryManager) faultLocked(f *fault, g *vmaSeg) error {
+	page, try := f.page, f.access
+	if !allowed(g.v.prot, f.access) {
+		return &FaultError{f.addr, false}
 	}
-	try := access
-	if access == 0 {
+	if f.access == 0 && !f.copied {
 		var clear bool
-		if try, clear = m.inferAccess(page, g); !clear && m.suspects.guilty(addr, m.Users()) {
-			return &FaultError{Addr(addr), false}
+		if try, clear = m.inferAccess(page, g); !clear && m.suspects.guilty(f.addr, m.Users()) {
+			return &FaultError{f.addr, false}
 		}
 	}
 	p, err := m.ensure(page, g, try&platform.Write != 0)
@@ -110,11 +119,14 @@ func (m *MemoryManager) faultLocked(addr, page uint64, g *vmaSeg, access platfor
 		if len(m.changes) > 0 {
 			return nil
 		}
-		return m.remap(page, g, p, exact)
+		return m.remap(page, g, p, f.exact || f.copied)
 	}
 	lo, hi := window(page, maxChunk, g.start, g.end)
-	if !p.v.inMemory() {
+	switch {
+	case !p.v.inMemory():
 		lo, hi = min(lo, p.start), max(hi, p.end)
+	case p.v.host != 0: // a right more for what is mapped
+		lo, hi = window(page, takeOver, g.start, g.end)
 	}
 	m.mapPMAs(max(lo, p.start), min(hi, p.end), 1) // this one in any case
 	m.mapPMAs(lo, hi, faultMaps)
@@ -162,13 +174,13 @@ func (m *MemoryManager) inferAccess(page uint64, g *vmaSeg) (access platform.Pro
 	case a.prot&platform.Write == 0:
 		return platform.Read, p == nil || p.v.host != p.v.rights()
 	case p == nil:
-		if a.file != nil && a.private() && g.end-g.start > cheapCopy {
+		if a.file != nil && a.private() && (a.set != nil || g.end-g.start > cheapCopy) {
 			return platform.Read, true
 		}
 		return platform.Write, true
 	case p.v.host != 0:
 		return platform.Write, true
-	case p.v.has(pmaCow) && (a.has(flagGrowsDown) || p.end-p.start <= cheapCopy):
+	case p.v.has(pmaCow) && a.set == nil && (a.has(flagGrowsDown) || p.end-p.start <= cheapCopy):
 		return platform.Write, true
 	}
 	return platform.Read, true
@@ -182,7 +194,7 @@ type suspects struct {
 }
 
 type suspect struct {
-	addr  uint64
+	addr  Addr
 	count int
 	since time.Time
 }
@@ -195,7 +207,7 @@ const (
 )
 
 // guilty counts a fault at addr in an address space with so many users.
-func (s *suspects) guilty(addr uint64, users int) bool {
+func (s *suspects) guilty(addr Addr, users int) bool {
 	now := time.Now()
 	for i := range s.entries {
 		e := &s.entries[i]

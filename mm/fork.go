@@ -103,7 +103,7 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager) {
 		})
 	}
 	m.file.incRefs(refs)
-	m.markCow()
+	m.markCow(maps)
 	c.adoptMaps(maps <= forkMaps)
 	_ = c.apply() // else it faults
 }
@@ -126,8 +126,8 @@ func (m *MemoryManager) adoptMaps(really bool) {
 
 // markCow marks all private pages as shared with another address space, and withdraws
 // the right to write to them: with one change for each run of ranges that end up with the same
-// rights, or by a fresh AddressSpace.
-func (m *MemoryManager) markCow() {
+// rights, or by a fresh AddressSpace. maps is how many ranges are mapped.
+func (m *MemoryManager) markCow(maps int) {
 	replaced := m.replaceSpace()
 	var run platform.Change
 	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
@@ -140,7 +140,6 @@ func (m *MemoryManager) markCow() {
 		}
 		rights := g.v.host & g.v.rights()
 		if replaced {
-			g.v.host = 0
 			continue
 		}
 		switch {
@@ -161,6 +160,9 @@ func (m *MemoryManager) markCow() {
 	}
 	if run.Length != 0 {
 		m.change(run)
+	}
+	if replaced {
+		m.adoptMaps(maps <= forkMaps)
 	}
 	m.pmas.mergeRange(0, ^uint64(0))
 }

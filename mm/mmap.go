@@ -85,7 +85,7 @@ func (m *MemoryManager) afterMapping(start, end uint64, a *attrs, populate bool)
 	switch {
 	case populate || a.flags&(flagLocked|flagLockOnFault) == flagLocked:
 		_ = m.populate(start, end, 0)
-	case a.file != nil && a.private() && a.prot&platform.Write != 0 && end-start <= cheapCopy:
+	case a.file != nil && a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:
 		_ = m.populate(start, end, 0)
 	}
 }

@@ -128,7 +128,7 @@ func TestStrace(t *testing.T) {
 	need(t, "sh")
 	eachPlatform(t, func(t *testing.T, platform string) {
 		log := filepath.Join(workDir(t), "trace")
-		r := command{argv: []string{"sh", "-c", "echo hello"}, flags: []string{"--strace=write,execve", "--log", log}}.sandbox(t, platform)
+		r := command{argv: []string{"sh", "-c", "/bin/echo hello; exit"}, flags: []string{"--strace=write,execve", "--log", log}}.sandbox(t, platform)
 		b, err := os.ReadFile(log)
 		if r.status != 0 || err != nil {
 			t.Fatalf("%v, %v", r, err)

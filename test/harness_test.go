@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // platforms are the platforms under test.
@@ -59,6 +61,8 @@ func sentry(t testing.TB) string {
 }
 
 func TestMain(m *testing.M) {
+	// Descriptors that we inherited must not make host and sandbox differ.
+	unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	status := m.Run()
 	if left := leftovers(2 * time.Second); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "processes left after all tests: %q\n", left)
@@ -272,9 +276,9 @@ func compare(t testing.TB, host, sandbox result) {
 }
 
 // bashPID is where bash names a job's process.
-var bashPID = regexp.MustCompile(`(?m)^(\S+: line \d+: +)\d+ `)
+var bashPID = regexp.MustCompile(`(?m)^(\S+: line \d+:) +\d+ `)
 
-func withoutPIDs(s string) string { return bashPID.ReplaceAllString(s, "${1}PID ") }
+func withoutPIDs(s string) string { return bashPID.ReplaceAllString(s, "$1 PID ") }
 
 func tail(s string, lines int) string {
 	l := strings.SplitAfter(s, "\n")

@@ -127,7 +127,7 @@ func (d *dirFile) emit(b []byte, pos int64, emit func(vfs.Dirent) bool) (left []
 		}
 		ino := inoFor(d.n.dev, r.ino)
 		if len(r.name) == 2 && string(r.name) == ".." && d.n == d.n.tree.root {
-			ino = d.n.attr.Ino
+			ino = d.n.lastAttr().Ino
 		}
 		if !emit(vfs.Dirent{Name: string(r.name), Ino: ino, Type: r.kind, Next: r.next}) {
 			return b, pos, true

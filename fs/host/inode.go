@@ -14,6 +14,8 @@ import (
 type inode struct {
 	tree  *tree
 	state atomic.Pointer[vfs.InodeState]
+	dev   uint16
+	typ   uint16 // S_IFMT
 
 	// guarded by tree.mu
 	parent *inode // nil for the root, and for what was removed
@@ -21,7 +23,6 @@ type inode struct {
 	open   *handle // a directory's descriptor, or the list of a file's
 
 	mu     sync.Mutex
-	dev    uint16
 	xattrs uint8 // of a cached tree: whether there are any
 	attr   vfs.Attr
 	target *string // of a symbolic link in a cached tree, once read
@@ -44,12 +45,12 @@ var (
 
 // newInode makes the inode that st tells of. It returns it as the VFS sees it, too.
 func (t *tree) newInode(parent *inode, name string, st *unix.Statx_t) (vfs.Inode, *inode) {
-	dev := t.device(deviceOf(st))
+	dev, typ := t.device(deviceOf(st)), st.Mode&unix.S_IFMT
 	if t.cfg.Cache {
-		n := &inode{tree: t, parent: parent, name: name, dev: dev, attr: attrFrom(st, dev)}
+		n := &inode{tree: t, parent: parent, name: name, dev: dev, typ: typ, attr: attrFrom(st, dev)}
 		return n, n
 	}
-	l := &liveInode{inode{tree: t, parent: parent, name: name, dev: dev, attr: attrFrom(st, dev)}}
+	l := &liveInode{inode{tree: t, parent: parent, name: name, dev: dev, typ: typ, attr: attrFrom(st, dev)}}
 	return l, &l.inode
 }
 
@@ -85,7 +86,7 @@ func (n *inode) is(st *unix.Statx_t) bool {
 	dev := n.tree.device(deviceOf(st))
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.attr.Ino == inoFor(dev, st.Ino) && n.attr.Mode&unix.S_IFMT == uint32(st.Mode)&unix.S_IFMT
+	return n.attr.Ino == inoFor(dev, st.Ino) && n.typ == st.Mode&unix.S_IFMT
 }
 
 func (n *inode) setAttr(st *unix.Statx_t) vfs.Attr {
@@ -102,7 +103,7 @@ func (n *inode) lastAttr() vfs.Attr {
 }
 
 // kind is the type in the mode, which never changes.
-func (n *inode) kind() uint32 { return n.attr.Mode & unix.S_IFMT }
+func (n *inode) kind() uint32 { return uint32(n.typ) }
 
 // at returns the held handle of n's directory, and n's name there.
 func (n *inode) at() (*handle, string, error) {

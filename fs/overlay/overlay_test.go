@@ -6,8 +6,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,6 +81,76 @@ func TestRandomChanges(t *testing.T) {
 		if got := fstest.Snapshot(g, "/", fstest.Options{}); got != want {
 			t.Fatalf("seed %d, %d: after the cache was dropped: want:\n%sgot:\n%s", seed, i, want, got)
 		}
+	}
+}
+
+// TestNothingIsLeft removes everything after random changes, and counts.
+func TestNothingIsLeft(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	for i := range 10 {
+		dir := t.TempDir()
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		for range 40 {
+			fstest.RandomStep(r).Do(fstest.Host{Dir: dir})
+		}
+		g, file := guest(t, dir, memory)
+		for range 300 {
+			fstest.RandomStep(r).Do(g)
+		}
+		var remove func(path string)
+		remove = func(path string) {
+			if names, err := g.List(path); err == nil {
+				for _, name := range names {
+					remove(path + "/" + name)
+				}
+			}
+			if g.Unlink(path) != nil {
+				must(t, g.Rmdir(path))
+			}
+		}
+		names, err := g.List("/")
+		must(t, err)
+		for _, name := range names {
+			remove("/" + name)
+		}
+		fs := g.NS.Root().Inode().(*node).fs
+		if n, used := fs.files.Load(), file.Usage(); n != 0 || used != 0 {
+			t.Fatalf("seed %d, %d: %d files and %d bytes are left", seed, i, n, used)
+		}
+	}
+}
+
+// TestManyAtOnce has goroutines change the same few names; the tree must hold together.
+func TestManyAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 60 {
+		fstest.RandomStep(r).Do(fstest.Host{Dir: dir})
+	}
+	g, _ := guest(t, dir, memory)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(i+1)))
+			for n := range 1500 {
+				fstest.RandomStep(r).Do(g)
+				if n%100 == 0 {
+					_ = fstest.Snapshot(g, "/", fstest.Options{})
+					g.NS.System().DropCache()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	first := fstest.Snapshot(g, "/", fstest.Options{})
+	g.NS.System().DropCache()
+	runtime.GC()
+	if again := fstest.Snapshot(g, "/", fstest.Options{}); again != first {
+		t.Errorf("seed %d: with the cache:\n%swithout:\n%s", seed, first, again)
+	}
+	if strings.Contains(first, "ENO") || strings.Contains(first, "no such") {
+		t.Errorf("seed %d: listed but not there:\n%s", seed, first)
 	}
 }
 

@@ -29,17 +29,20 @@ func (l *Symlink) Readlink(c vfs.Caller) (string, error) { return l.text(c) }
 
 // Link is a link to an object: /proc/self/fd/3. Its mode may say what the file was opened for.
 type Link struct {
-	Symlink
+	Node
+	text   func(c vfs.Caller) (string, error)
 	target func(c vfs.Caller) (vfs.Path, error)
 }
 
 // NewLink makes a link that reads as text and leads to target.
 func (fs *FS) NewLink(mode uint32, text func(c vfs.Caller) (string, error), target func(c vfs.Caller) (vfs.Path, error)) *Link {
-	l := &Link{target: target}
-	l.text = text
+	l := &Link{text: text, target: target}
 	l.Init(fs, unix.S_IFLNK|mode)
 	return l
 }
+
+// Readlink implements vfs.Inode.
+func (l *Link) Readlink(c vfs.Caller) (string, error) { return l.text(c) }
 
 // Target implements vfs.MagicLink.
 func (l *Link) Target(c vfs.Caller) (vfs.Path, error) { return l.target(c) }
@@ -67,3 +70,6 @@ func (d *Device) Attr() (vfs.Attr, error) {
 
 // Open implements vfs.Inode.
 func (d *Device) Open(c vfs.Caller, flags int) (vfs.FileOps, error) { return d.open(c, flags) }
+
+// All types are inodes.
+var _ = [...]vfs.Inode{(*Node)(nil), (*Dir)(nil), (*SourceDir)(nil), (*File)(nil), (*Symlink)(nil), (*Link)(nil), (*Device)(nil)}

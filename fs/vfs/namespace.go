@@ -175,6 +175,20 @@ func (ns *Namespace) Unmount(path Path, flags int) error {
 	return nil
 }
 
+// Release unmounts everything, when the last task has left the namespace. Open
+// files stay usable.
+func (ns *Namespace) Release() {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	for _, m := range ns.mounts {
+		if m.at.Load() != nil {
+			ns.detach(m)
+		}
+	}
+	ns.mounts = nil
+	ns.sys.moves.Add(1)
+}
+
 func (ns *Namespace) detach(m *Mount) {
 	at := m.at.Load()
 	at.Mount.setOn(at.Dentry, nil)

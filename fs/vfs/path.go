@@ -40,11 +40,11 @@ func climb(root, p Path) (string, bool) {
 			continue
 		}
 		pl := p.Dentry.place.Load()
-		names = append(names, pl.name)
-		size += len(pl.name) + 1
 		if pl.parent == nil {
 			break
 		}
+		names = append(names, pl.name)
+		size += len(pl.name) + 1
 		p.Dentry = pl.parent
 	}
 	var b strings.Builder

@@ -96,7 +96,7 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 	errno := resume(t.tid)
 	var ws unix.WaitStatus
 	if errno == 0 {
-		ws, err = wait(t.tid)
+		ws, err = wait(t.tid) // ECHILD: reaped after Platform.Release
 	}
 	tr.seq.Add(1)
 	c.running.Store(nil)
@@ -104,10 +104,7 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 	if errno != 0 {
 		return ev, true, c.failed(errno)
 	}
-	if err != nil {
-		return ev, true, err
-	}
-	if !ws.Stopped() {
+	if err != nil || !ws.Stopped() {
 		return ev, true, c.died(ws)
 	}
 	if errno := getRegs(t.tid, (*unix.PtraceRegs)(regs)); errno != 0 {
@@ -158,10 +155,7 @@ func (c *context) failed(errno unix.Errno) error {
 	if unix.Gettid() != c.tr.tid {
 		return errMoved
 	}
-	ws, err := wait(c.t.tid)
-	if err != nil {
-		ws = 0
-	}
+	ws, _ := wait(c.t.tid)
 	return c.died(ws)
 }
 

@@ -183,3 +183,34 @@ func TestNoVsyscallPage(t *testing.T) {
 		t.Errorf("%+v %+v", evMissing, missing)
 	}
 }
+
+// TestRelease releases a platform under running and resting guests, while processes are being made.
+func TestRelease(t *testing.T) {
+	for range 20 {
+		p, err := newPlatform(8, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running, held := newGuest(t, p, loopCode...), newGuest(t, p, callCode...)
+		died := make(chan error)
+		go func() {
+			_, err := running.Run(running.as, running.regs)
+			running.Leave()
+			died <- err
+		}()
+		held.call(t)
+		for running.running.Load() == nil {
+			time.Sleep(10 * time.Microsecond)
+		}
+		newGuest(t, p, callCode...).callAndLeave(t)
+		p.Release()
+		var want *platform.Died
+		if err := <-died; !errors.As(err, &want) {
+			t.Errorf("%v, want Died", err)
+		}
+		held.as.Apply([]platform.Change{{Op: platform.Unmap, Addr: codeAt, Length: pageSize}})
+		held.wantDied(t)
+		held.Leave()
+		held.as.Release()
+	}
+}

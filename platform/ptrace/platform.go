@@ -63,6 +63,7 @@ func newPlatform(limit, running int) (*Platform, error) {
 	if err = noChildStops(); err != nil {
 		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
 	}
+	shortSlice() // the blank processes inherit it
 	if p.factory, err = blank.NewFactory(2 * limit); err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
@@ -105,6 +106,7 @@ func (p *Platform) tracer(tid int) *tracer {
 	if tr != nil {
 		return tr
 	}
+	shortSlice()
 	tr = &tracer{tid: tid, cpus: p.cpus, cpu: anyCPU, scratch: make([]byte, arch.HostFPUSize())}
 	p.tracerMu.Lock()
 	defer p.tracerMu.Unlock()
@@ -131,7 +133,7 @@ func (p *Platform) NewContext(fpu []byte) platform.Context {
 // UserRange implements platform.Platform.
 func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, blank.High }
 
-// Release implements platform.Platform.
+// Release implements platform.Platform. Contexts that still run get *platform.Died.
 func (p *Platform) Release() {
 	p.mu.Lock()
 	p.released = true
@@ -142,8 +144,8 @@ func (p *Platform) Release() {
 	clear(p.procs)
 	p.spares, p.retired = nil, nil
 	p.mu.Unlock()
+	p.factory.Release()
 	for _, proc := range all {
 		proc.doom()
 	}
-	p.factory.Release()
 }

@@ -172,6 +172,27 @@ func TestGuestIsSignalled(t *testing.T) {
 	gone(t, inner)
 }
 
+// TestFilesAsStreams has a guest do to a file that it inherited what the lock must not forbid.
+func TestFilesAsStreams(t *testing.T) {
+	dir := publicDir(t)
+	f, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const script = "echo line; dd if=/dev/zero bs=10 count=1 conv=fsync,notrunc 2>/dev/null; touch /dev/stdout; chmod 600 /dev/stdout; " +
+		"truncate -s 4096 /dev/stdout; stty -a 2>/dev/null; sync; stat -c %s /dev/stdout >&2"
+	o := newOuter(t, nobodyOr(), shell(script))
+	o.Stdout = f
+	if status := o.run(t); status != 0 {
+		t.Errorf("status %d, stderr %q", status, o.err.String())
+	}
+	text, err := os.ReadFile(f.Name())
+	if err != nil || !strings.HasPrefix(string(text), "line\n\x00\x00") {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
 // TestOutputIsNotLost ends a guest long before anybody reads what it wrote.
 func TestOutputIsNotLost(t *testing.T) {
 	o := newOuter(t, nobodyOr(), shell("head -c 300000 /dev/zero; echo end >&2"))

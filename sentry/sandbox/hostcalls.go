@@ -20,6 +20,8 @@ func fileCalls() []seccomp.Rule {
 		unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREADV, unix.SYS_PWRITEV, unix.SYS_PREADV2, unix.SYS_PWRITEV2,
 		unix.SYS_OPENAT2, unix.SYS_STATX, unix.SYS_READLINKAT, unix.SYS_GETDENTS64, unix.SYS_LSEEK, unix.SYS_FSTATFS,
 		unix.SYS_FGETXATTR, unix.SYS_FLISTXATTR, unix.SYS_PPOLL, unix.SYS_POLL, unix.SYS_EPOLL_WAIT,
+		// The caller's streams may be regular files.
+		unix.SYS_FSYNC, unix.SYS_FDATASYNC,
 	)
 	return append(rules,
 		seccomp.OneOf(unix.SYS_IOCTL, 1,
@@ -33,7 +35,7 @@ func changeCalls() []seccomp.Rule {
 	return seccomp.Allow(
 		unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_SYMLINKAT, unix.SYS_LINKAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2,
 		unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
-		unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FSETXATTR, unix.SYS_FREMOVEXATTR,
+		unix.SYS_FSETXATTR, unix.SYS_FREMOVEXATTR,
 	)
 }
 

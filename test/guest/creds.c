@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 		say("set-id run", "%s, %s, capable %s", uids(), gids(), yes(caps(0) != 0));
 		return 0;
 	}
-	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+	if (!realpath(argv[0], self))
 		return 97;
 	return guest_main(argc, argv, table, sizeof table / sizeof *table);
 }

@@ -1,7 +1,9 @@
 package house
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -9,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -37,23 +40,18 @@ type file struct {
 
 func (f *file) line(p token.Pos) int { return f.fset.Position(p).Line }
 
-// packages asks go list for every package of the project.
+// The project is listed and parsed once for all tests.
+var (
+	listed = sync.OnceValues(list)
+	parsed = sync.OnceValues(parse)
+)
+
+// packages returns every package of the project.
 func packages(t *testing.T) []*pkg {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-e", "-json=Dir,ImportPath,Imports,Deps,GoFiles,CgoFiles,TestGoFiles,XTestGoFiles", "./...")
-	cmd.Dir = root(t)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	list, err := listed()
 	if err != nil {
 		t.Fatal(err)
-	}
-	var list []*pkg
-	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
-		p := new(pkg)
-		if err := dec.Decode(p); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, p)
 	}
 	if len(list) < 5 {
 		t.Fatalf("go list knows only %d packages", len(list))
@@ -61,51 +59,91 @@ func packages(t *testing.T) []*pkg {
 	return list
 }
 
-// root is the project's directory: the nearest one above with a go.mod.
-func root(t *testing.T) string {
+// files returns every Go file of the project.
+func files(t *testing.T) []*file {
 	t.Helper()
-	dir, err := os.Getwd()
+	list, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-	}
-	t.Fatal("no go.mod above the working directory")
-	return ""
+	return list
 }
 
-// files parses every Go file of the project.
-func files(t *testing.T) []*file {
-	t.Helper()
-	base := root(t)
-	var list []*file
-	add := func(p *pkg, names []string, test bool) {
-		for _, name := range names {
-			path := filepath.Join(p.Dir, name)
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f := &file{pkg: p, text: text, test: test, fset: token.NewFileSet()}
-			if f.path, err = filepath.Rel(base, path); err != nil {
-				t.Fatal(err)
-			}
-			if f.ast, err = parser.ParseFile(f.fset, path, text, parser.ParseComments); err != nil {
-				t.Errorf("%s: %v", f.path, err)
-				continue
-			}
-			list = append(list, f)
+// list asks go list.
+func list() ([]*pkg, error) {
+	base, err := root()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("go", "list", "-e", "-json=Dir,ImportPath,Imports,Deps,GoFiles,CgoFiles,TestGoFiles,XTestGoFiles", "./...")
+	cmd.Dir, cmd.Stderr = base, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	var list []*pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		p := new(pkg)
+		if err := dec.Decode(p); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// root is the project's directory: the nearest one above with a go.mod.
+func root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
 		}
 	}
-	for _, p := range packages(t) {
-		add(p, p.GoFiles, false)
-		add(p, p.TestGoFiles, true)
-		add(p, p.XTestGoFiles, true)
+	return "", errors.New("no go.mod above the working directory")
+}
+
+// parse reads the files of every package.
+func parse() ([]*file, error) {
+	packages, err := listed()
+	if err != nil {
+		return nil, err
 	}
-	return list
+	base, err := root()
+	if err != nil {
+		return nil, err
+	}
+	var list []*file
+	for _, p := range packages {
+		for i, names := range [][]string{p.GoFiles, p.TestGoFiles, p.XTestGoFiles} {
+			for _, name := range names {
+				f, err := parseFile(base, p, name)
+				if err != nil {
+					return nil, err
+				}
+				f.test = i > 0
+				list = append(list, f)
+			}
+		}
+	}
+	return list, nil
+}
+
+func parseFile(base string, p *pkg, name string) (*file, error) {
+	path := filepath.Join(p.Dir, name)
+	below, err := filepath.Rel(base, path)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{pkg: p, path: below, fset: token.NewFileSet()}
+	if f.text, err = os.ReadFile(path); err != nil {
+		return nil, err
+	}
+	f.ast, err = parser.ParseFile(f.fset, path, f.text, parser.ParseComments)
+	return f, err
 }
 
 // exceptions are places that break a rule for a reason.

@@ -18,12 +18,14 @@ type Factory struct {
 	mu       sync.Mutex // the template works for its holder; also guards the file position of fd
 	template *Process
 	free     []int // pages of orders not in use
+	live     map[*Process]struct{}
+	released bool
 }
 
 // NewFactory forks the template. At most limit processes exist at a time. The calling thread must live as long as the
 // Factory. Errors are unix.Errno or say which step failed.
 func NewFactory(limit int) (*Factory, error) {
-	f := &Factory{parent: uint64(os.Getpid())}
+	f := &Factory{parent: uint64(os.Getpid()), live: make(map[*Process]struct{})}
 	calls, data, err := initCalls()
 	if err != nil {
 		return nil, err
@@ -112,10 +114,14 @@ func (f *Factory) process(i int) *Process {
 	return p
 }
 
-// New makes a process. EAGAIN when the limit is reached or the host refuses.
+// New makes a process. EAGAIN when the limit is reached or the host refuses, ErrDead
+// after Release.
 func (f *Factory) New() (*Process, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.released {
+		return nil, ErrDead
+	}
 	if len(f.free) == 0 {
 		return nil, unix.EAGAIN
 	}
@@ -127,6 +133,7 @@ func (f *Factory) New() (*Process, error) {
 	}
 	f.free = f.free[:len(f.free)-1]
 	p.pid = pid
+	f.live[p] = struct{}{}
 	return p, nil
 }
 
@@ -143,10 +150,23 @@ func (f *Factory) clone(p *Process, flags, page uint64) (int, error) {
 	return int(id), err
 }
 
-// Release ends the template. The processes must have been killed before.
+// Release ends the template and all processes. Those that were not killed before
+// are left to Kill to reap.
 func (f *Factory) Release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.released {
+		return
+	}
+	f.released = true
+	for p := range f.live {
+		unix.Kill(p.pid, unix.SIGKILL)
+	}
+	for p := range f.live {
+		p.mu.Lock()
+		p.dead = true
+		p.mu.Unlock()
+	}
 	if f.template.pid > 0 {
 		f.template.end()
 	}

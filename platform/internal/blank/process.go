@@ -156,8 +156,11 @@ func (p *Process) Kill() {
 	p.mu.Unlock()
 	f := p.factory
 	f.mu.Lock()
-	f.free = append(f.free, p.index)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	if _, live := f.live[p]; live {
+		delete(f.live, p)
+		f.free = append(f.free, p.index)
+	}
 }
 
 func (p *Process) end() {

@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"math"
+
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
@@ -73,6 +75,8 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 	switch {
 	case f.IsPath():
 		return unix.EBADF
+	case o.Offset+o.Length < o.Offset || o.Offset+o.Length > math.MaxInt64:
+		return unix.EOVERFLOW
 	case o.Length == 0:
 		return unix.EINVAL
 	case !f.Readable():

@@ -275,8 +275,7 @@ int main(int argc, char **argv)
 	}
 	if (samples < 1 || samples > 101)
 		return 2;
-	ssize_t k = readlink("/proc/self/exe", self, sizeof self - 1);
-	must(k > 0, "/proc/self/exe");
+	must(realpath(argv[0], self) != NULL, argv[0]);
 	for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
 		if (argc > 1 && !strcmp(argv[1], "--list")) {
 			puts(table[i].name);
