@@ -2,6 +2,7 @@ package mm
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"gosentry/platform"
@@ -9,6 +10,104 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
+
+// scattered is a buffer over ranges of a space of 24 pages: 8 of memory, 8 of a host file, 8
+// where nothing is.
+type scattered struct {
+	b     *Buffer
+	space [24 * pg]byte
+	order []int // index into space of every byte that is left
+}
+
+const scatteredBase = Addr(0x4000_0000)
+
+// drawIOVs fills in order.
+func (s *scattered) drawIOVs(r *rapid.T) (iovs []Range) {
+	for range rapid.IntRange(0, 5).Draw(r, "ranges") {
+		start := rapid.IntRange(0, 17*pg).Draw(r, "start")
+		n := rapid.SampledFrom([]int{0, 1, 7, pg, 3*pg + 5}).Draw(r, "length")
+		iovs = append(iovs, Range{scatteredBase + Addr(start), scatteredBase + Addr(start+n)})
+		for i := range n {
+			s.order = append(s.order, start+i)
+		}
+	}
+	return iovs
+}
+
+// good is how many of the next limit bytes can be accessed.
+func (s *scattered) good(limit int) (n int) {
+	for n < min(limit, len(s.order)) && s.order[n] < 16*pg {
+		n++
+	}
+	return n
+}
+
+func (s *scattered) skip(r *rapid.T) {
+	n := rapid.IntRange(0, 2*pg).Draw(r, "n")
+	s.b.Skip(uint64(n))
+	s.order = s.order[min(n, len(s.order)):]
+}
+
+func (s *scattered) copy(r *rapid.T) {
+	p := bytes.Repeat([]byte{rapid.Byte().Draw(r, "value")}, rapid.SampledFrom([]int{0, 1, 100, 2 * pg}).Draw(r, "n"))
+	out := rapid.Bool().Draw(r, "out")
+	var n int
+	var err error
+	if out {
+		n, err = s.b.CopyOut(p)
+	} else {
+		n, err = s.b.CopyIn(p)
+	}
+	if want := s.good(len(p)); n != want || (err != nil) != (want < min(len(p), len(s.order))) {
+		r.Fatalf("copied %d of %d: %v, want %d", n, len(p), err, want)
+	}
+	for i := range n {
+		if out {
+			s.space[s.order[i]] = p[i]
+		} else if p[i] != s.space[s.order[i]] {
+			r.Fatalf("byte %d is %d instead of %d", i, p[i], s.space[s.order[i]])
+		}
+	}
+	s.order = s.order[n:]
+}
+
+func (s *scattered) direct(r *rapid.T) {
+	limit := rapid.SampledFrom([]int{0, 1, 100, 3 * pg, 1 << 30}).Draw(r, "limit")
+	write := rapid.Bool().Draw(r, "write")
+	value := rapid.Byte().Draw(r, "value")
+	less := rapid.IntRange(0, 50).Draw(r, "less")
+	want, moved := s.good(limit), 0
+	n, err := s.b.WithBytes(limit, write, func(segs [][]byte) (int, error) {
+		for _, seg := range segs {
+			for i := range seg {
+				if moved++; moved > want {
+					r.Fatalf("more than %d bytes", want)
+				}
+				if write {
+					seg[i] = value
+				} else if at := s.order[moved-1]; seg[i] != s.space[at] {
+					r.Fatalf("byte %d is %d instead of %d", moved-1, seg[i], s.space[at])
+				}
+			}
+		}
+		return moved - less, nil
+	})
+	if (err != nil) != (want == 0 && limit > 0 && len(s.order) > 0) || n != max(0, moved-less) || want > 0 && moved == 0 {
+		r.Fatalf("WithBytes(%d): %d %v, moved %d of %d", limit, n, err, moved, want)
+	}
+	for i := 0; i < moved && write; i++ {
+		if i < n || s.order[i] < 8*pg {
+			s.space[s.order[i]] = value
+		}
+	}
+	s.order = s.order[n:]
+}
+
+func (s *scattered) check(r *rapid.T) {
+	if s.b.Len() != uint64(len(s.order)) {
+		r.Fatalf("%d bytes left instead of %d", s.b.Len(), len(s.order))
+	}
+}
 
 // TestBufferAgainstModel moves bytes through buffers over scattered ranges, some of them
 // empty, on memory, on a host file, or bad.
@@ -22,105 +121,19 @@ func TestBufferAgainstModel(t *testing.T) {
 		}()
 		h := newHostFile(t, content)
 		defer h.f.Close()
-		var space [24 * pg]byte // 8 pages of memory, 8 of a private file, 8 bad
-		copy(space[8*pg:], content)
-		base := Addr(0x4000_0000)
-		w.mmap(MMapOpts{Addr: base, Length: 8 * pg, Prot: rw, Private: true, Fixed: true})
-		w.mmap(MMapOpts{Addr: base + 8*pg, Length: 8 * pg, Prot: rw, Fixed: true, File: h})
-		var iovs []Range
-		var order []int // index into space of every byte
-		for range rapid.IntRange(0, 5).Draw(r, "ranges") {
-			start := rapid.IntRange(0, 17*pg).Draw(r, "start")
-			n := rapid.SampledFrom([]int{0, 1, 7, pg, 3*pg + 5}).Draw(r, "length")
-			iovs = append(iovs, Range{base + Addr(start), base + Addr(start+n)})
-			for i := range n {
-				order = append(order, start+i)
-			}
-		}
-		keep := append([]Range(nil), iovs...)
-		b := NewBuffer(w.m, iovs)
-		good := func(limit int) (n int) {
-			for n < min(limit, len(order)) && order[n] < 16*pg {
-				n++
-			}
-			return n
-		}
-		take := func(n int) { order = order[n:] }
-		r.Repeat(map[string]func(*rapid.T){
-			"skip": func(r *rapid.T) {
-				n := rapid.IntRange(0, 2*pg).Draw(r, "n")
-				b.Skip(uint64(n))
-				take(min(n, len(order)))
-			},
-			"copyout": func(r *rapid.T) {
-				p := bytes.Repeat([]byte{rapid.Byte().Draw(r, "value")}, rapid.SampledFrom([]int{0, 1, 100, 2 * pg}).Draw(r, "n"))
-				n, err := b.CopyOut(p)
-				if want := good(len(p)); n != want || (err != nil) != (want < min(len(p), len(order))) {
-					r.Fatalf("CopyOut of %d: %d %v, want %d", len(p), n, err, want)
-				}
-				for i := range n {
-					space[order[i]] = p[i]
-				}
-				take(n)
-			},
-			"copyin": func(r *rapid.T) {
-				p := make([]byte, rapid.SampledFrom([]int{0, 1, 100, 2 * pg}).Draw(r, "n"))
-				n, err := b.CopyIn(p)
-				if want := good(len(p)); n != want || (err != nil) != (want < min(len(p), len(order))) {
-					r.Fatalf("CopyIn of %d: %d %v, want %d", len(p), n, err, want)
-				}
-				for i := range n {
-					if p[i] != space[order[i]] {
-						r.Fatalf("byte %d is %d instead of %d", i, p[i], space[order[i]])
-					}
-				}
-				take(n)
-			},
-			"direct": func(r *rapid.T) {
-				limit := rapid.SampledFrom([]int{0, 1, 100, 3 * pg, 1 << 30}).Draw(r, "limit")
-				write := rapid.Bool().Draw(r, "write")
-				value := rapid.Byte().Draw(r, "value")
-				less := rapid.IntRange(0, 50).Draw(r, "less")
-				want := good(limit)
-				moved := 0
-				n, err := b.WithBytes(limit, write, func(segs [][]byte) (int, error) {
-					for _, s := range segs {
-						for i := range s {
-							if moved++; moved > want {
-								r.Fatalf("more than %d bytes", want)
-							}
-							if write {
-								s[i] = value
-							} else if s[i] != space[order[moved-1]] {
-								r.Fatalf("byte %d is %d instead of %d", moved-1, s[i], space[order[moved-1]])
-							}
-						}
-					}
-					return moved - less, nil
-				})
-				if (err != nil) != (want == 0 && limit > 0 && len(order) > 0) || n != max(0, moved-less) || want > 0 && moved == 0 {
-					r.Fatalf("WithBytes(%d): %d %v, moved %d of %d", limit, n, err, moved, want)
-				}
-				for i := 0; i < moved && write; i++ {
-					if i < n || order[i] < 8*pg {
-						space[order[i]] = value
-					}
-				}
-				take(n)
-			},
-			"": func(r *rapid.T) {
-				if b.Len() != uint64(len(order)) {
-					r.Fatalf("%d bytes left instead of %d", b.Len(), len(order))
-				}
-			},
-		})
-		for i := range iovs {
-			if iovs[i] != keep[i] {
-				r.Fatalf("the caller's ranges were changed")
-			}
+		var s scattered
+		copy(s.space[8*pg:], content)
+		w.mmap(MMapOpts{Addr: scatteredBase, Length: 8 * pg, Prot: rw, Private: true, Fixed: true})
+		w.mmap(MMapOpts{Addr: scatteredBase + 8*pg, Length: 8 * pg, Prot: rw, Fixed: true, File: h})
+		iovs := s.drawIOVs(r)
+		keep := slices.Clone(iovs)
+		s.b = NewBuffer(w.m, iovs)
+		r.Repeat(map[string]func(*rapid.T){"skip": s.skip, "copy": s.copy, "copy2": s.copy, "direct": s.direct, "": s.check})
+		if !slices.Equal(iovs, keep) {
+			r.Fatalf("the caller's ranges were changed")
 		}
 		var all [16 * pg]byte
-		if _, err := w.m.CopyIn(base, all[:]); err != nil || !bytes.Equal(all[:], space[:16*pg]) {
+		if _, err := w.m.CopyIn(scatteredBase, all[:]); err != nil || !bytes.Equal(all[:], s.space[:16*pg]) {
 			r.Fatalf("memory is not as it should be: %v", err)
 		}
 	})

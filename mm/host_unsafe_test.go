@@ -22,6 +22,17 @@ type memoryCalls interface {
 // hostCalls makes them on the test's own address space.
 type hostCalls struct{}
 
+// movesMany tells whether the host's mremap moves several mappings at once, as Linux
+// does since 6.17; its errors differ a little before.
+func (c hostCalls) movesMany() bool {
+	const at = 0x6000_0000
+	_, err1 := c.MMap(MMapOpts{Addr: at, Length: 2 * PageSize, Prot: rw, Private: true, Fixed: true})
+	err2 := c.MProtect(at, PageSize, unix.PROT_READ, false)
+	defer c.MUnmap(at, 8*PageSize) //nolint:errcheck // a test's own page
+	_, err := c.MRemap(MRemapOpts{Old: at, OldLength: 2 * PageSize, NewLength: 2 * PageSize, New: at + 4*PageSize, MayMove: true, Fixed: true})
+	return err1 == nil && err2 == nil && err == nil
+}
+
 func errno(e unix.Errno) error {
 	if e != 0 {
 		return e

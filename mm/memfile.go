@@ -2,7 +2,6 @@ package mm
 
 import (
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +30,7 @@ func (r refCount) equal(o refCount) bool { return r == o }
 // them whole.
 type MemoryFile struct {
 	fd    int
-	base  unsafe.Pointer
+	mem   hostMapping
 	size  uint64
 	limit uint64
 
@@ -60,9 +59,9 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 	size := max(minFileSize, min(limit, maxFileSize/spareFactor)*spareFactor) &^ (growth - 1)
 	for ; ; size /= 2 {
 		if err = unix.Ftruncate(fd, int64(size)); err == nil {
-			var base unsafe.Pointer
-			if base, err = mapFile(fd, size); err == nil {
-				f := &MemoryFile{fd: fd, base: base, size: size, limit: limit &^ (PageSize - 1)}
+			var mem hostMapping
+			if mem, err = mapFile(fd, size); err == nil {
+				f := &MemoryFile{fd: fd, mem: mem, size: size, limit: limit &^ (PageSize - 1)}
 				f.drain.L = &f.mu
 				f.free.top, f.free.size = 0, size
 				f.excludeFromCore()
@@ -110,7 +109,7 @@ func (f *MemoryFile) Release() {
 		f.drain.Wait()
 	}
 	f.mu.Unlock()
-	unmapFile(f.base, f.size)
+	unmapFile(f.mem, f.size)
 	_ = unix.Close(f.fd)
 }
 
@@ -285,16 +284,8 @@ func (f *MemoryFile) reclaim(off, length uint64) {
 	f.pendingBytes += length
 }
 
-// sole tells whether the caller's is the only reference on all of [off, off+length).
-// It stays so if only the caller can make more.
-func (f *MemoryFile) sole(off, length uint64) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	g := f.refs.get(off)
-	return g != nil && g.v == 1 && g.end >= off+length
-}
-
-// soleAround returns the part around off of [lo, hi) that has one reference.
+// soleAround returns the part around off of [lo, hi) that has one reference, the
+// caller's. It stays so if only the caller can make more.
 func (f *MemoryFile) soleAround(off, lo, hi uint64) (start, end uint64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

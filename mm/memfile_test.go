@@ -1,6 +1,8 @@
 package mm
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,91 +20,97 @@ func newFile(t testing.TB, limit uint64) *MemoryFile {
 	return f
 }
 
+// counted is a memory file and the number of references that every page should have.
+type counted struct {
+	f    *MemoryFile
+	refs map[uint64]int
+}
+
+const countedPages = 256
+
+// pick chooses some pages that are allocated.
+func (c *counted) pick(t *rapid.T) (page, n uint64) {
+	if len(c.refs) == 0 {
+		t.Skip("nothing allocated")
+	}
+	pages := slices.Sorted(maps.Keys(c.refs))
+	page = pages[rapid.IntRange(0, len(pages)-1).Draw(t, "which")]
+	for n = 1; c.refs[page+n] > 0 && n < 40; n++ {
+	}
+	return page, rapid.Uint64Range(1, n).Draw(t, "pages")
+}
+
+func (c *counted) drop(page, n uint64) {
+	c.f.DecRef(page*PageSize, n*PageSize)
+	for i := page; i < page+n; i++ {
+		if c.refs[i]--; c.refs[i] == 0 {
+			delete(c.refs, i)
+		}
+	}
+}
+
+func (c *counted) allocate(t *rapid.T) {
+	n := rapid.SampledFrom([]uint64{1, 1, 2, 3, 16, 17, 64, 200}).Draw(t, "pages")
+	off, err := c.f.Allocate(n * PageSize)
+	if over := uint64(len(c.refs))+n > countedPages; over != (err == unix.ENOMEM) {
+		t.Fatalf("allocating %d pages beside %d: %v", n, len(c.refs), err)
+	}
+	if err != nil {
+		return
+	}
+	b := c.f.Bytes(off, n*PageSize)
+	for i := range n {
+		if c.refs[off/PageSize+i] != 0 {
+			t.Fatalf("page %d was in use", off/PageSize+i)
+		}
+		c.refs[off/PageSize+i] = 1
+		page := b[i*PageSize:][:PageSize]
+		if page[0] != 0 || page[77] != 0 || page[PageSize-1] != 0 {
+			t.Fatalf("page %d is not zeroed", i)
+		}
+		page[0], page[77], page[PageSize-1] = 1, 2, 3
+	}
+}
+
+func (c *counted) incRef(t *rapid.T) {
+	page, n := c.pick(t)
+	c.f.IncRef(page*PageSize, n*PageSize)
+	for i := page; i < page+n; i++ {
+		c.refs[i]++
+	}
+}
+
+// sole checks what the allocator thinks has one reference.
+func (c *counted) sole(t *rapid.T) {
+	page, n := c.pick(t)
+	s, e, ok := c.f.soleAround(page*PageSize, page*PageSize, (page+n)*PageSize)
+	if ok != (c.refs[page] == 1) {
+		t.Fatalf("page %d has %d references, sole is %v", page, c.refs[page], ok)
+	}
+	for i := s / PageSize; i < e/PageSize; i++ {
+		if c.refs[i] != 1 {
+			t.Fatalf("page %d has %d references, not one", i, c.refs[i])
+		}
+	}
+}
+
 func TestMemoryFileAgainstModel(t *testing.T) {
-	const limit = 256
-	f := newFile(t, limit*PageSize)
+	f := newFile(t, countedPages*PageSize)
 	defer f.Release()
 	rapid.Check(t, func(t *rapid.T) {
-		refs := map[uint64]int{} // by page
-		pick := func(t *rapid.T) (page, n uint64) {
-			if len(refs) == 0 {
-				t.Skip("nothing allocated")
-			}
-			k := rapid.IntRange(0, len(refs)-1).Draw(t, "which")
-			page = ^uint64(0)
-			for p := range refs {
-				smaller := 0
-				for q := range refs {
-					if q < p {
-						smaller++
-					}
-				}
-				if smaller == k {
-					page = p
-				}
-			}
-			for n = 1; refs[page+n] > 0 && n < 40; n++ {
-			}
-			return page, rapid.Uint64Range(1, n).Draw(t, "pages")
-		}
-		drop := func(page, n uint64) {
-			f.DecRef(page*PageSize, n*PageSize)
-			for i := page; i < page+n; i++ {
-				if refs[i]--; refs[i] == 0 {
-					delete(refs, i)
-				}
-			}
-		}
+		c := &counted{f, map[uint64]int{}}
 		t.Repeat(map[string]func(*rapid.T){
-			"allocate": func(t *rapid.T) {
-				n := rapid.SampledFrom([]uint64{1, 1, 2, 3, 16, 17, 64, 200}).Draw(t, "pages")
-				off, err := f.Allocate(n * PageSize)
-				if over := uint64(len(refs))+n > limit; over != (err == unix.ENOMEM) {
-					t.Fatalf("allocating %d pages beside %d: %v", n, len(refs), err)
-				}
-				if err != nil {
-					return
-				}
-				b := f.Bytes(off, n*PageSize)
-				for i := range n {
-					if refs[off/PageSize+i] != 0 {
-						t.Fatalf("page %d was in use", off/PageSize+i)
-					}
-					refs[off/PageSize+i] = 1
-					page := b[i*PageSize:][:PageSize]
-					if page[0] != 0 || page[77] != 0 || page[PageSize-1] != 0 {
-						t.Fatalf("page %d is not zeroed", i)
-					}
-					page[0], page[77], page[PageSize-1] = 1, 2, 3
-				}
-			},
-			"incref": func(t *rapid.T) {
-				page, n := pick(t)
-				f.IncRef(page*PageSize, n*PageSize)
-				for i := page; i < page+n; i++ {
-					refs[i]++
-				}
-			},
-			"decref": func(t *rapid.T) { drop(pick(t)) },
-			"sole": func(t *rapid.T) {
-				page, n := pick(t)
-				want := true
-				for i := page; i < page+n; i++ {
-					want = want && refs[i] == 1
-				}
-				if f.sole(page*PageSize, n*PageSize) != want {
-					t.Fatalf("sole(%d, %d) is %v", page, n, !want)
-				}
-			},
+			"allocate": c.allocate, "incref": c.incRef, "sole": c.sole,
+			"decref": func(t *rapid.T) { c.drop(c.pick(t)) },
 			"": func(t *rapid.T) {
-				if f.Usage() != uint64(len(refs))*PageSize {
-					t.Fatalf("usage %d instead of %d pages", f.Usage()/PageSize, len(refs))
+				if f.Usage() != uint64(len(c.refs))*PageSize {
+					t.Fatalf("usage %d instead of %d pages", f.Usage()/PageSize, len(c.refs))
 				}
 			},
 		})
-		for len(refs) > 0 {
-			for page := range refs {
-				drop(page, 1)
+		for len(c.refs) > 0 {
+			for page := range c.refs {
+				c.drop(page, 1)
 			}
 		}
 	})

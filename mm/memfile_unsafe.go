@@ -8,12 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// hostMapping is where the sentry has the memory file.
+type hostMapping struct{ base unsafe.Pointer }
+
 // mapFile maps length bytes of fd shared, without reserving memory.
-func mapFile(fd int, length uint64) (unsafe.Pointer, error) {
-	return unix.MmapPtr(fd, 0, nil, uintptr(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+func mapFile(fd int, length uint64) (hostMapping, error) {
+	p, err := unix.MmapPtr(fd, 0, nil, uintptr(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	return hostMapping{p}, err
 }
 
-func unmapFile(base unsafe.Pointer, length uint64) { _ = unix.MunmapPtr(base, uintptr(length)) }
+func unmapFile(h hostMapping, length uint64) { _ = unix.MunmapPtr(h.base, uintptr(length)) }
 
 // Bytes returns the memory at [off, off+length). The caller holds a reference on
 // the range for as long as it uses the slice. An access can fault when the host is
@@ -22,7 +26,7 @@ func (f *MemoryFile) Bytes(off, length uint64) []byte {
 	if off > f.size || length > f.size-off {
 		panic("mm: range outside the memory file")
 	}
-	return unsafe.Slice((*byte)(unsafe.Add(f.base, off)), length)
+	return unsafe.Slice((*byte)(unsafe.Add(f.mem.base, off)), length)
 }
 
 // word returns the aligned 32-bit word at off.
@@ -30,12 +34,12 @@ func (f *MemoryFile) word(off uint64) *uint32 {
 	if off > f.size-4 || off%4 != 0 {
 		panic("mm: word outside the memory file")
 	}
-	return (*uint32)(unsafe.Add(f.base, off))
+	return (*uint32)(unsafe.Add(f.mem.base, off))
 }
 
 // holds tells whether the host address addr lies in the mapping of the file.
 func (f *MemoryFile) holds(addr uintptr) bool {
-	return addr-uintptr(f.base) < uintptr(f.size)
+	return addr-uintptr(f.mem.base) < uintptr(f.size)
 }
 
 // copyGuarded is copy, for slices of the memory file: EFAULT when the host
@@ -103,7 +107,7 @@ func (f *MemoryFile) resident(off, length uint64, vec []byte) error {
 	if length == 0 {
 		return nil
 	}
-	_, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(f.base)+uintptr(off), uintptr(length), uintptr(unsafe.Pointer(&vec[0])))
+	_, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(f.mem.base)+uintptr(off), uintptr(length), uintptr(unsafe.Pointer(&vec[0])))
 	if e != 0 {
 		return e
 	}
@@ -111,5 +115,5 @@ func (f *MemoryFile) resident(off, length uint64, vec []byte) error {
 }
 
 func (f *MemoryFile) excludeFromCore() {
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(f.base), uintptr(f.size), unix.MADV_DONTDUMP)
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(f.mem.base), uintptr(f.size), unix.MADV_DONTDUMP)
 }

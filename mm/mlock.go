@@ -87,44 +87,44 @@ func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) erro
 	if onFault {
 		flags |= flagLockOnFault
 	}
+	all, err := m.lockAll(current, future, privileged, flags)
+	if !current || onFault {
+		return err
+	}
+	for _, r := range all {
+		_ = m.populate(uint64(r.Start), uint64(r.End), 0)
+	}
+	return err
+}
+
+// lockAll sets the flags, and returns all mappings.
+func (m *MemoryManager) lockAll(current, future, privileged bool, flags vmaFlags) (all []Range, err error) {
 	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
 	limit := m.limit(nil, limits.MemLock)
-	if (current || future) && !privileged {
-		var err error
-		if limit == 0 {
-			err = unix.EPERM
-		} else if current && m.usage.total > limit {
-			err = unix.ENOMEM
-		}
-		if err != nil {
-			m.mappingMu.Unlock()
-			return err
-		}
+	switch {
+	case privileged || !current && !future:
+	case limit == 0:
+		return nil, unix.EPERM
+	case current && m.usage.total > limit:
+		return nil, unix.ENOMEM
 	}
 	m.lockFuture = 0
 	if future {
 		m.lockFuture = flags
 	}
 	if !current && future {
-		m.mappingMu.Unlock()
-		return nil
+		return nil, nil
 	}
-	var all []Range
 	m.editVMAs(0, ^uint64(0), func(a *attrs) {
 		a.flags &^= flagLocked | flagLockOnFault
 		if current {
 			a.flags |= flags
 		}
 	})
-	if current && !onFault {
-		m.vmas.each(0, ^uint64(0), func(s, e uint64, _ *attrs) bool {
-			all = append(all, Range{Addr(s), Addr(e)})
-			return true
-		})
-	}
-	m.mappingMu.Unlock()
-	for _, r := range all {
-		_ = m.populate(uint64(r.Start), uint64(r.End), 0)
-	}
-	return nil
+	m.vmas.each(0, ^uint64(0), func(s, e uint64, _ *attrs) bool {
+		all = append(all, Range{Addr(s), Addr(e)})
+		return true
+	})
+	return all, nil
 }

@@ -9,8 +9,8 @@ import (
 
 // MMapOpts are the arguments of MMap.
 type MMapOpts struct {
-	Addr   Addr   // a hint, or with Fixed the place
-	Length uint64 // bytes, rounded up to pages
+	Addr   Addr          // a hint, or with Fixed the place
+	Length uint64        // bytes, rounded up to pages
 	Prot   platform.Prot // unknown bits do not matter
 	// MaxProt is what mprotect may give later; 0 means everything.
 	MaxProt platform.Prot

@@ -7,8 +7,8 @@
 // named by its directory's descriptor and one path component, and no host call
 // follows a symbolic link or leaves the tree. So the package works in a process
 // whose own root is empty, and nothing the guest does to names can lead out. Only
-// regular files and directories are ever opened. FIFOs and sockets of the host can be seen but not used
-// (ENXIO), devices neither (EACCES).
+// regular files and directories are ever opened. Sockets of the host can be seen but not used
+// (ENXIO), devices neither (EACCES). A FIFO in a writable tree is the sandbox's own, and in others ENXIO.
 //
 // An inode remembers its parent and its name. Descriptors of directories are a
 // cache, bounded and ordered by use; a directory that lost its descriptor is opened again

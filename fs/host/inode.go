@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gosentry/fs/pipe"
 	"gosentry/fs/vfs"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,13 @@ type inode struct {
 	mu     sync.Mutex
 	xattrs uint8 // of a cached tree: whether there are any
 	attr   vfs.Attr
-	target *string // of a symbolic link in a cached tree, once read
+	extra  *extra
+}
+
+// extra is what few inodes have.
+type extra struct {
+	target string     // of a symbolic link in a cached tree, once read
+	fifo   *pipe.FIFO // of a FIFO in a writable tree, once opened
 }
 
 // liveInode is the inode of a tree that may change behind the VFS's back.
@@ -228,10 +235,10 @@ func (n *inode) Readlink(vfs.Caller) (string, error) {
 		return "", unix.EINVAL
 	}
 	n.mu.Lock()
-	target := n.target
+	known := n.extra
 	n.mu.Unlock()
-	if target != nil {
-		return *target, nil
+	if known != nil {
+		return known.target, nil
 	}
 	dir, name, err := n.at()
 	if err != nil {
@@ -246,7 +253,7 @@ func (n *inode) Readlink(vfs.Caller) (string, error) {
 	text := string(buf[:k])
 	if n.tree.cfg.Cache {
 		n.mu.Lock()
-		n.target = &text
+		n.extra = &extra{target: text}
 		n.mu.Unlock()
 	}
 	return text, nil
@@ -293,8 +300,25 @@ func (n *inode) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) {
 		return nil, unix.ELOOP
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return nil, unix.EACCES
+	case unix.S_IFIFO:
+		return n.openFIFO(flags)
 	}
 	return nil, unix.ENXIO
+}
+
+// openFIFO opens a FIFO of a writable tree as the sandbox's own: only its name is shared with
+// the host, as it is among clients of a network file system.
+func (n *inode) openFIFO(flags int) (vfs.FileOps, error) {
+	if n.tree.cfg.ReadOnly {
+		return nil, unix.ENXIO
+	}
+	n.mu.Lock()
+	if n.extra == nil {
+		n.extra = &extra{fifo: pipe.NewFIFO()}
+	}
+	f := n.extra.fifo
+	n.mu.Unlock()
+	return f.Open(flags)
 }
 
 func (n *inode) openDir(access int) (vfs.FileOps, error) {

@@ -11,6 +11,7 @@ import (
 
 	"gosentry/fs/host/fstest"
 	"gosentry/fs/vfs"
+	"gosentry/mm"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,16 +91,38 @@ func TestShowsWhatTheHostShows(t *testing.T) {
 func TestNothingButFilesAndDirectoriesIsOpened(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir)
-	g := guest(t, dir, writable)
+	g := guest(t, dir, cached)
 	for path, want := range map[string]error{"/fifo": unix.ENXIO, "/socket": unix.ENXIO, "/null": unix.EACCES} {
 		if _, err := g.Lstat(path); err != nil && path == "/null" {
 			continue
 		}
-		for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR} {
-			if _, err := g.Open(path, flags, 0); err != want {
-				t.Errorf("open %s: %v, want %v", path, err, want)
-			}
+		if _, err := g.Open(path, unix.O_RDONLY, 0); err != want {
+			t.Errorf("open %s: %v, want %v", path, err, want)
 		}
+	}
+}
+
+// TestFIFOIsNotTheHosts reads inside what was written inside, while the host's readers get nothing.
+func TestFIFOIsNotTheHosts(t *testing.T) {
+	dir := t.TempDir()
+	g := guest(t, dir, writable)
+	must(t, g.Mkfifo("/p", 0o600))
+	outside, err := unix.Open(filepath.Join(dir, "p"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(outside)
+	r, err := g.Open("/p", unix.O_RDONLY, 0)
+	must(t, err)
+	defer r.DecRef()
+	w, err := g.Open("/p", unix.O_WRONLY, 0)
+	must(t, err)
+	_, err = w.Write(g.C, mm.BytesBuffer([]byte("hello")))
+	must(t, err)
+	w.DecRef()
+	if got, err := g.ReadAll(r); err != nil || string(got) != "hello" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if n, err := unix.Read(outside, make([]byte, 9)); err != unix.EAGAIN {
+		t.Errorf("the host reads %d bytes, %v", n, err)
 	}
 }
 

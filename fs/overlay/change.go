@@ -105,10 +105,14 @@ func (n *node) Link(_ vfs.Caller, name string, target vfs.Inode) error {
 	return nil
 }
 
-// relink changes the link count of what is not a directory. EMLINK when there are too many.
+// relink changes the link count of what is not a directory. EMLINK when there are too many, ENOENT
+// when the last name and with it the content is gone already.
 func (n *node) relink(by int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.gone {
+		return unix.ENOENT
+	}
 	m, err := n.own()
 	if err != nil {
 		return err

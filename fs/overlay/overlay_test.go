@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +153,22 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestLinkLosesTheRace links a file whose last name goes while the link is being made.
+func TestLinkLosesTheRace(t *testing.T) {
+	g, _ := guest(t, t.TempDir(), memory)
+	must(t, g.Create("/f", 0o600))
+	p, err := g.Walk("/f", false)
+	must(t, err)
+	must(t, g.Unlink("/f"))
+	dir := g.NS.Root().Inode()
+	if err := dir.Link(g.C, "g", p.Inode()); err != unix.ENOENT {
+		t.Errorf("%v", err)
+	}
+	if names, _ := g.List("/"); len(names) != 0 {
+		t.Errorf("left: %q", names)
+	}
+}
+
 // TestInodeNumbersStay changes files in every way.
 func TestInodeNumbersStay(t *testing.T) {
 	dir := t.TempDir()
@@ -240,107 +255,6 @@ func TestContentIsGivenBack(t *testing.T) {
 	}
 }
 
-// TestTruncationCopiesOnlyWhatStays cuts a file that would not fit.
-func TestTruncationCopiesOnlyWhatStays(t *testing.T) {
-	dir := t.TempDir()
-	h := fstest.Host{Dir: dir}
-	must(t, h.Create("/big", 0o644))
-	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	for i := range int64(8) {
-		must(t, h.WriteAt("/big", data, i<<20))
-	}
-	g, file := guest(t, dir, 2<<20)
-	if err := g.WriteAt("/big", []byte("x"), 0); err != unix.ENOSPC {
-		t.Errorf("writing to more than there is memory for: %v", err)
-	}
-	if used := file.Usage(); used != 0 {
-		t.Errorf("%d bytes stay allocated after a failed copy", used)
-	}
-	must(t, g.Chmod("/big", 0o600)) // needs no memory
-	must(t, g.Truncate("/big", 1<<20+5))
-	got, err := g.ReadFile("/big")
-	must(t, err)
-	if len(got) != 1<<20+5 || !bytes.Equal(got[:1<<20], data) || string(got[1<<20:]) != "01234" {
-		t.Errorf("%d bytes", len(got))
-	}
-	must(t, g.OpenTrunc("/big"))
-	if used := file.Usage(); used != 0 {
-		t.Errorf("%d bytes are allocated for an empty file", used)
-	}
-}
-
-// TestHolesStayHoles copies a file of 1 TiB with little in it.
-func TestHolesStayHoles(t *testing.T) {
-	dir := t.TempDir()
-	h := fstest.Host{Dir: dir}
-	must(t, h.Create("/sparse", 0o644))
-	must(t, h.WriteAt("/sparse", []byte("middle"), 1<<39))
-	must(t, h.Truncate("/sparse", 1<<40))
-	g, file := guest(t, dir, memory)
-	must(t, g.WriteAt("/sparse", []byte("start"), 0))
-	st, err := g.Stat("/sparse")
-	must(t, err)
-	if st.Size != 1<<40 || file.Usage() > 1<<20 {
-		t.Errorf("size %d, %d bytes allocated", st.Size, file.Usage())
-	}
-	f, err := g.Open("/sparse", unix.O_RDONLY, 0)
-	must(t, err)
-	defer f.DecRef()
-	var buf [6]byte
-	if _, err := f.PRead(g.C, mm.BytesBuffer(buf[:]), 1<<39); err != nil || string(buf[:]) != "middle" {
-		t.Errorf("%q, %v", buf, err)
-	}
-}
-
-// TestInterruptedCopyGoesOn interrupts a copy up at each piece.
-func TestInterruptedCopyGoesOn(t *testing.T) {
-	dir := t.TempDir()
-	want := make([]byte, 5*copyChunk+77)
-	for i := range want {
-		want[i] = byte(i * 7 >> 3)
-	}
-	must(t, os.WriteFile(filepath.Join(dir, "f"), want, 0o644))
-	g, _ := guest(t, dir, memory)
-	calls := 0
-	g.C.Due = func() bool { calls++; return calls%3 == 0 }
-	tries := 0
-	for g.WriteAt("/f", []byte("new"), 0) == unix.EINTR {
-		if tries++; tries > 20 {
-			t.Fatal("the copy never ends")
-		}
-	}
-	if tries == 0 {
-		t.Error("the copy was not interrupted")
-	}
-	g.C.Due = nil
-	copy(want, "new")
-	if got, err := g.ReadFile("/f"); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-}
-
-// TestCopyUpTogether has many writers at once begin with the same lower file.
-func TestCopyUpTogether(t *testing.T) {
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<20), 0o644))
-	g, _ := guest(t, dir, memory)
-	errs := make(chan error)
-	const writers = 16
-	for i := range writers {
-		go func() { errs <- g.WriteAt("/f", []byte{byte(i + 1)}, int64(i)*70000) }()
-	}
-	for range writers {
-		must(t, <-errs)
-	}
-	got, err := g.ReadFile("/f")
-	must(t, err)
-	for i := range writers {
-		if got[i*70000] != byte(i+1) {
-			t.Errorf("writer %d's byte is lost", i)
-		}
-	}
-}
-
 // TestLowerFileShrinks cuts a lower file while it is open and before it goes up.
 func TestLowerFileShrinks(t *testing.T) {
 	dir := t.TempDir()
@@ -386,88 +300,6 @@ func TestLowerFileVanishes(t *testing.T) {
 		}
 		must(t, g.Unlink(name))
 		must(t, g.Create(name, 0o600))
-	}
-}
-
-// TestListingWhileItChanges removes what it lists, as rm -r does.
-func TestListingWhileItChanges(t *testing.T) {
-	dir := t.TempDir()
-	h := fstest.Host{Dir: dir}
-	g, _ := guest(t, dir, memory)
-	const each = 700
-	for i := range each {
-		must(t, h.Create(fmt.Sprint("/low", i), 0o644))
-		must(t, g.Create(fmt.Sprint("/high", i), 0o644))
-	}
-	f, err := g.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	must(t, err)
-	defer f.DecRef()
-	seen := map[string]bool{}
-	for round := 0; ; round++ {
-		var got []string
-		must(t, f.ReadDir(g.C, func(e vfs.Dirent) bool {
-			if len(got) == 10 {
-				return false
-			}
-			got = append(got, e.Name)
-			return true
-		}))
-		if len(got) == 0 {
-			break
-		}
-		for _, name := range got {
-			if seen[name] {
-				t.Fatalf("%s comes twice", name)
-			}
-			seen[name] = true
-			if name != "." && name != ".." {
-				must(t, g.Unlink("/"+name))
-			}
-		}
-		must(t, g.Create(fmt.Sprint("/new", round), 0o600)) // must not make it endless
-	}
-	for i := range each {
-		if !seen[fmt.Sprint("low", i)] || !seen[fmt.Sprint("high", i)] {
-			t.Fatalf("%d was not listed", i)
-		}
-	}
-	names, err := g.List("/")
-	must(t, err)
-	for _, n := range names {
-		if !strings.HasPrefix(n, "new") {
-			t.Errorf("%s is left", n)
-		}
-	}
-}
-
-// TestPositionsStayGood goes back to each position of a listing.
-func TestPositionsStayGood(t *testing.T) {
-	dir := t.TempDir()
-	h := fstest.Host{Dir: dir}
-	for i := range 3 * markEvery {
-		must(t, h.Create(fmt.Sprint("/low", i), 0o644))
-	}
-	g, _ := guest(t, dir, memory)
-	for i := range 10 {
-		must(t, g.Create(fmt.Sprint("/high", i), 0o644))
-		must(t, g.Unlink(fmt.Sprint("/low", i*100)))
-	}
-	f, err := g.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	must(t, err)
-	defer f.DecRef()
-	all, err := g.Entries(f, 50)
-	must(t, err)
-	if len(all) != 3*markEvery+2 {
-		t.Fatalf("%d entries", len(all))
-	}
-	for i := len(all) - 2; i >= 0; i -= 97 {
-		_, err := f.Seek(g.C, all[i].Next, unix.SEEK_SET)
-		must(t, err)
-		rest, err := g.Entries(f, 1000)
-		must(t, err)
-		if !slices.Equal(rest, all[i+1:]) {
-			t.Fatalf("from position %d on it differs", all[i].Next)
-		}
 	}
 }
 

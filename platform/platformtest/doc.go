@@ -43,6 +43,7 @@ func Run(t *testing.T, newPlatform New) {
 		{"Runners", testRunners},
 		{"Spaces", testSpaces},
 		{"SharedSpace", testSharedSpace},
+		{"Empty", testEmpty},
 		{"ReleaseWhileHeld", testReleaseWhileHeld},
 		{"HostileRegisters", testHostileRegisters},
 		{"HostileCode", testHostileCode},

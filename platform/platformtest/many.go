@@ -248,6 +248,26 @@ func testSharedSpace(t *testing.T, e *env) {
 	}
 }
 
+// testEmpty looks for what a released address space leaves behind.
+func testEmpty(t *testing.T, e *env) {
+	const secret = 0x7777000
+	for round := range 20 {
+		old := e.space(calls...)
+		e.apply(old, e.file(secret, page, 0, rwx))
+		c := e.context(nil)
+		e.want(c, old, start(), platform.Syscall)
+		c.Leave()
+		old.Release()
+		if round%2 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		as := e.space(calls...)
+		e.check(c, as, secret, []string{"none"}, nil)
+		e.check(c, as, dataAt, []string{"rw"}, []uint64{e.peek(dataPage * page)})
+		as.Release()
+	}
+}
+
 // testReleaseWhileHeld releases an address space of which a context still holds state, as exec does.
 func testReleaseWhileHeld(t *testing.T, e *env) {
 	c := e.context(nil)

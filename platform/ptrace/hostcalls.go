@@ -20,6 +20,8 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_GETTID},
 		{Number: unix.SYS_GETCPU},
 		{Number: unix.SYS_SCHED_SETAFFINITY},
+		{Number: unix.SYS_SCHED_SETATTR},
+		{Number: unix.SYS_SCHED_GETATTR},
 		{Number: unix.SYS_FUTEX},
 		{Number: unix.SYS_TGKILL, Arg: 2, Values: []uint32{uint32(kickSignal)}},
 		{Number: unix.SYS_LSEEK, Arg: 2, Values: []uint32{unix.SEEK_CUR}},

@@ -69,6 +69,12 @@ func (t *Task) BlockKillable(event <-chan struct{}) error {
 	return t.block(event, nil, true)
 }
 
+// resume says that the task goes on after it was blocked or stopped.
+func (t *Task) resume() {
+	t.switchMode(cpuSystem)
+	t.setState(running)
+}
+
 func (t *Task) block(event, timeout <-chan struct{}, onlyKill bool) error {
 	select {
 	case <-event:
@@ -77,12 +83,9 @@ func (t *Task) block(event, timeout <-chan struct{}, onlyKill bool) error {
 	}
 	t.acct.voluntary.Add(1)
 	t.setState(sleeping)
-	began := time.Now()
-	defer func() {
-		t.setState(running)
-		t.blocked += int64(time.Since(began))
-	}()
+	defer t.resume()
 	t.ctx.Leave()
+	t.switchMode(cpuOff)
 	for {
 		if t.interrupted(onlyKill) {
 			t.work.Store(true)

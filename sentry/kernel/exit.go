@@ -94,6 +94,7 @@ func (t *Task) exit() {
 	if t.isLastOfInit() {
 		t.emptyNamespace()
 	}
+	t.tg.unmeterTask(t)
 	t.k.tree.Lock()
 	t.exitLocked()
 	t.k.tree.Unlock()
@@ -179,6 +180,10 @@ func (tg *ThreadGroup) exitLocked() {
 	}
 	tg.pending.Discard(^signal.Set(0))
 	tg.timers.stop()
+	if tg.cpuLimit != nil {
+		tg.cpuLimit.Stop()
+	}
+	tg.stopWatch()
 	status := tg.exitStatus
 	tg.sigMu.Unlock()
 	tg.exited = true

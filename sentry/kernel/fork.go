@@ -289,6 +289,7 @@ func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 		t.linkGroupLocked(c, a)
 	}
 	tg.live++
+	tg.meterTask(c)
 }
 
 // linkGroupLocked makes the child's new process a child of its parent, a member of
@@ -309,6 +310,7 @@ func (t *Task) linkGroupLocked(c *Task, a *ForkArgs) {
 	parent.addChildLocked(tg, by)
 	t.tg.group.joinLocked(tg)
 	t.k.counts.processes.Add(1)
+	tg.armCPULimit()
 }
 
 // storeIDs writes the child's id where it was asked for; bad addresses are

@@ -154,6 +154,8 @@ func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) 
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}
+	tg.meterTask(t)
+	tg.armCPULimit()
 	if parent != nil {
 		parent.addChildLocked(tg, parent.leader)
 	}

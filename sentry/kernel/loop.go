@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"gosentry/mm"
 	"gosentry/platform"
@@ -56,11 +55,10 @@ func (t *Task) step() bool {
 	if t.work.Load() && !t.doWork() {
 		return false
 	}
-	entered := time.Now()
+	t.switchMode(cpuUser)
+	t.watchIfArmed()
 	ev, err := t.ctx.Run(t.MM().AddressSpace(), &t.Regs)
-	left := time.Now()
-	user := int64(left.Sub(entered))
-	t.acct.user.Add(user)
+	t.switchMode(cpuSystem)
 	if err != nil {
 		return t.hostFailed(err)
 	}
@@ -74,10 +72,6 @@ func (t *Task) step() bool {
 	case platform.Fault:
 		t.handleFault(ev)
 	}
-	system := int64(time.Since(left)) - t.blocked
-	t.blocked = 0
-	t.acct.system.Add(system)
-	t.charge(user + system)
 	return true
 }
 

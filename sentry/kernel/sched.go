@@ -142,8 +142,16 @@ func (t *Task) SetNice(kind NiceKind, who, nice int32) error {
 
 // LimitsOf returns the limits of process pid, 0 meaning the caller's; ESRCH, EPERM.
 func (t *Task) LimitsOf(pid int32) (*limits.Set, error) {
+	tg, err := t.limitsTarget(pid)
+	if err != nil {
+		return nil, err
+	}
+	return tg.limits, nil
+}
+
+func (t *Task) limitsTarget(pid int32) (*ThreadGroup, error) {
 	if pid == 0 {
-		return t.Limits(), nil
+		return t.tg, nil
 	}
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
@@ -157,7 +165,7 @@ func (t *Task) LimitsOf(pid int32) (*limits.Set, error) {
 	if o.tg != t.tg && !same && !c.HasIn(unix.CAP_SYS_RESOURCE, d.UserNS) {
 		return nil, unix.EPERM
 	}
-	return o.tg.limits, nil
+	return o.tg, nil
 }
 
 // SetPersona sets the persona of personality(2) unless it is the query value, and

@@ -40,10 +40,11 @@ func (t *Task) waitStopped() {
 		tg.notifyStopped()
 	}
 	t.setState(stopped)
+	defer t.resume()
 	t.ctx.Leave()
+	t.switchMode(cpuOff)
 	for !t.killedOr(resume) {
 	}
-	t.setState(running)
 }
 
 // leaveRunningLocked takes the task out of those that have yet to stop, and tells

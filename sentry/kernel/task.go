@@ -36,7 +36,6 @@ type Task struct {
 	buffer      mm.Buffer     // what Buffer returns
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
-	blocked     int64 // ns that the running call has been blocked
 
 	// Read by anyone, replaced by the task itself.
 	mm     atomic.Pointer[mm.MemoryManager]
@@ -50,6 +49,7 @@ type Task struct {
 	pdeath atomic.Int32 // parent-death signal, 0 for none
 	state  atomic.Int32 // a runState
 	acct   accounting
+	meter  cpuMeter
 	cpu    ktime.CPUClock
 	wchan  atomic.Pointer[string]
 	nice   atomic.Int32

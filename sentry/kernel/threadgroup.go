@@ -50,6 +50,7 @@ type ThreadGroup struct {
 	execing    *Task         // thread in exec that waits for the others to end
 	initOf     *PIDNamespace // the namespace whose init this is, or nil
 	timers     itimers
+	cpuLimit   ktime.Alarm // of RLIMIT_CPU, nil if there never was one
 
 	// childWait is notified when a child changes state.
 	childWait waiter.Queue
@@ -64,6 +65,8 @@ type ThreadGroup struct {
 	dumpable    atomic.Int32
 	persona     atomic.Uint32
 	cpu         ktime.CPUClock
+	userCPU     ktime.CPUClock // without the kernel's work
+	watch       cpuWatch
 }
 
 // groupStop is the job-control state of a thread group.

@@ -10,8 +10,7 @@ import (
 // ITimerKind is one of the three timers of setitimer(2).
 type ITimerKind int32
 
-// Interval timers: of real time, of user time, of user and system time. The
-// second counts like the third.
+// Interval timers: of real time, of user time, of user and system time.
 const (
 	ITimerReal ITimerKind = iota
 	ITimerVirtual
@@ -55,9 +54,12 @@ func (tg *ThreadGroup) itimer(kind ITimerKind) *ktime.Timer {
 	if t := tg.timers[kind]; t != nil {
 		return t
 	}
-	clock := ktime.Clock(&tg.cpu)
-	if kind == ITimerReal {
+	clock := ktime.Clock((*groupClock)(tg))
+	switch kind {
+	case ITimerReal:
 		clock = tg.k.clocks.Monotonic()
+	case ITimerVirtual:
+		clock = (*groupUserClock)(tg)
 	}
 	var t *ktime.Timer
 	t = ktime.NewTimer(clock, func() {
@@ -70,10 +72,10 @@ func (tg *ThreadGroup) itimer(kind ITimerKind) *ktime.Timer {
 }
 
 // CPUClock returns the clock of the processor time of the process.
-func (tg *ThreadGroup) CPUClock() ktime.Clock { return &tg.cpu }
+func (tg *ThreadGroup) CPUClock() ktime.Clock { return (*groupClock)(tg) }
 
 // CPUClock returns the clock of the processor time of the thread.
-func (t *Task) CPUClock() ktime.Clock { return &t.cpu }
+func (t *Task) CPUClock() ktime.Clock { return (*taskClock)(t) }
 
 // CPUClockOf returns the clock of another process, or of a thread of the
 // caller's own; 0 means the caller's. EINVAL when there is none.
@@ -95,12 +97,6 @@ func (t *Task) CPUClockOf(id int32, thread bool) (ktime.Clock, error) {
 		return p.tg.CPUClock(), nil
 	}
 	return nil, unix.EINVAL
-}
-
-// charge adds processor time to the clocks of the task.
-func (t *Task) charge(ns int64) {
-	t.cpu.Add(ns)
-	t.tg.cpu.Add(ns)
 }
 
 // Barrier makes every other thread of the caller's process that runs guest code

@@ -44,7 +44,10 @@ func (a *accounting) usage() Usage {
 }
 
 // Usage returns what the thread has used.
-func (t *Task) Usage() Usage { return t.acct.usage() }
+func (t *Task) Usage() Usage {
+	t.settle()
+	return t.acct.usage()
+}
 
 // MeasureRSS brings the largest resident size in Usage up to date. It looks at
 // all of the address space, so only those call it who want to know, and the

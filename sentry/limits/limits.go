@@ -130,6 +130,21 @@ func (s *Set) Set(r Resource, l Limit, privileged bool) (old Limit, err error) {
 	}
 }
 
+// CompareAndSet makes l the limit of r if it still is old, and tells whether it was.
+func (s *Set) CompareAndSet(r Resource, old, l Limit) bool {
+	for {
+		t := s.table.Load()
+		if t[r] != old {
+			return false
+		}
+		changed := *t
+		changed[r] = l
+		if s.table.CompareAndSwap(t, &changed) {
+			return true
+		}
+	}
+}
+
 // Valid tells whether r is the number of a resource.
 func (r Resource) Valid() bool { return r >= 0 && r < Count }
 

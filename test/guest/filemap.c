@@ -257,7 +257,8 @@ static void copies(void)
 	say("path without end", "%s", ret(open(p + PAGE - 2, O_RDONLY)));
 	say("pipe bad", "%s", ret(syscall(SYS_pipe, 8)));
 	say("stat bad", "%s", ret(syscall(SYS_stat, ".", 8)));
-	say("huge read", "%s", ret(read(fd, p, 1UL << 40)));
+	say("huge read", "%s", ret(read(fd, p, 1UL << 46)));
+	say("huge read at end of file", "%s", ret(read(fd, p, 1UL << 30)));
 	say("kernel pointer", "%s", ret(read(pp[0], (void *)0xffff888000000000UL, 1)));
 	struct iovec v[2] = {{p, 4}, {NULL, 4}};
 	say("readv second bad", "%s", ret(preadv(fd, v, 2, 0)));

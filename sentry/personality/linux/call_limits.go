@@ -36,7 +36,7 @@ func prlimit(t *kernel.Task, pid int32, which uint32, newAddr, oldAddr uint64) (
 			return 0, err
 		}
 		l := limits.Limit{Soft: w[0], Hard: w[1]}
-		if old, err = set.Set(r, l, t.Creds().Has(unix.CAP_SYS_RESOURCE)); err != nil {
+		if old, err = t.SetLimitOf(pid, r, l); err != nil {
 			return 0, err
 		}
 	}

@@ -1,0 +1,123 @@
+package changes
+
+import (
+	"testing"
+
+	"gosentry/platform"
+
+	"pgregory.net/rapid"
+)
+
+// space is a naive address space: a byte says what a page holds. It stands for the host.
+type space [64]page
+
+type page struct {
+	file   int32
+	offset uint64
+	prot   platform.Prot
+	mapped bool
+}
+
+const pageSize = 4096
+
+// carry carries out a change as mmap, munmap and mprotect do. It tells whether
+// mprotect would stop at a hole.
+func (s *space) carry(c platform.Change, strict bool) (hole bool) {
+	for i := uint64(0); i < c.Length; i += pageSize {
+		p := &s[(c.Addr+i)/pageSize]
+		switch c.Op {
+		case platform.Map:
+			*p = page{c.File, c.Offset + i, c.Prot, true}
+		case platform.Unmap:
+			*p = page{}
+		case platform.Protect:
+			if p.mapped {
+				p.prot = c.Prot
+			} else if strict {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestQueue compares what the queue has the host do with doing each change at once,
+// flushing at random times.
+func TestQueue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var want, got space
+		var q Queue
+		flush := func() {
+			for _, c := range q.Pending() {
+				if got.carry(c, true) {
+					t.Fatalf("mprotect at a hole: %+v", c)
+				}
+			}
+			q.Done()
+			if got != want {
+				t.Fatalf("got  %+v\nwant %+v", got, want)
+			}
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "changes") {
+			start := rapid.Uint64Range(0, 62).Draw(t, "start")
+			c := platform.Change{
+				Op:     platform.Op(rapid.IntRange(0, 2).Draw(t, "op")),
+				Addr:   start * pageSize,
+				Length: rapid.Uint64Range(1, min(10, 64-start)).Draw(t, "length") * pageSize,
+				Prot:   platform.Prot(rapid.IntRange(0, 3).Draw(t, "prot")),
+			}
+			if c.Op == platform.Map {
+				c.File = int32(rapid.IntRange(3, 4).Draw(t, "file"))
+				c.Offset = rapid.Uint64Range(0, 64).Draw(t, "offset") * pageSize
+			}
+			want.carry(c, false)
+			q.Add(c)
+			if rapid.IntRange(0, 5).Draw(t, "flush") == 0 {
+				flush()
+			}
+		}
+		flush()
+		var mapped int
+		for start := uint64(0); start < 64*pageSize; {
+			lo, hi, ok := q.mapped.Next(start, 64*pageSize)
+			if !ok {
+				break
+			}
+			mapped += int((hi - lo) / pageSize)
+			start = hi
+		}
+		for _, p := range want {
+			if p.mapped {
+				mapped--
+			}
+		}
+		if mapped != 0 {
+			t.Fatalf("the set of mapped ranges is off by %d pages", mapped)
+		}
+	})
+}
+
+// TestTakenBack has no Map left that a later change undoes: its descriptor may be closed.
+func TestTakenBack(t *testing.T) {
+	var q Queue
+	q.Add(platform.Change{Op: platform.Map, Addr: 0, Length: 4 * pageSize, File: 9})
+	q.Add(platform.Change{Op: platform.Unmap, Addr: 0, Length: pageSize})
+	q.Add(platform.Change{Op: platform.Map, Addr: pageSize, Length: 3 * pageSize, File: 8})
+	for _, c := range q.Pending() {
+		if c.Op == platform.Map && c.File == 9 {
+			t.Errorf("still pending: %+v", c)
+		}
+	}
+}
+
+// TestJoined joins neighbours: a list of n pages is one call.
+func TestJoined(t *testing.T) {
+	var q Queue
+	for i := uint64(0); i < 100; i++ {
+		q.Add(platform.Change{Op: platform.Map, Addr: i * pageSize, Length: pageSize, Offset: i * pageSize})
+	}
+	q.Add(platform.Change{Op: platform.Protect, Addr: 0, Length: 200 * pageSize})
+	if q.Len() != 2 {
+		t.Errorf("%d calls, want 2", q.Len())
+	}
+}
