@@ -146,6 +146,17 @@ func lies(lie func(string, func(*image))) {
 	})
 }
 
+// mayDiffer are the files that may run on one side only, with the reason.
+func mayDiffer() map[string]string {
+	size := "whether so much memory may be promised is each kernel's policy"
+	low := "the host lets root map page 0, the sandbox nobody"
+	byte4 := "Linux does not look at this byte, the sandbox does"
+	return map[string]string{
+		"bss_10000000000": size, "memsz_10000000000": size, "low_address": low, "second_0": low,
+		"bigendian": byte4, "class32": byte4,
+	}
+}
+
 // TestELF runs files that are cut short or lie in their headers: each ends with an error or a
 // signal, the sandbox lives, and where the host runs the program so does the sandbox.
 func TestELF(t *testing.T) {
@@ -175,10 +186,10 @@ func TestELF(t *testing.T) {
 				continue
 			}
 			// Which error a lie gets is the loader's affair; that it runs or not is not.
-			if strings.HasSuffix(h[i], " 7") || strings.HasSuffix(s[i], " 7") {
+			name, _, _ := strings.Cut(h[i], " ")
+			ran := strings.HasSuffix(h[i], " 7") || strings.HasSuffix(s[i], " 7")
+			if reason := mayDiffer()[name]; ran && reason == "" {
 				t.Errorf("on the host %q, in the sandbox %q", h[i], s[i])
-			} else {
-				t.Logf("on the host %q, in the sandbox %q", h[i], s[i])
 			}
 		}
 	})

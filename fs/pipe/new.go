@@ -13,8 +13,9 @@ type inode struct {
 	pipe *Pipe
 }
 
-// Open implements vfs.Inode.
-func (i *inode) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) { return i.pipe.open(flags) }
+// Open implements vfs.Inode. Unlike that of a FIFO it does not wait for the other
+// end, which may be gone for good.
+func (i *inode) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) { return i.pipe.open(flags, true) }
 
 // New makes a pipe, as pipe2(2); flags are O_NONBLOCK and O_DIRECT.
 func New(sys *vfs.System, c vfs.Caller, flags int) (r, w *vfs.File) {
@@ -37,9 +38,9 @@ type FIFO struct{ pipe *Pipe }
 func NewFIFO() *FIFO { return &FIFO{newPipe()} }
 
 // Open opens the FIFO: ENXIO for writing only, without blocking, when nobody reads.
-func (f *FIFO) Open(flags int) (vfs.FileOps, error) { return f.pipe.open(flags) }
+func (f *FIFO) Open(flags int) (vfs.FileOps, error) { return f.pipe.open(flags, false) }
 
-func (p *Pipe) open(flags int) (vfs.FileOps, error) {
+func (p *Pipe) open(flags int, unnamed bool) (vfs.FileOps, error) {
 	f := &file{pipe: p}
 	switch flags & unix.O_ACCMODE {
 	case unix.O_RDONLY:
@@ -53,12 +54,12 @@ func (p *Pipe) open(flags int) (vfs.FileOps, error) {
 	}
 	f.packets.Store(flags&unix.O_DIRECT != 0)
 	p.mu.Lock()
-	if f.writes && !f.reads && flags&unix.O_NONBLOCK != 0 && p.readers == 0 {
+	if !unnamed && f.writes && !f.reads && flags&unix.O_NONBLOCK != 0 && p.readers == 0 {
 		p.mu.Unlock()
 		return nil, unix.ENXIO
 	}
 	f.readersBefore, f.writersBefore = p.readersOpened, p.writersOpened
-	if f.reads && f.writes || f.reads && p.writers > 0 {
+	if f.reads && (unnamed || f.writes || p.writers > 0) {
 		f.writersBefore-- // a writer that goes is a hang-up
 	}
 	if f.reads {
@@ -69,7 +70,7 @@ func (p *Pipe) open(flags int) (vfs.FileOps, error) {
 		p.writers++
 		p.writersOpened++
 	}
-	f.blocks = f.reads != f.writes && flags&unix.O_NONBLOCK == 0
+	f.blocks = !unnamed && f.reads != f.writes && flags&unix.O_NONBLOCK == 0
 	p.mu.Unlock()
 	p.queue.Notify(waiter.All)
 	return f, nil

@@ -20,7 +20,7 @@ type file struct {
 func (fs *fileSystem) newFile(a vfs.NewAttr, nlink uint32) *file {
 	f := &file{}
 	f.init(fs, a, nlink)
-	f.data = NewRegular(fs.file, fs.quota, nil)
+	f.data = NewRegular(fs.file, fs.quota, f.mappedName)
 	return f
 }
 
@@ -43,6 +43,9 @@ func (f *file) unlinked() {
 	f.dropXattrs()
 	f.data.Drop()
 }
+
+// mappedName leaves the path to who maps the file, since it knows by which name.
+func (f *file) mappedName() (string, uint32, uint32, uint64) { return "", 0, 0, f.ino }
 
 // Hold implements vfs.HoldOps.
 func (f *file) Hold() bool { return f.data.Hold() }

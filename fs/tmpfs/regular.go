@@ -159,6 +159,9 @@ func (r *Regular) writeSome(src *mm.Buffer, off int64) (int, error) {
 	r.mu.RLock()
 	mem, got, hole := r.store.find(page, pages)
 	size, seals := r.size, r.seals
+	if off > size {
+		r.zeroTail(off)
+	}
 	r.mu.RUnlock()
 	if seals&sealsNoWrite != 0 || seals&unix.F_SEAL_GROW != 0 && off+int64(want) > size {
 		return 0, unix.EPERM
@@ -173,9 +176,7 @@ func (r *Regular) writeSome(src *mm.Buffer, off int64) (int, error) {
 	n, err := src.CopyIn(r.store.file.Bytes(mem+in, want))
 	if end := off + int64(n); end > size && n > 0 {
 		r.mu.Lock()
-		if end > r.size {
-			r.grow(end)
-		}
+		r.size = max(r.size, end)
 		r.mu.Unlock()
 	}
 	return n, err
@@ -203,13 +204,12 @@ func (r *Regular) make(page, pages uint64, size int64) (mem, got uint64, err err
 	return mem, got, nil
 }
 
-// grow sets a greater size. What mappings stored behind the old end, in its last
-// page, must not be seen. mu is held.
-func (r *Regular) grow(size int64) {
+// zeroTail clears what mappings stored behind the end, in its page, before to. mu is
+// held, the end is about to move there.
+func (r *Regular) zeroTail(to int64) {
 	if r.mapped > 0 && r.size%pageSize != 0 {
-		r.zero(r.size, min(size, (r.size|(pageSize-1))+1))
+		r.zero(r.size, min(to, (r.size|(pageSize-1))+1))
 	}
-	r.size = size
 }
 
 // zero clears [from, to), which lies within one page, if that is there. mu is held.
@@ -239,7 +239,8 @@ func (r *Regular) Truncate(size int64) error {
 		return unix.EPERM
 	}
 	if size >= old {
-		r.grow(size)
+		r.zeroTail(size)
+		r.size = size
 		r.mu.Unlock()
 		return nil
 	}

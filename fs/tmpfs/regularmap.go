@@ -131,7 +131,8 @@ func (r *Regular) reserve(grow bool, off, length int64) error {
 		page += n
 	}
 	if grow && off+length > r.size {
-		r.grow(off + length)
+		r.zeroTail(off + length)
+		r.size = off + length
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,16 +63,20 @@ func victim() {
 		}
 		g := newGuest(&t, p, code...)
 		go func() {
-			runtime.LockOSThread()
 			for {
 				g.Run(g.as, g.regs)
 			}
 		}()
-		for g.running.Load() == nil && i%2 == 1 {
+		for {
+			g.as.mu.Lock()
+			there := g.as.proc != nil
+			g.as.mu.Unlock()
+			if there {
+				break
+			}
 			time.Sleep(time.Millisecond)
 		}
 	}
-	time.Sleep(20 * time.Millisecond)
 	p.mu.Lock()
 	for proc := range p.procs {
 		fmt.Println(proc.PID())

@@ -124,14 +124,7 @@ func (t *Task) becomeSingle() error {
 		}
 	}
 	tg.sigMu.Unlock()
-	left := false
-	for !t.aloneInGroup() {
-		if !left {
-			t.ctx.Leave()
-			left = true
-		}
-		<-tg.execWait
-	}
+	t.waitAlone()
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
 	tg.sigMu.Lock()
@@ -142,6 +135,19 @@ func (t *Task) becomeSingle() error {
 	}
 	t.takeLeadershipLocked()
 	return nil
+}
+
+// waitAlone waits until the other threads of the process have ended.
+func (t *Task) waitAlone() {
+	if t.aloneInGroup() {
+		return
+	}
+	t.ctx.Leave()
+	t.switchMode(cpuOff)
+	defer t.switchMode(cpuSystem)
+	for !t.aloneInGroup() {
+		<-t.tg.execWait
+	}
 }
 
 func (t *Task) aloneInGroup() bool {

@@ -109,6 +109,8 @@ func (t *Task) emptyNamespace() {
 	left := ns.tasks
 	t.k.tree.Unlock()
 	t.ctx.Leave()
+	t.switchMode(cpuOff)
+	defer t.switchMode(cpuSystem)
 	for own := t.tg.threadCount(); left > own; {
 		<-ns.emptied
 		t.k.tree.RLock()

@@ -34,12 +34,9 @@ type Inside struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
-	Ignored  []unix.Signal // signals the guest's first process starts with ignored
 
 	Clocks *ktime.Clocks
 	Log    *logrus.Entry
-	// Stopped is to be called when the guest's first process was stopped by a signal.
-	Stopped func()
 }
 
 // Directory is a host directory that the sandbox may have.
@@ -117,7 +114,7 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := dropPrivileges(); err != nil {
 		return r, err
 	}
-	in := cfg.inside(l)
+	in := cfg.inside()
 	in.Clocks = clocks
 	guest, err := boot(in)
 	if err != nil {
@@ -160,20 +157,16 @@ func serve(commands *json.Decoder, guest Guest) {
 	}
 }
 
-func (cfg *config) inside(l *link) *Inside {
+func (cfg *config) inside() *Inside {
 	in := &Inside{
 		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), Strace: cfg.Strace,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
-		Log:     logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
-		Stopped: func() { l.send(report{Stopped: true}) },
+		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}
 	for _, b := range cfg.Binds {
 		in.Binds = append(in.Binds, b.directory())
-	}
-	for _, n := range cfg.Ignored {
-		in.Ignored = append(in.Ignored, unix.Signal(n))
 	}
 	return in
 }

@@ -123,7 +123,7 @@ func (o *outer) finish(t *testing.T) int {
 	go func() { done <- o.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		o.Process.Kill()
 		t.Fatalf("the sandbox did not end; stderr: %s", o.err.String())
 	}
@@ -185,9 +185,6 @@ func (s *stub) Wait() (Exit, error) {
 		panic("a fault of the stub")
 	case "print":
 		s.print("%s|%s|%s|%s|%d|%d", s.in.Args[1], s.in.Env[0], s.in.Cwd, s.in.Hostname, s.in.UID, s.in.GID)
-	case "stop":
-		s.in.Stopped()
-		s.print("signal %d\n", <-s.signals)
 	case "wait":
 		s.print("ready\n")
 		return Exit{Signal: <-s.signals}, nil

@@ -47,7 +47,7 @@ func Run(spec Spec) (int, error) {
 	return c.follow(spec, g)
 }
 
-// follow reads reports until the last one and makes the outcome of it.
+// follow waits for the report and makes the outcome of it.
 func (c *child) follow(spec Spec, g *grants) (int, error) {
 	trace := make(chan []byte, 1)
 	go func() {
@@ -57,11 +57,6 @@ func (c *child) follow(spec Spec, g *grants) (int, error) {
 	}()
 	var r report
 	err := c.link.dec.Decode(&r)
-	for err == nil && r.Stopped {
-		unix.Kill(os.Getpid(), unix.SIGSTOP)
-		r = report{}
-		err = c.link.dec.Decode(&r)
-	}
 	status := c.reap()
 	switch {
 	case err != nil:

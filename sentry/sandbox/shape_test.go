@@ -215,25 +215,6 @@ func TestSignalsArrive(t *testing.T) {
 	}
 }
 
-// TestStop sees the outer process stop when the guest does, and go on with it.
-func TestStop(t *testing.T) {
-	o := newOuter(t, nobodyOr(), Spec{Args: []string{"stop"}})
-	if err := o.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var status unix.WaitStatus
-	if _, err := unix.Wait4(o.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
-		t.Fatalf("the outer process did not stop: %v %v", status, err)
-	}
-	o.Process.Signal(unix.SIGCONT)
-	if s := o.finish(t); s != 0 {
-		t.Errorf("status %d", s)
-	}
-	if want := fmt.Sprintf("signal %d\n", unix.SIGCONT); o.out.String() != want {
-		t.Errorf("got %q, want %q", o.out.String(), want)
-	}
-}
-
 // TestPrivileges looks from outside at every thread of the inner process.
 func TestPrivileges(t *testing.T) {
 	eachUser(t, func(t *testing.T, uid int) {

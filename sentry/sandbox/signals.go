@@ -28,17 +28,6 @@ func catchSignals() chan os.Signal {
 	return c
 }
 
-// ignoredSignals are those of the forwarded signals that the caller ignores.
-func ignoredSignals() []int {
-	var list []int
-	for _, s := range forwarded() {
-		if signal.Ignored(s) {
-			list = append(list, int(s.(syscall.Signal)))
-		}
-	}
-	return list
-}
-
 // forward hands signals to the inner process until it is gone.
 func (c *child) forward(signals chan os.Signal) {
 	for s := range signals {

@@ -67,7 +67,7 @@ func newConfig(spec Spec, g *grants) *config {
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
 		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1,
 		UID: os.Getuid(), GID: os.Getgid(), Groups: groups,
-		Umask: umask(), Limits: resourceLimits(), Ignored: ignoredSignals(),
+		Umask: umask(), Limits: resourceLimits(),
 	}
 }
 

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"encoding/json"
 	"os"
-	"sync"
 
 	"gosentry/sentry/limits"
 
@@ -36,7 +35,6 @@ type config struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
-	Ignored  []int // signals that the guest starts with ignored
 }
 
 // grant is a directory that the sandbox may have.
@@ -54,14 +52,12 @@ type command struct {
 	Signal unix.Signal
 }
 
-// report is a message from the inner process. Stopped tells that the guest's
-// first process stopped; every other report is the last. Broken tells that the
-// sentry had a fault of its own, which is in the log.
+// report is the one message from the inner process, its last act. Broken tells
+// that the sentry had a fault of its own, which is in the log.
 type report struct {
-	Stopped bool   `json:",omitempty"`
-	Broken  bool   `json:",omitempty"`
-	Error   string `json:",omitempty"`
-	Status  int
+	Broken bool   `json:",omitempty"`
+	Error  string `json:",omitempty"`
+	Status int
 }
 
 // opaque is a string of any bytes, which JSON's strings cannot hold.
@@ -94,21 +90,14 @@ func plain(list []opaque) []string {
 	return out
 }
 
-// link is one end of the control socket. One goroutine at a time reads from dec.
+// link is one end of the control socket. One goroutine at a time reads from dec, and one sends.
 type link struct {
 	file *os.File
 	dec  *json.Decoder
-
-	mu  sync.Mutex // guards enc
-	enc *json.Encoder
+	enc  *json.Encoder
 }
 
-// send writes one message, whole.
-func (l *link) send(message any) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.enc.Encode(message)
-}
+func (l *link) send(message any) error { return l.enc.Encode(message) }
 
 func newLink(fd int) (*link, error) {
 	// Without O_NONBLOCK a reader would hold a thread for as long as the sandbox lives.

@@ -1,6 +1,6 @@
 // Calls with arguments that no one would give. Each call number is tried in a child of its
-// own: every argument in turn is one of a list of bad values while the others are likely ones,
-// then random mixes. A child that is stuck, or that the calls broke, is killed; what counts is that
+// own: every argument in turn is one of a list of bad values while the others are likely ones (a third of the
+// sets of those, chosen by the seed), then random mixes. A child that is stuck, or that the calls broke, is killed; what counts is that
 // the parent is still there at the end.
 //
 // Usage: fuzz FIRST LAST SEED ROUNDS [USER]. With USER it becomes that user first; without, root's rights are
@@ -119,12 +119,12 @@ static void guard(void)
 	setitimer(ITIMER_REAL, &v, NULL);
 }
 
-static void victim(long nr, int rounds)
+static void victim(long nr, int rounds, int seed)
 {
 	long a[6], v;
-	int64_t end = now_ms() + 1000;
+	int64_t end = now_ms() + 600;
 	prepare();
-	for (int kind = 0; kind < 9 && now_ms() < end; kind++) {
+	for (int kind = (nr + seed) % 3; kind < 9 && now_ms() < end; kind += 3) {
 		guard();
 		for (int arg = 0; arg < 6 && now_ms() < end; arg++)
 			for (int i = 0; bad(i, &v) > 0; i++) {
@@ -182,7 +182,7 @@ int main(int argc, char **argv)
 		tried++;
 		pid_t pid = fork();
 		if (pid == 0) {
-			victim(nr, rounds);
+			victim(nr, rounds, atoi(argv[3]));
 			_exit(0);
 		}
 		int st, done = 0;
