@@ -235,12 +235,19 @@ func (m *MemoryManager) holeAfter(end uint64) uint64 {
 	return m.hi
 }
 
+// addressEnd is the end of what a program may name on amd64 (TASK_SIZE_MAX), whatever
+// a platform keeps of it for itself.
+const addressEnd = 1<<47 - PageSize
+
 // MUnmap removes the mappings in [addr, addr+length). EINVAL for a bad range,
 // ENOMEM when there would be too many mappings.
 func (m *MemoryManager) MUnmap(addr Addr, length uint64) error {
-	start, end, err := m.userRange(addr, length)
-	if err != nil || start == end {
+	start, end, err := pageRange(addr, length)
+	if err != nil || start == end || end > addressEnd {
 		return unix.EINVAL
+	}
+	if end = min(end, m.hi); start >= end {
+		return nil // the platform's own part of the address space
 	}
 	m.mappingMu.Lock()
 	w, err := m.unmap(start, end)

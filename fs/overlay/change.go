@@ -54,7 +54,7 @@ func (n *node) Tmpfile(_ vfs.Caller, a vfs.NewAttr) (vfs.Inode, error) {
 		return nil, err
 	}
 	m.content.Store(n.fs.newContent(m.ino))
-	m.meta.attr.Nlink = 0
+	m.meta.attr.Nlink, m.names = 0, 0
 	return m, nil
 }
 
@@ -72,9 +72,16 @@ func (n *node) Mknod(_ vfs.Caller, name string, a vfs.NewAttr, major, minor uint
 
 // Symlink implements vfs.Inode.
 func (n *node) Symlink(_ vfs.Caller, name, target string, a vfs.NewAttr) (vfs.Inode, error) {
-	return n.add(name, a, func(m *node) {
+	if err := n.fs.reserve(len(target)); err != nil {
+		return nil, err
+	}
+	i, err := n.add(name, a, func(m *node) {
 		m.meta.target, m.meta.attr.Size = target, int64(len(target))
 	})
+	if err != nil {
+		_ = n.fs.reserve(-len(target))
+	}
+	return i, err
 }
 
 // maxLinks is how many names a file may have, as on ext4.
@@ -120,11 +127,28 @@ func (n *node) relink(by int) error {
 	if by > 0 && m.attr.Nlink >= maxLinks {
 		return unix.EMLINK
 	}
+	if err := n.countNames(by); err != nil {
+		return err
+	}
 	if by > 0 || m.attr.Nlink > 0 {
 		m.attr.Nlink += uint32(by)
 	}
 	m.attr.Ctime = vfs.Now()
 	n.settle()
+	return nil
+}
+
+// countNames adds to the names of n; all but one are charged like files.
+func (n *node) countNames(by int) error {
+	switch {
+	case by > 0 && n.names > 0:
+		if err := n.fs.charge(); err != nil {
+			return err
+		}
+	case by < 0 && n.names > 1:
+		n.fs.uncharge()
+	}
+	n.names += int32(by)
 	return nil
 }
 
@@ -171,7 +195,7 @@ func (n *node) unmade() error {
 	if err != nil {
 		return err
 	}
-	m.attr.Nlink = 0
+	m.attr.Nlink, n.names = 0, 0
 	n.settle()
 	return nil
 }

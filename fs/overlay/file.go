@@ -100,10 +100,13 @@ func (n *node) Unhold() {
 
 // settle gives the content back when nobody can come to it any more. n.mu is held.
 func (n *node) settle() {
-	if n.gone || n.users > 0 || n.meta == nil || n.meta.attr.Nlink > 0 {
+	if n.gone || n.users > 0 || n.names > 0 {
 		return
 	}
 	n.gone = true
+	if m := n.meta; m != nil {
+		_ = n.fs.reserve(-len(m.target) - bytesOf(m.xattrs))
+	}
 	if c := n.content.Load(); c != nil {
 		c.Drop()
 	}

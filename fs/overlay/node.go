@@ -31,6 +31,7 @@ type node struct {
 	mu    sync.Mutex
 	meta  *meta // attributes above, nil while they are lower's
 	copy  *copying
+	names int32 // it has here; a lower file with more names than one has a node for each
 	users int32 // open files and O_PATH descriptors
 	gone  bool  // no name, no users: the content has been given back
 }
@@ -58,7 +59,9 @@ func (fs *filesystem) lowerNode(parent *node, name string, lower vfs.Inode) (*no
 	if err != nil {
 		return nil, err
 	}
-	return &node{fs: fs, lower: lower, ino: a.Ino, kind: a.Mode & unix.S_IFMT, parent: parent, name: name}, nil
+	return &node{
+		fs: fs, lower: lower, ino: a.Ino, kind: a.Mode & unix.S_IFMT, parent: parent, name: name, names: 1,
+	}, nil
 }
 
 // newNode makes a node that has nothing below.
@@ -69,7 +72,7 @@ func (fs *filesystem) newNode(a vfs.NewAttr) (*node, error) {
 	now := vfs.Now()
 	n := &node{
 		fs: fs, ino: upperIno | fs.nextIno.Add(1), kind: a.Mode & unix.S_IFMT,
-		pinned: true, charged: true,
+		pinned: true, charged: true, names: 1,
 	}
 	n.meta = &meta{attr: vfs.Attr{
 		Mode: a.Mode, Nlink: 1, UID: a.UID, GID: a.GID, BlockSize: blockSize,

@@ -17,12 +17,16 @@ type Config struct {
 	// MaxFiles bounds the files and directories made above, and the lower ones
 	// that are changed; 0 is a million. More are ENOSPC.
 	MaxFiles int64
+	// MaxMeta bounds, in bytes, extended attributes and the texts of symbolic links
+	// kept above; 0 is 256 MiB. More are ENOSPC.
+	MaxMeta int64
 	// Device opens device nodes; without it they are ENXIO.
 	Device func(c vfs.Caller, kind, major, minor uint32, flags int) (vfs.FileOps, error)
 }
 
 const (
 	defaultMaxFiles = 1 << 20
+	defaultMaxMeta  = 256 << 20
 
 	// upperIno is set in the inode numbers of what was made above. The lower file system, fs/host,
 	// leaves it clear.
@@ -38,6 +42,8 @@ type filesystem struct {
 	device  func(c vfs.Caller, kind, major, minor uint32, flags int) (vfs.FileOps, error)
 	max     int64
 	files   atomic.Int64
+	maxMeta int64
+	metas   atomic.Int64
 	nextIno atomic.Uint64
 
 	// mu guards the tree: nodes' parents, names, link counts, and directories.
@@ -53,6 +59,9 @@ func New(lower vfs.Inode, cfg Config) (vfs.Inode, error) {
 	if fs.max <= 0 {
 		fs.max = defaultMaxFiles
 	}
+	if fs.maxMeta = cfg.MaxMeta; fs.maxMeta <= 0 {
+		fs.maxMeta = defaultMaxMeta
+	}
 	fs.buffers.New = func() any { b := make([]byte, copyChunk); return &b }
 	root, err := fs.lowerNode(nil, "", lower)
 	if err != nil {
@@ -65,7 +74,7 @@ func New(lower vfs.Inode, cfg Config) (vfs.Inode, error) {
 	return root, nil
 }
 
-// charge counts one more file above; ENOSPC when there are too many.
+// charge counts one more file, or one more name of a file, above; ENOSPC when there are too many.
 func (fs *filesystem) charge() error {
 	if fs.files.Add(1) > fs.max {
 		fs.files.Add(-1)
@@ -75,6 +84,15 @@ func (fs *filesystem) charge() error {
 }
 
 func (fs *filesystem) uncharge() { fs.files.Add(-1) }
+
+// reserve counts n bytes more, or fewer, of what is kept besides content; ENOSPC when there are too many.
+func (fs *filesystem) reserve(n int) error {
+	if fs.metas.Add(int64(n)) > fs.maxMeta && n > 0 {
+		fs.metas.Add(int64(-n))
+		return unix.ENOSPC
+	}
+	return nil
+}
 
 // statfs describes the memory behind the overlay.
 func (fs *filesystem) statfs() unix.Statfs_t {

@@ -113,8 +113,8 @@ func TestNothingIsLeft(t *testing.T) {
 			remove("/" + name)
 		}
 		fs := g.NS.Root().Inode().(*node).fs
-		if n, used := fs.files.Load(), file.Usage(); n != 0 || used != 0 {
-			t.Fatalf("seed %d, %d: %d files and %d bytes are left", seed, i, n, used)
+		if n, used, meta := fs.files.Load(), file.Usage(), fs.metas.Load(); n != 0 || used != 0 || meta != 0 {
+			t.Fatalf("seed %d, %d: %d files and %d + %d bytes are left", seed, i, n, used, meta)
 		}
 	}
 }
@@ -333,6 +333,40 @@ func TestFilesAreBounded(t *testing.T) {
 			must(t, g.Unlink(fmt.Sprint("/f", i)))
 		}
 	}
+}
+
+// TestNamesAndTextsAreBounded makes what takes no memory file.
+func TestNamesAndTextsAreBounded(t *testing.T) {
+	file, err := mm.NewMemoryFile(memory)
+	must(t, err)
+	root, err := New(lowerTree(t, t.TempDir()), Config{File: file, MaxFiles: 50, MaxMeta: 100000})
+	must(t, err)
+	g, err := fstest.NewGuest(root)
+	must(t, err)
+	must(t, g.Create("/f", 0o600))
+	until := func(what string, want int, make func(i int) error) {
+		t.Helper()
+		for i := range 1000 {
+			if err := make(i); err != nil {
+				if i != want || err != unix.ENOSPC {
+					t.Errorf("%d %s, then %v", i, what, err)
+				}
+				return
+			}
+		}
+		t.Errorf("%s without end", what)
+	}
+	until("links", 49, func(i int) error { return g.Link("/f", fmt.Sprint("/l", i)) })
+	for i := range 49 {
+		must(t, g.Unlink(fmt.Sprint("/l", i)))
+	}
+	until("texts", 24, func(i int) error { return g.Symlink(strings.Repeat("x", 4095), fmt.Sprint("/s", i)) })
+	for i := range 24 {
+		must(t, g.Unlink(fmt.Sprint("/s", i)))
+	}
+	until("attributes", 1, func(i int) error {
+		return g.SetXattr("/f", fmt.Sprint("user.", i), strings.Repeat("x", 60000), 0)
+	})
 }
 
 // TestFIFOsAreTheSandboxsOwn passes bytes through a FIFO that the lower directory has.

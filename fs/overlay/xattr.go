@@ -96,12 +96,24 @@ func (n *node) changeXattrs(c vfs.Caller, fn func(all map[string][]byte) error) 
 	if all == nil {
 		all = make(map[string][]byte)
 	}
+	all = maps.Clone(all)
 	if err := fn(all); err != nil {
+		return err
+	}
+	if err := n.fs.reserve(bytesOf(all) - bytesOf(m.xattrs)); err != nil {
 		return err
 	}
 	m.xattrs, m.ownXattrs = all, true
 	m.attr.Ctime = vfs.Now()
 	return nil
+}
+
+// bytesOf is what extended attributes take.
+func bytesOf(all map[string][]byte) (n int) {
+	for k, v := range all {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 // SetXattr implements vfs.Inode.
@@ -117,16 +129,10 @@ func (n *node) SetXattr(c vfs.Caller, name string, value []byte, flags int) erro
 		case !have && flags&unix.XATTR_REPLACE != 0:
 			return unix.ENODATA
 		}
-		used := len(name) + len(value)
-		for k, v := range all {
-			if k != name {
-				used += len(k) + len(v)
-			}
-		}
-		if used > xattrBytes {
+		all[name] = slices.Clone(value)
+		if bytesOf(all) > xattrBytes {
 			return unix.ENOSPC
 		}
-		all[name] = slices.Clone(value)
 		return nil
 	})
 }

@@ -137,6 +137,9 @@ func (f *File) Seek(c Caller, off int64, whence int) (int64, error) {
 	case whence < unix.SEEK_SET || whence > unix.SEEK_HOLE:
 		return 0, unix.EINVAL
 	case f.stream:
+		if o, ok := f.ops.(SeekOps); ok {
+			return o.Seek(c, 0, off, whence)
+		}
 		return 0, unix.ESPIPE
 	}
 	f.posMu.Lock()

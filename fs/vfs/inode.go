@@ -160,7 +160,7 @@ type (
 	SeekOps interface {
 		Seek(c Caller, cur, off int64, whence int) (int64, error)
 	}
-	// StreamOps marks files without a position: lseek and pread are ESPIPE.
+	// StreamOps marks files without a position: pread is ESPIPE, and lseek without SeekOps.
 	StreamOps interface{ IsStream() }
 	// SyncOps is fsync(2).
 	SyncOps interface {

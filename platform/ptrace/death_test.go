@@ -95,11 +95,17 @@ func TestKilled(t *testing.T) {
 			g := newGuest(t, p, callCode...)
 			g.call(t)
 			test.f(t, g)
-			unix.Kill(g.as.proc.PID(), unix.SIGKILL)
+			pid := g.as.proc.PID()
+			unix.Kill(pid, unix.SIGKILL)
 			time.Sleep(time.Millisecond)
 			g.wantDied(t)
 			g.wantDied(t)
 			g.Leave()
+			for deadline := time.Now().Add(5 * time.Second); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the dead process is not reaped")
+				}
+			}
 			other.callAndLeave(t)
 		})
 	}

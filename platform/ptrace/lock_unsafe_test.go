@@ -1,11 +1,19 @@
 package ptrace
 
 import (
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
+
+// dropCapabilities takes all capabilities from all threads. Programs with C's runtime cannot.
+func dropCapabilities() {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+}
 
 // loadFilter puts a seccomp filter on all threads.
 func loadFilter(program []bpf.RawInstruction) unix.Errno {

@@ -71,8 +71,10 @@ func (c *context) vsyscall(regs *arch.Registers, ev *platform.Event) {
 	}
 	number, ok := vsyscallNumber(regs.Rip)
 	switch {
+	case !ok:
+		return
 	case ev.Code == siKernel:
-	case ok && ev.Addr == regs.Rip:
+	case ev.Addr == regs.Rip:
 		if ret, errno := peek(c.t.tid, regs.Rsp); errno == 0 {
 			regs.Rax, regs.Rip = number, ret
 			regs.Rsp += 8

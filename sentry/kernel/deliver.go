@@ -242,8 +242,12 @@ func (t *Task) SetAction(sig signal.Signal, a signal.Action) (signal.Action, err
 	tg.sigMu.Lock()
 	defer tg.sigMu.Unlock()
 	old, err := tg.handlers.Set(sig, a)
-	if err == nil && a.Ignores(sig) {
+	switch {
+	case err != nil:
+	case a.Ignores(sig):
 		tg.discardLocked(signal.SetOf(sig))
+	case old.Ignores(sig):
+		tg.posix.unparkLocked(sig)
 	}
 	return old, err
 }

@@ -202,6 +202,7 @@ func (t *Task) resetForExec(creds *cred.Credentials) {
 	t.k.tree.Unlock()
 	tg.sigMu.Lock()
 	tg.handlers = tg.handlers.CopyForExec()
+	tg.posix.deleteAllLocked()
 	tg.sigMu.Unlock()
 	t.altStack = signal.NoStack()
 	t.robustList, t.rseq, t.clearTID = RobustList{}, RSeq{}, 0

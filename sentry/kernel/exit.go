@@ -154,6 +154,7 @@ func (t *Task) detachLocked() {
 			break
 		}
 	}
+	t.gone = true
 	t.pending.Discard(^signal.Set(0))
 	tg.sigMu.Unlock()
 	t.leavePIDLocked()
@@ -178,7 +179,9 @@ func (tg *ThreadGroup) exitLocked() {
 		tg.exiting = true
 		tg.exitStatus = tg.leader.status
 	}
+	tg.posix.deleteAllLocked()
 	tg.pending.Discard(^signal.Set(0))
+	tg.leader.pending.Discard(^signal.Set(0))
 	tg.timers.stop()
 	if tg.cpuLimit != nil {
 		tg.cpuLimit.Stop()

@@ -43,21 +43,30 @@ func (tg *ThreadGroup) sendLocked(info *signal.Info, t *Task, force bool) error 
 	if tg.dropsLocked(info.Signo, t, force) {
 		return nil
 	}
-	queue := &tg.pending
-	if t != nil {
-		queue = &t.pending
-	}
-	fresh, err := queue.Enqueue(*info, tg.k.ledger(tg, t))
+	fresh, err := tg.queueLocked(t).Enqueue(*info, tg.k.ledger(tg, t))
 	if err != nil || !fresh {
 		return err
 	}
+	tg.announceLocked(sig, t)
+	return nil
+}
+
+// queueLocked is where signals for t pend, or for the group if t is nil.
+func (tg *ThreadGroup) queueLocked(t *Task) *signal.Queue {
+	if t != nil {
+		return &t.pending
+	}
+	return &tg.pending
+}
+
+// announceLocked tells of a signal that has just become pending.
+func (tg *ThreadGroup) announceLocked(sig signal.Signal, t *Task) {
 	if sig == unix.SIGKILL {
 		tg.killLocked(ExitStatus{Signal: unix.SIGKILL})
-		return nil
+		return
 	}
 	tg.signalQueue.Notify(waiter.In)
 	tg.wakeOneLocked(sig, t)
-	return nil
 }
 
 // prepareLocked does what a stop or continue signal does when it is sent,

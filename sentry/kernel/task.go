@@ -69,6 +69,7 @@ type Task struct {
 	forced    bool        // a fault whose default action not even an init survives
 	dying     bool        // the thread is to end before it runs guest code again
 	stopping  bool        // the thread counts in tg.stop.remaining
+	gone      bool        // the thread is off the group's list
 	status    ExitStatus  // of the thread itself
 
 	// work is set when the loop must look for signals, stops or death before

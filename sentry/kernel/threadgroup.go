@@ -50,6 +50,7 @@ type ThreadGroup struct {
 	execing    *Task         // thread in exec that waits for the others to end
 	initOf     *PIDNamespace // the namespace whose init this is, or nil
 	timers     itimers
+	posix      posixTimers
 	cpuLimit   ktime.Alarm // of RLIMIT_CPU, nil if there never was one
 
 	// childWait is notified when a child changes state.

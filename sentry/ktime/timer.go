@@ -103,20 +103,36 @@ func (t *Timer) setting(now int64) Setting {
 func (t *Timer) Collect() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.clock.Now()
-	if t.next > now || !t.expired && t.interval == 0 {
+	n := t.expirations()
+	switch {
+	case n == 0:
 		return 0
-	}
-	n := uint64(1)
-	if t.interval == 0 {
+	case t.interval == 0:
 		t.next, t.expired = Forever, false
 		return n
 	}
-	n += uint64(now-t.next) / uint64(t.interval)
 	t.next = min(saturatingAdd(t.next, saturatingMul(int64(n), t.interval)), latest)
 	t.expired = false
 	t.rearm()
 	return n
+}
+
+// Expirations returns what Collect would, and leaves the timer as it is.
+func (t *Timer) Expirations() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.expirations()
+}
+
+func (t *Timer) expirations() uint64 {
+	now := t.clock.Now()
+	switch {
+	case t.next > now || !t.expired && t.interval == 0:
+		return 0
+	case t.interval == 0:
+		return 1
+	}
+	return 1 + uint64(now-t.next)/uint64(t.interval)
 }
 
 // rearm sets the alarm for the next expiration, but not sooner than shortest

@@ -44,6 +44,7 @@ type Directory struct {
 	FD       int
 	Inside   string // absolute path in the guest
 	Writable bool
+	Sealed   bool     // the host itself keeps it as it is given; else fs/host alone does
 	Hidden   []string // relative paths of directories to show empty; none where Writable
 }
 
@@ -172,5 +173,5 @@ func (cfg *config) inside() *Inside {
 }
 
 func (g grant) directory() Directory {
-	return Directory{FD: g.FD, Inside: string(g.Inside), Writable: g.Write, Hidden: plain(g.Hidden)}
+	return Directory{FD: g.FD, Inside: string(g.Inside), Writable: g.Write, Sealed: g.Sealed, Hidden: plain(g.Hidden)}
 }

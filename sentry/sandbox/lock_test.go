@@ -82,6 +82,18 @@ func TestLockHasNoPaths(t *testing.T) {
 	})
 }
 
+// TestSealed: every Linux since 5.12 lets the mounts be cloned, by the outer process or by the inner one.
+func TestSealed(t *testing.T) {
+	if fd, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLOEXEC); err != nil {
+		t.Skip("this host has no open_tree: ", err)
+	} else {
+		unix.Close(fd)
+	}
+	eachUser(t, func(t *testing.T, uid int) {
+		expect(t, uid, Spec{Args: []string{"sealed"}}, 0, "true", "")
+	})
+}
+
 func TestLockKills(t *testing.T) {
 	for _, what := range []string{"socket", "exec", "fork", "namespace", "code", "openat", "ptrace", "kill", "no_new_privs", "thread"} {
 		t.Run(what, func(t *testing.T) {

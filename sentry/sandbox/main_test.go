@@ -185,6 +185,8 @@ func (s *stub) Wait() (Exit, error) {
 		panic("a fault of the stub")
 	case "print":
 		s.print("%s|%s|%s|%s|%d|%d", s.in.Args[1], s.in.Env[0], s.in.Cwd, s.in.Hostname, s.in.UID, s.in.GID)
+	case "sealed":
+		s.print("%v", s.in.Root.Sealed)
 	case "wait":
 		s.print("ready\n")
 		return Exit{Signal: <-s.signals}, nil

@@ -16,6 +16,7 @@ import (
 	"gosentry/sentry/limits"
 	"gosentry/sentry/personality/linux"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +37,7 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namesp
 	fail := func(err error) (*vfs.Namespace, error) {
 		return nil, &Failure{What: "cannot mount the root file system", Cause: err}
 	}
-	lower, err := in.Root.inode()
+	lower, err := in.Root.inode(in.Log)
 	if err != nil {
 		return fail(err)
 	}
@@ -52,7 +53,10 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namesp
 }
 
 // inode shows a host directory.
-func (d Directory) inode() (vfs.Inode, error) {
+func (d Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
+	if !d.Sealed {
+		log.Warnf("%s is a plain descriptor: the host does not let its mounts be cloned", d.Inside)
+	}
 	i, err := host.New(d.FD, host.Config{ReadOnly: !d.Writable, Cache: !d.Writable})
 	if err != nil {
 		return nil, err
@@ -82,7 +86,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		}
 	}
 	for _, d := range in.Binds {
-		root, err := d.inode()
+		root, err := d.inode(in.Log)
 		if err != nil {
 			return &Failure{What: "cannot show a directory at " + d.Inside, Cause: err}
 		}

@@ -80,11 +80,11 @@ func (q *Queue) Enqueue(info Info, l Ledger) (bool, error) {
 }
 
 // EnqueueFrom makes info.Signo pending for src, whose entry is paid for. It
-// reports false when src's signal is pending here already, or a standard signal
-// is: src counts an overrun.
+// reports false when src's signal is pending here already: src counts an overrun.
+// A standard signal is then pending twice if another sender's was.
 func (q *Queue) EnqueueFrom(info Info, src Source) bool {
 	sig := info.Signo
-	if !Valid(sig) || !IsRealTime(sig) && q.pending.Has(sig) {
+	if !Valid(sig) {
 		return false
 	}
 	for e := q.lists[sig].head; e != nil; e = e.next {

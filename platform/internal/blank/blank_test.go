@@ -42,6 +42,21 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// TestOrphan makes a process that finds another parent than it should have, as when the caller
+// has died meanwhile: it ends.
+func TestOrphan(t *testing.T) {
+	f := newFactory(t)
+	f.parent++
+	p, err := f.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Do([]Call{UnmapCall(0x400000, 4096)}); err != ErrDead {
+		t.Errorf("%v, want %v", err, ErrDead)
+	}
+	p.Kill()
+}
+
 func BenchmarkBlank(b *testing.B) {
 	f := newFactory(b)
 	b.Run("new+kill", func(b *testing.B) {

@@ -47,7 +47,7 @@ func (*Personality) Name() string { return "linux" }
 
 // Syscall implements kernel.Personality.
 func (p *Personality) Syscall(t *kernel.Task) error {
-	number := t.Regs.Number()
+	number := callNumber(t)
 	args := t.Regs.Args()
 	call := p.Lookup(number)
 	if p.trace.wants(call) {
@@ -59,6 +59,9 @@ func (p *Personality) Syscall(t *kernel.Task) error {
 	ret, err := p.dispatch(t, call, number, args)
 	return p.setResult(t, ret, err)
 }
+
+// callNumber is the number of the call under way: Linux looks at the low 32 bits.
+func callNumber(t *kernel.Task) uint64 { return uint64(uint32(t.Regs.Number())) }
 
 // Lookup returns the call of a number; nil if Linux has none.
 func (p *Personality) Lookup(number uint64) *Call {
