@@ -283,6 +283,40 @@ func openFDs(t testing.TB) int {
 	return len(entries)
 }
 
+// TestNameless changes what has no name: the root, and a file that was removed while open.
+func TestNameless(t *testing.T) {
+	dir := t.TempDir()
+	g := guest(t, dir, writable)
+	h := fstest.Host{Dir: dir}
+	must(t, g.Chmod("/", 0o711))
+	must(t, g.Utimes("/", 12345))
+	if st, err := h.Stat("/"); err != nil || st.Mode&0o777 != 0o711 || st.Mtime != 12345 {
+		t.Errorf("%v, %v", st, err)
+	}
+	f, err := g.Open("/f", unix.O_CREAT|unix.O_RDWR, 0o600)
+	must(t, err)
+	defer f.DecRef()
+	must(t, g.Unlink("/f"))
+	must(t, vfs.ChangeMode(g.C, f.Path(), 0o640))
+	must(t, vfs.SetTimes(g.C, f.Path(), &[2]unix.Timespec{{Sec: 1}, {Sec: 2}}))
+	must(t, f.Truncate(g.C, 77))
+	a, err := f.Attr()
+	if err != nil || a.Mode != unix.S_IFREG|0o640 || a.Mtime.Sec < 2 || a.Size != 77 || a.Nlink != 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	must(t, g.Mkdir("/d", 0o700))
+	d, err := g.Open("/d", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	must(t, err)
+	defer d.DecRef()
+	must(t, g.Rmdir("/d"))
+	if a, err := d.Attr(); err != nil || a.Nlink != 0 {
+		t.Errorf("removed directory: %+v, %v", a, err)
+	}
+	if _, err := g.Entries(d, 10); err != unix.ENOENT {
+		t.Errorf("listing a removed directory: %v", err)
+	}
+}
+
 // TestDirectoriesGiveWay walks more directories than may be open at once.
 func TestDirectoriesGiveWay(t *testing.T) {
 	dir := t.TempDir()

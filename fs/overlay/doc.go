@@ -16,19 +16,24 @@
 //
 // # Copying up
 //
-// Attributes and content go up separately. A change of mode, owner, times, names or extended attributes copies the
-// attributes (meta). Content goes up with the first write, truncation or writable mapping: in pieces, without holes,
-// and no more than stays after a truncation. Open files read above as soon as there is something
-// above; a mapping made earlier stays on the lower file. Content above is a regular file of package
-// tmpfs, and with it size, times, owner and mode.
+// Attributes and content go up separately. A change of mode, owner, times, names or extended
+// attributes copies the attributes (meta). Content goes up with the first write, truncation or
+// mapping of a file open for writing: in pieces, without holes, and no more than stays after a truncation.
+// A copy that a signal interrupts goes on where it stopped when the call is made again.
+// Open files read above as soon as there is something above; a mapping made earlier stays
+// on the lower file. Content above is a tmpfs.Regular.
 //
-// Inode numbers never change: those of the lower file system stand for lower files, above numbers have a bit that
-// those do not have.
+// What guests can make the sentry keep besides content is bounded by number (files, further names,
+// changed lower files) and by bytes (extended attributes, symbolic links); deletions by the lower
+// names that there are.
+//
+// Inode numbers never change: a lower file keeps its own, and what is made above has numbers
+// with a bit that no lower file's has.
 //
 // # Locks
 //
 // The VFS holds a directory's lock around changes in it. filesystem.mu (the tree:
 // parents, names, above, link counts) and node.mu (meta and content) are never held
 // across calls of the lower file system that may wait; node.mu comes first. Copying content
-// up excludes itself by node.copying.
+// up excludes itself by node.copy.
 package overlay

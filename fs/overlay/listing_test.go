@@ -93,3 +93,26 @@ func TestPositionsStayGood(t *testing.T) {
 		}
 	}
 }
+
+// TestAnyPosition lists from positions that no listing ever gave.
+func TestAnyPosition(t *testing.T) {
+	dir := t.TempDir()
+	h := fstest.Host{Dir: dir}
+	must(t, h.Create("/low", 0o644))
+	g, _ := guest(t, dir, memory)
+	must(t, g.Create("/high", 0o644))
+	for _, from := range []vfs.Inode{g.NS.Root().Inode(), lowerTree(t, dir)} {
+		ops, err := from.Open(g.C, unix.O_RDONLY)
+		must(t, err)
+		for shift := range 64 {
+			for _, pos := range []int64{1 << shift, 1<<shift - 1, 1<<shift + 1, -1 << shift} {
+				n := 0
+				_ = ops.(vfs.DirOps).ReadDir(g.C, pos, func(vfs.Dirent) bool { n++; return n < 100 })
+				if n > 4 {
+					t.Errorf("from %#x on: %d entries", pos, n)
+				}
+			}
+		}
+		ops.Release()
+	}
+}

@@ -238,7 +238,7 @@ func (r *Regular) Truncate(size int64) error {
 		r.mu.Unlock()
 		return unix.EPERM
 	}
-	if size >= old {
+	if size > old {
 		r.zeroTail(size)
 		r.size = size
 		r.mu.Unlock()

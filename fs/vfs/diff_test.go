@@ -198,7 +198,10 @@ func (h *hostWorld) list(slot int) string {
 }
 
 func (h *hostWorld) resolve(name string, flags uint64) string {
-	fd, err := unix.Openat2(h.dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: flags})
+	fd, err := -1, error(unix.EAGAIN)
+	for err == unix.EAGAIN { // any rename on the host meanwhile
+		fd, err = unix.Openat2(h.dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: flags})
+	}
 	if err != nil {
 		return fmt.Sprint(errno(err))
 	}

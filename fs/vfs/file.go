@@ -88,6 +88,10 @@ func (f *File) TryIncRef() bool {
 	}
 }
 
+// Refs returns the number of references, for those who look for files that only
+// each other refer to. Others may change it at any time.
+func (f *File) Refs() int64 { return f.refs.Load() }
+
 // DecRef drops a reference; the last one closes the file: its locks and watches go.
 func (f *File) DecRef() {
 	if f.refs.Add(-1) != 0 {

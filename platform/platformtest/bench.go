@@ -10,6 +10,11 @@ import (
 
 // Bench runs the benchmarks.
 func Bench(b *testing.B, newPlatform New) {
+	b.Run("New", func(b *testing.B) {
+		for b.Loop() {
+			newPlatform(b).Release()
+		}
+	})
 	for _, bench := range []struct {
 		name string
 		f    func(b *testing.B, e *env)

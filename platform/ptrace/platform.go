@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxXState is more than any host's extended state has, in bytes.
+const maxXState = 1 << 16
+
 // maxRunning bounds the contexts that are locked to OS threads at a time.
 const maxRunning = 64
 
@@ -21,10 +24,12 @@ type Platform struct {
 	factory *blank.Factory
 	cpus    *cpus
 	limit   int // of processes
+	xstate  int // bytes of the host's extended state
 	slots   chan struct{}
 
 	waiting atomic.Int32 // contexts that wait for a slot
 	ids     atomic.Uint64
+	uses    atomic.Uint64
 	ticking atomic.Bool   // the monitor has a timer
 	ticks   atomic.Uint32 // of the monitor
 
@@ -80,18 +85,21 @@ func (p *Platform) try() error {
 	if err != nil {
 		return err
 	}
-	t, err := proc.seat(p.tracer(unix.Gettid()))
+	tr := p.tracer(unix.Gettid())
+	t, err := proc.seat(tr)
 	if err != nil {
 		return fmt.Errorf("attaching to a blank process: %w", err)
 	}
-	n, errno := getXState(t.tid, make([]byte, 2*arch.HostFPUSize()))
+	n, errno := getXState(t.tid, make([]byte, maxXState))
 	proc.leave(t)
 	if errno != 0 {
 		return fmt.Errorf("extended state: %w", errno)
 	}
-	if n != arch.HostFPUSize() {
-		return fmt.Errorf("extended state has %d bytes, expected %d", n, arch.HostFPUSize())
+	if n < arch.FPUSize() {
+		return fmt.Errorf("extended state has %d bytes, expected %d", n, arch.FPUSize())
 	}
+	p.xstate = n
+	tr.scratch = make([]byte, n)
 	p.mu.Lock()
 	p.spares = append(p.spares, proc)
 	p.mu.Unlock()
@@ -107,7 +115,7 @@ func (p *Platform) tracer(tid int) *tracer {
 		return tr
 	}
 	shortSlice()
-	tr = &tracer{tid: tid, cpus: p.cpus, cpu: anyCPU, scratch: make([]byte, arch.HostFPUSize())}
+	tr = &tracer{tid: tid, cpus: p.cpus, cpu: anyCPU, scratch: make([]byte, p.xstate)}
 	p.tracerMu.Lock()
 	defer p.tracerMu.Unlock()
 	p.tracers[tid] = tr

@@ -97,7 +97,7 @@ func (p *Platform) evict() *process {
 		if as == nil || !as.mu.TryLock() {
 			continue
 		}
-		if as.proc != nil && as.proc.idleNow() && (victim == nil || as.lastUse.Before(victim.lastUse)) {
+		if as.proc != nil && as.proc.idleNow() && (victim == nil || as.lastUse < victim.lastUse) {
 			if victim != nil {
 				victim.mu.Unlock()
 			}
@@ -114,6 +114,24 @@ func (p *Platform) evict() *process {
 	victim.queue.Wipe()
 	victim.mu.Unlock()
 	return proc
+}
+
+// shrink ends a process that is not in use, and tells whether there was one.
+func (p *Platform) shrink() bool {
+	p.mu.Lock()
+	var proc *process
+	if n := len(p.spares); n > 0 {
+		proc = p.spares[n-1]
+		p.spares = p.spares[:n-1]
+	} else {
+		proc = p.evict()
+	}
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	if proc != nil {
+		proc.doom()
+	}
+	return proc != nil
 }
 
 // idleNow tells whether no context holds a tracee.

@@ -181,7 +181,13 @@ func TestSuite(t *testing.T) {
 }
 
 func BenchmarkSuite(b *testing.B) {
-	platformtest.Bench(b, func(testing.TB) platform.Platform { return testPlatform(b, maxProcesses, maxRunning) })
+	platformtest.Bench(b, func(tb testing.TB) platform.Platform {
+		p, err := New()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return p
+	})
 }
 
 // kept is a platform that the suite cannot release.

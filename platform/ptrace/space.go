@@ -3,7 +3,6 @@ package ptrace
 import (
 	"errors"
 	"sync"
-	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
@@ -28,7 +27,7 @@ type addressSpace struct {
 	running  int // contexts in guest code
 	died     *platform.Died
 	released bool
-	lastUse  time.Time
+	lastUse  uint64 // Platform.uses when a context last took a tracee
 	calls    []blank.Call
 }
 
@@ -80,11 +79,12 @@ func (as *addressSpace) begin(c *context) error {
 		c.drop()
 	}
 	if c.t == nil {
-		t, err := as.proc.seat(c.tr)
+		t, err := as.seat(c.tr)
 		if err != nil {
 			return as.dead(err)
 		}
 		c.t = t
+		as.lastUse = as.p.uses.Add(1)
 	}
 	if cpu := c.tr.cpu; c.t.cpu != cpu {
 		setAffinity(c.t.tid, as.p.cpus.mask(cpu))
@@ -99,12 +99,22 @@ func (as *addressSpace) begin(c *context) error {
 	return nil
 }
 
+// seat takes a tracee. When the host refuses one more thread, others' idle processes
+// have to go. mu is held.
+func (as *addressSpace) seat(tr *tracer) (*tracee, error) {
+	for {
+		t, err := as.proc.seat(tr)
+		if err != unix.EAGAIN && err != unix.ENOMEM || !as.p.shrink() {
+			return t, err
+		}
+	}
+}
+
 // finish says that c has left guest code, with err if that ended the process.
 func (as *addressSpace) finish(c *context, err error) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	as.running--
-	as.lastUse = time.Now()
 	var died *platform.Died
 	if errors.As(err, &died) {
 		as.dead(err)

@@ -46,6 +46,7 @@ type Kernel struct {
 	rootUserNS  *cred.UserNamespace
 	mounts      *vfs.Namespace
 	uts         *UTSNamespace
+	net         *NetNamespace
 	boot        time.Time
 	bootUptime  int64 // ns of the boot-time clock when the kernel was made
 	lastNSIno   atomic.Uint64
@@ -92,7 +93,7 @@ func New(c Config) (*Kernel, error) {
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
 		end: make(chan struct{}),
 	}
-	k.uts = k.newUTSNamespace(c.Hostname)
+	k.uts, k.net = k.newUTSNamespace(c.Hostname), k.newNetNamespace()
 	k.mountNSIno, k.userNSIno = k.nextNSIno(), k.nextNSIno()
 	var err error
 	if k.rootPIDNS, err = k.newPIDNamespace(nil); err != nil {
@@ -137,7 +138,7 @@ func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name s
 	t.creds.Store(c)
 	t.name.Store(&name)
 	t.slackNS.Store(defaultSlack)
-	t.ns.Store(&Namespaces{UTS: k.uts, Mount: k.mounts})
+	t.ns.Store(&Namespaces{UTS: k.uts, Mount: k.mounts, Net: k.net})
 	return t
 }
 

@@ -11,6 +11,7 @@ import (
 type Namespaces struct {
 	UTS   *UTSNamespace
 	Mount *vfs.Namespace
+	Net   *NetNamespace
 }
 
 // UTSNamespace holds host and domain name (uts_namespaces(7)).
@@ -57,4 +58,30 @@ func (u *UTSNamespace) SetDomain(s string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.domain = s
+}
+
+// NetNamespace is a network namespace (network_namespaces(7)): what the families of sockets
+// keep in common for the tasks in it.
+type NetNamespace struct {
+	ino uint64 // inode number in /proc/PID/ns
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	families map[int]any
+}
+
+func (k *Kernel) newNetNamespace() *NetNamespace {
+	return &NetNamespace{ino: k.nextNSIno(), families: make(map[int]any)}
+}
+
+// Family returns what the family of sockets (AF_*) keeps in the namespace; who asks first makes it.
+func (n *NetNamespace) Family(family int, create func() any) any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.families[family]
+	if f == nil {
+		f = create()
+		n.families[family] = f
+	}
+	return f
 }

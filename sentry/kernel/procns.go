@@ -25,6 +25,7 @@ func (p procTask) Namespaces() []proc.Namespace {
 	ns := p.t.Namespaces()
 	return []proc.Namespace{
 		{Name: "mnt", Kind: "mnt", ID: p.t.k.mountNSIno},
+		{Name: "net", Kind: "net", ID: ns.Net.ino},
 		{Name: "pid", Kind: "pid", ID: p.t.pidns.ino},
 		{Name: "user", Kind: "user", ID: p.t.k.userNSIno},
 		{Name: "uts", Kind: "uts", ID: ns.UTS.ino},

@@ -14,6 +14,9 @@ import (
 // goroutine and a few kilobytes of the sentry.
 const maxTasks = 32768
 
+// maxSignals bounds the queued signals of a sandbox in the same way.
+const maxSignals = 1 << 17
+
 // userTable counts what each real user id has: tasks for RLIMIT_NPROC, queued
 // signals for RLIMIT_SIGPENDING.
 type userTable struct {
@@ -21,6 +24,8 @@ type userTable struct {
 	mu    sync.Mutex
 	users map[userKey]*userCounts
 	tasks int
+	// queued is how many signals are queued in all.
+	queued int
 }
 
 // userKey is a real user id in one user namespace, where limits count.
@@ -123,11 +128,12 @@ func (l *ledger) Charge(force bool) bool {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
 	n := l.table.getLocked(l.key)
-	if !force && uint64(n.signals) >= l.limit {
+	if !force && (uint64(n.signals) >= l.limit || l.table.queued >= maxSignals) {
 		l.table.dropLocked(l.key, n)
 		return false
 	}
 	n.signals++
+	l.table.queued++
 	return true
 }
 
@@ -137,5 +143,6 @@ func (l *ledger) Uncharge() {
 	defer l.table.mu.Unlock()
 	n := l.table.getLocked(l.key)
 	n.signals--
+	l.table.queued--
 	l.table.dropLocked(l.key, n)
 }

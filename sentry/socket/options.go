@@ -48,13 +48,6 @@ func (o *Options) Init() {
 	o.lowWater = 1
 }
 
-// Inherit gives an accepted socket the options of the one that listens.
-func (o *Options) Inherit(from *Options) {
-	from.mu.Lock()
-	defer from.mu.Unlock()
-	o.sendBuffer, o.recvBuffer = from.sendBuffer, from.recvBuffer
-}
-
 // switchable are the options that are on or off.
 const switchable = 1<<unix.SO_DEBUG | 1<<unix.SO_REUSEADDR | 1<<unix.SO_DONTROUTE | 1<<unix.SO_BROADCAST |
 	1<<unix.SO_KEEPALIVE | 1<<unix.SO_OOBINLINE | 1<<unix.SO_NO_CHECK | 1<<unix.SO_REUSEPORT |

@@ -32,7 +32,8 @@ type Socket interface {
 	// Name returns the socket's own address, or with peer that of the other side.
 	Name(peer bool) ([]byte, error)
 	// Send sends m, or for streams as much of it as there is room for, and returns the count.
-	// The references of m.Rights pass to the socket when it returns no error.
+	// Files that have gone with it are taken out of m.Rights; what is left there is the
+	// caller's.
 	Send(c vfs.Caller, m *Message) (int, error)
 	// Receive fills m with one message, or for streams with what there is.
 	Receive(c vfs.Caller, m *Message) (int, error)
@@ -63,8 +64,10 @@ type Message struct {
 	// Credentials tell who sent it; nil for none given or none asked for.
 	Credentials *Credentials
 
-	// Got is MSG_TRUNC and the like of what was received.
+	// Got is MSG_TRUNC if part of what was received did not fit.
 	Got int
+	// Complete says that nothing can be added to what was received, even with MSG_WAITALL.
+	Complete bool
 	// Busy is the queue that tells of room, when Send returned EAGAIN; nil for the
 	// socket's own.
 	Busy *waiter.Queue

@@ -20,6 +20,9 @@ type PollFile struct {
 // one never does) or a signal comes: ERESTARTNOHAND. now makes it look once.
 // It returns how many are ready.
 func Poll(t *kernel.Task, files []PollFile, now bool, timeout <-chan struct{}) (int, error) {
+	for i := range files {
+		Announce(t, files[i].File)
+	}
 	if n := pollOnce(files); n > 0 || now {
 		return n, nil
 	}
@@ -49,6 +52,16 @@ func Poll(t *kernel.Task, files []PollFile, now bool, timeout <-chan struct{}) (
 		default:
 			return 0, kernel.ERESTARTNOHAND
 		}
+	}
+}
+
+// Announce tells a file that asks for it who is about to wait for it.
+func Announce(t *kernel.Task, f *vfs.File) {
+	if f == nil {
+		return
+	}
+	if o, ok := f.Ops().(kernel.TaskFile); ok {
+		o.UsedBy(t)
 	}
 }
 

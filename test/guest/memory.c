@@ -220,7 +220,7 @@ static void program_break(void)
 	say("beyond", "%s", FAULT(top, top[3 * PAGE]++));
 	say("grow again", "%s", yes((char *)syscall(SYS_brk, top + 4 * PAGE) == top + 4 * PAGE));
 	say("zero again", "%d", top[3 * PAGE]);
-	say("too much", "%s", yes((char *)syscall(SYS_brk, b + (1UL << 46)) == top + 4 * PAGE));
+	say("too much", "%s", yes((char *)syscall(SYS_brk, b + (1UL << 47)) == top + 4 * PAGE));
 	say("below start", "%s", yes((char *)syscall(SYS_brk, PAGE) == top + 4 * PAGE));
 	mmap(top + 5 * PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	say("into a mapping", "%s", yes((char *)syscall(SYS_brk, top + 8 * PAGE) == top + 4 * PAGE));

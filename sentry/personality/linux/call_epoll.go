@@ -8,6 +8,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
+	"gosentry/sentry/syscalls"
 	"gosentry/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,7 @@ func sysEpollCtl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 			if err != nil {
 				return err
 			}
+			syscalls.Announce(t, f)
 			return ep.Ctl(op, int32(a[2]), f, ev)
 		})
 		return err

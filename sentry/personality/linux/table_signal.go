@@ -16,6 +16,8 @@ func signalCalls() []Call {
 		{200, "tkill", "int sig", "", sysTkill},
 		{219, "restart_syscall", "", "", sysRestartSyscall},
 		{234, "tgkill", "int int sig", "", sysTgkill},
+		{282, "signalfd", "fd ptr uint", "", sysSignalfd},
+		{289, "signalfd4", "fd ptr uint hex", "in epoll, a file inherited over fork follows who used it last", sysSignalfd4},
 		{297, "rt_tgsigqueueinfo", "int int sig ptr", "", sysRtTgsigqueueinfo},
 	}
 }

@@ -20,7 +20,7 @@ const (
 
 // name is what a socket is bound to.
 type name struct {
-	addr  []byte   // as getsockname(2) tells it
+	addr  []byte    // as getsockname(2) tells it
 	inode vfs.Inode // of a name in the file system, else nil
 	// place keeps the inode's entry in the tree of names.
 	place vfs.Path

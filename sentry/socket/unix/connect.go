@@ -134,7 +134,6 @@ func (s *Socket) join(c vfs.Caller, other *Socket) error {
 	case listening:
 		return unix.EINVAL
 	}
-	end.opts.Inherit(&other.opts)
 	end.passCreds.Store(other.passCreds.Load())
 	end.name = other.name
 	s.peer, s.others = end, other.others
@@ -164,6 +163,8 @@ func (s *Socket) connectDatagrams(other *Socket) error {
 // setPeer makes other the peer of a datagram socket, nil for none. What the old peer has sent is
 // lost with it, and if that was connected back it is told (ECONNRESET).
 func (s *Socket) setPeer(other *Socket) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
 	s.mu.Lock()
 	old, relay := s.peer, s.relay
 	s.peer, s.relay = other, nil
