@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var root = fstest.Root()
+var root = fstest.Self()
 
 // streams returns a Streams that ends with the test.
 func streams(t testing.TB) *Streams {

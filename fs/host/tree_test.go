@@ -151,7 +151,7 @@ func TestSwappedNames(t *testing.T) {
 		"link":   func(p string) error { return os.Symlink(secret, p) },
 		"fifo":   func(p string) error { return unix.Mkfifo(p, 0o600) },
 		"file":   func(p string) error { return os.WriteFile(p, []byte("other"), 0o600) },
-		"socket": func(p string) error { return unix.Mknod(p, unix.S_IFSOCK, 0) },
+		"socket": func(p string) error { return unix.Mknod(p, unix.S_IFSOCK|0o600, 0) },
 	}
 	for kind, swap := range swaps {
 		name := "swapped-" + kind

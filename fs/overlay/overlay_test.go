@@ -402,8 +402,13 @@ func TestExtendedAttributesGoUp(t *testing.T) {
 	must(t, h.SetXattr("/f", "user.b", "2", 0))
 	g, _ := guest(t, dir, memory)
 	must(t, g.SetXattr("/f", "user.a", "3", unix.XATTR_REPLACE))
-	must(t, g.SetXattr("/f", "security.capability", "x", 0))
-	for name, want := range map[string]string{"user.a": "3", "user.b": "2", "security.capability": "x"} {
+	all := map[string]string{"user.a": "3", "user.b": "2"}
+	if err := g.SetXattr("/f", "security.capability", "x", 0); err == nil {
+		all["security.capability"] = "x"
+	} else if os.Geteuid() == 0 {
+		t.Error(err)
+	}
+	for name, want := range all {
 		if got, err := g.GetXattr("/f", name); got != want {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

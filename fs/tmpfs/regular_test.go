@@ -105,7 +105,7 @@ func TestRegularModel(t *testing.T) {
 				if err := r.Truncate(off); err != nil {
 					rt.Fatal(err)
 				}
-				if off < size {
+				if off <= size {
 					clear(model[off:])
 				} else {
 					clear(model[size:off])

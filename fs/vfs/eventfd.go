@@ -90,10 +90,10 @@ func (e *eventFD) Readiness(wanted waiter.EventMask) waiter.EventMask {
 	defer e.mu.Unlock()
 	var ready waiter.EventMask
 	if e.count > 0 {
-		ready |= waiter.In | waiter.RdNorm
+		ready |= waiter.In
 	}
 	if e.count < math.MaxUint64-1 {
-		ready |= waiter.Out | waiter.WrNorm
+		ready |= waiter.Out
 	}
 	if e.count == math.MaxUint64 {
 		ready |= waiter.Err

@@ -29,7 +29,7 @@ func (f *File) Read(c Caller, dst *mm.Buffer) (int, error) {
 // PRead is pread(2); ESPIPE for what has no position.
 func (f *File) PRead(c Caller, dst *mm.Buffer, off int64) (int, error) {
 	switch {
-	case off < 0:
+	case !validSpan(off, dst):
 		return 0, unix.EINVAL
 	case f.stream:
 		return 0, unix.ESPIPE
@@ -38,6 +38,11 @@ func (f *File) PRead(c Caller, dst *mm.Buffer, off int64) (int, error) {
 		return 0, err
 	}
 	return f.ops.Read(c, dst, off)
+}
+
+// validSpan tells whether off and the end of what would be moved there are offsets.
+func validSpan(off int64, b *mm.Buffer) bool {
+	return off >= 0 && b.Len() <= math.MaxInt64-uint64(off)
 }
 
 func (f *File) mayRead() error {
@@ -71,7 +76,7 @@ func (f *File) Write(c Caller, src *mm.Buffer) (int, error) {
 // PWrite is pwrite(2). With O_APPEND it appends all the same.
 func (f *File) PWrite(c Caller, src *mm.Buffer, off int64) (int, error) {
 	switch {
-	case off < 0:
+	case !validSpan(off, src):
 		return 0, unix.EINVAL
 	case f.stream:
 		return 0, unix.ESPIPE
@@ -171,7 +176,7 @@ func (f *File) seek(off int64, whence int) (int64, error) {
 }
 
 // SeekTo is lseek(2) for a file of the given size without holes. EINVAL for a
-// negative result, EOVERFLOW for one too great, ENXIO for SEEK_DATA beyond the end.
+// negative result and one too great, ENXIO for SEEK_DATA beyond the end.
 func SeekTo(cur, size, off int64, whence int) (int64, error) {
 	base := int64(0)
 	switch whence {
@@ -192,7 +197,7 @@ func SeekTo(cur, size, off int64, whence int) (int64, error) {
 		return 0, unix.EINVAL
 	}
 	if off > 0 && base > math.MaxInt64-off {
-		return 0, unix.EOVERFLOW
+		return 0, unix.EINVAL
 	}
 	if base+off < 0 {
 		return 0, unix.EINVAL

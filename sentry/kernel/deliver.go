@@ -265,11 +265,15 @@ func (t *Task) Action(sig signal.Signal) (signal.Action, error) {
 // another signal has to be handled.
 func (t *Task) WaitSignal(set signal.Set, timeout time.Duration) (signal.Info, error) {
 	set = set.Without(signal.Unblockable)
-	if info, ok := t.takeSignal(set, set); ok {
+	if timeout == 0 {
+		info, ok := t.takeSignal(set, 0)
+		if !ok {
+			return info, unix.EAGAIN
+		}
 		return info, nil
 	}
-	if timeout == 0 {
-		return signal.Info{}, unix.EAGAIN
+	if info, ok := t.takeSignal(set, set); ok {
+		return info, nil
 	}
 	err := t.BlockFor(nil, timeout)
 	if info, ok := t.takeSignal(set, 0); ok {

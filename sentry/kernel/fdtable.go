@@ -57,9 +57,11 @@ func (f *FDTable) fork() *FDTable {
 	n := NewFDTable()
 	n.files = append([]descriptor(nil), f.files...)
 	n.used = append([]uint64(nil), f.used...)
-	for _, d := range n.files {
+	for fd, d := range n.files {
 		if d.file != nil {
 			d.file.IncRef()
+		} else {
+			n.used[fd/64] &^= 1 << (fd % 64) // reserved by another thread, maybe
 		}
 	}
 	return n
@@ -117,7 +119,8 @@ func (f *FDTable) NewFD(lim *limits.Set, least int32, file *vfs.File, cloexec bo
 }
 
 // SetFD makes file the file of fd (dup2(2)) and returns what was there, with
-// its reference. The table takes over the caller's reference.
+// its reference. The table takes over the caller's reference when there is no error. EBUSY for a number
+// that another thread has reserved.
 func (f *FDTable) SetFD(lim *limits.Set, fd int32, file *vfs.File, cloexec bool) (*vfs.File, error) {
 	if fd < 0 || uint64(fd) >= min(lim.Soft(limits.NoFile), limits.MaxNoFile) {
 		return nil, unix.EBADF
@@ -127,6 +130,9 @@ func (f *FDTable) SetFD(lim *limits.Set, fd int32, file *vfs.File, cloexec bool)
 	var old *vfs.File
 	if int(fd) < len(f.files) {
 		old = f.files[fd].file
+		if old == nil && f.used[fd/64]&(1<<(fd%64)) != 0 {
+			return nil, unix.EBUSY
+		}
 	}
 	f.putLocked(int(fd), descriptor{file, cloexec})
 	return old, nil
@@ -252,6 +258,22 @@ func (f *FDTable) reserve(lim *limits.Set) (int32, error) {
 	}
 	f.putLocked(fd, descriptor{})
 	return int32(fd), nil
+}
+
+// Open gives the file that open returns the lowest free number, which is taken before: EMFILE comes
+// first, and open may wait.
+func (f *FDTable) Open(lim *limits.Set, cloexec bool, open func() (*vfs.File, error)) (int32, error) {
+	fd, err := f.reserve(lim)
+	if err != nil {
+		return -1, err
+	}
+	file, err := open()
+	if err != nil {
+		f.unreserve(fd)
+		return -1, err
+	}
+	f.install(fd, file, cloexec)
+	return fd, nil
 }
 
 func (f *FDTable) install(fd int32, file *vfs.File, cloexec bool) {

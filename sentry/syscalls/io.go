@@ -6,6 +6,7 @@ import (
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/kernel"
+	"gosentry/sentry/socket"
 	"gosentry/sentry/waiter"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,9 @@ const MaxTransfer = 0x7ffff000
 
 // Read is read(2) and readv(2).
 func Read(t *kernel.Task, f *vfs.File, dst *mm.Buffer) (int, error) {
+	if s, ok := f.Ops().(socket.Socket); ok {
+		return readSocket(t, f, s, dst)
+	}
 	if f.FileType() == unix.S_IFCHR {
 		if err := readTerminal(t, f); err != nil {
 			return 0, err
@@ -48,6 +52,9 @@ func PRead(t *kernel.Task, f *vfs.File, dst *mm.Buffer, off int64) (int, error) 
 // Write is write(2) and writev(2): where a file takes part of the bytes, it waits
 // until all are written or a signal comes.
 func Write(t *kernel.Task, f *vfs.File, src *mm.Buffer) (int, error) {
+	if s, ok := f.Ops().(socket.Socket); ok {
+		return Send(t, f, s, &socket.Message{Data: src})
+	}
 	return writeAll(t, f, src, func(int) (int, error) { return f.Write(t, src) })
 }
 

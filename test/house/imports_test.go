@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"fs/*"},
 	{"sentry/loader"},
 	{"sentry/kernel"},
+	{"sentry/socket"},
 	{"sentry/socket/*"},
 	{"sentry/syscalls"},
 	{"sentry/personality/*"},

@@ -17,8 +17,10 @@ type Caller struct {
 	Due  func() bool // whether a signal is due; nil for never
 }
 
-// Root is a caller with all rights.
-func Root() *Caller { return &Caller{Cred: cred.New(0, 0, nil, nil)} }
+// Self is a caller with the ids of the process, so that both sides have the same rights.
+func Self() *Caller {
+	return &Caller{Cred: cred.New(cred.UID(unix.Geteuid()), cred.GID(unix.Getegid()), nil, nil)}
+}
 
 // Creds implements vfs.Caller.
 func (c *Caller) Creds() *cred.Credentials { return c.Cred }
@@ -41,7 +43,7 @@ func NewGuest(root vfs.Inode) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Guest{C: Root(), NS: ns}, nil
+	return &Guest{C: Self(), NS: ns}, nil
 }
 
 func (g *Guest) args() vfs.WalkArgs { return vfs.WalkArgs{Root: g.NS.Root(), Start: g.NS.Root()} }
