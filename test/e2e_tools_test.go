@@ -86,7 +86,7 @@ func appletScripts() []script {
 		{name: "files", text: `b mkdir -p a/c; b touch a/f; b ln -s f a/l; b cp -r a d; b mv d e; b ls e; b rm -r e; b find a | b sort; b stat -c %a a; b chmod 700 a; b stat -c %A a; b readlink a/l; b du -s a >/dev/null; echo $?; b df . >/dev/null; echo $?; b rmdir a/c; b test -L a/l && echo link; b realpath a >/dev/null`},
 		{name: "archive", text: `b mkdir d; b seq 1000 >d/f; b tar cf t d; b tar tf t; b gzip -c d/f | b gunzip | b cmp - d/f && echo same; b tar czf t.gz d && b tar tzf t.gz; b bzip2 -k d/f; b ls d; b md5sum d/f; b sha256sum d/f; b cpio --help >/dev/null 2>&1; echo $?`},
 		{name: "awk_vi", text: `b seq 10 | b awk '{ s += $1 } END { print s }'; b awk 'BEGIN { while (i < 5000) i++; print i }'; echo 3+4 | b bc; b expr 6 / 2; b dc -e '2 3 * p'`},
-		{name: "processes", text: `b sleep 20 & p=$!; b kill $p; wait $p; echo $?; b timeout 1 b sleep 0 2>/dev/null; b nice b 2>/dev/null; b env X=1 /bin/sh -c 'echo $X'; b ps >/dev/null; echo $?; b id -u; b setsid /bin/true; echo $?; b xargs echo got <<E
+		{name: "processes", text: `b sleep 20 & p=$!; { b kill $p; wait $p; echo $?; } 2>/dev/null; b timeout 1 b sleep 0 2>/dev/null; b nice b 2>/dev/null; b env X=1 /bin/sh -c 'echo $X'; b ps >/dev/null; echo $?; b id -u; b setsid /bin/true; echo $?; b xargs echo got <<E
 a b
 E`},
 		{name: "dates", text: `b date -u -d @0 +%F; b usleep 1000; b cal 1 2020; b time /bin/true 2>/dev/null; echo $?; b uptime >/dev/null; echo $?`},

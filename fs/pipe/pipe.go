@@ -79,44 +79,46 @@ func (p *Pipe) read(dst *mm.Buffer) (int, error) {
 	}
 	p.readMu.Lock()
 	defer p.readMu.Unlock()
-	done, inPacket := 0, false
+	done, packet := 0, false
 	for dst.Len() > 0 {
-		p.mu.Lock()
-		if len(p.segments) == 0 {
-			idle := p.writers > 0
-			p.mu.Unlock()
+		seg, part, idle := p.front()
+		if seg.length == 0 {
 			if done == 0 && idle {
 				return 0, unix.EAGAIN
 			}
 			break
 		}
-		seg := p.segments[0]
-		if seg.packet && done > 0 && !inPacket {
-			p.mu.Unlock()
+		if seg.packet && done > 0 && !packet {
 			break
 		}
-		inPacket = seg.packet
-		part := p.ring[p.start:min(len(p.ring), p.start+seg.length)]
-		p.mu.Unlock()
-		if uint64(len(part)) > dst.Len() {
-			part = part[:dst.Len()]
-		}
-		n, err := dst.CopyOut(part)
+		packet = seg.packet
+		n, err := dst.CopyOut(part[:min(uint64(len(part)), dst.Len())])
 		done += n
-		if err != nil {
-			p.take(n)
-			if done == 0 {
-				return 0, err
-			}
-			break
-		}
-		if seg.packet && (dst.Len() == 0 || n == seg.length) {
-			p.takePacket()
-			break
+		ends := packet && err == nil && (dst.Len() == 0 || n == seg.length)
+		if ends {
+			n = seg.length // read or not
 		}
 		p.take(n)
+		if err != nil && done == 0 {
+			return 0, err
+		}
+		if err != nil || ends {
+			break
+		}
 	}
 	return done, nil
+}
+
+// front returns the first segment and as much of it as lies in one piece; idle
+// tells that more may come. readMu is held.
+func (p *Pipe) front() (seg segment, part []byte, idle bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.segments) == 0 {
+		return segment{}, nil, p.writers > 0
+	}
+	seg = p.segments[0]
+	return seg, p.ring[p.start:min(len(p.ring), p.start+seg.length)], true
 }
 
 // take removes n bytes of the first segment, which has them. readMu is held.
@@ -127,14 +129,6 @@ func (p *Pipe) take(n int) {
 	p.mu.Lock()
 	before := p.free()
 	p.advance(n)
-	p.roomed(before)
-}
-
-// takePacket removes what is left of the first segment, read or not. readMu is held.
-func (p *Pipe) takePacket() {
-	p.mu.Lock()
-	before := p.free()
-	p.advance(p.segments[0].length)
 	p.roomed(before)
 }
 

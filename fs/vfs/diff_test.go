@@ -187,6 +187,7 @@ func (h *hostWorld) fstat(slot int) string {
 }
 
 func (h *hostWorld) list(slot int) string {
+	_, _ = unix.Seek(h.fd(slot), 0, unix.SEEK_SET)
 	b := make([]byte, 1<<16)
 	n, err := unix.Getdents(h.fd(slot), b)
 	if err != nil {
@@ -398,6 +399,7 @@ func (v *vfsWorld) fstat(slot int) string {
 
 func (v *vfsWorld) list(slot int) string {
 	return v.with(slot, func(f *vfs.File) (string, error) {
+		_, _ = f.Seek(v.c, 0, unix.SEEK_SET)
 		var names []string
 		err := f.ReadDir(v.c, func(e vfs.Dirent) bool {
 			if e.Name != "." && e.Name != ".." {

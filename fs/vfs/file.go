@@ -25,8 +25,9 @@ type File struct {
 	counted  bool    // among the inode's writers
 	held     HoldOps // of an O_PATH file, or nil
 
-	refs  atomic.Int64
-	flags atomic.Uint32
+	refs   atomic.Int64
+	flags  atomic.Uint32
+	denies atomic.Bool // holds the inode's writers off
 
 	// posMu guards the position, and is held during what uses it.
 	posMu sync.Mutex
@@ -105,6 +106,7 @@ func (f *File) DecRef() {
 	if f.counted {
 		f.state.dropWriter()
 	}
+	f.AllowWrite()
 	if f.held != nil {
 		f.held.Unhold()
 	}
@@ -210,8 +212,21 @@ func (f *File) Unregister(e *waiter.Entry) {
 func (f *File) Pollable() bool { return f.wait != nil }
 
 // DenyWrite keeps the inode from being opened for writing while a program runs
-// from it, until AllowWrite. ETXTBSY when it is open for writing.
-func (f *File) DenyWrite() error { return f.state.denyWrite() }
+// from it, until AllowWrite or until the file is closed. ETXTBSY when it is open
+// for writing.
+func (f *File) DenyWrite() error {
+	if err := f.state.denyWrite(); err != nil {
+		return err
+	}
+	if f.denies.Swap(true) {
+		f.state.allowWrite()
+	}
+	return nil
+}
 
 // AllowWrite ends DenyWrite.
-func (f *File) AllowWrite() { f.state.allowWrite() }
+func (f *File) AllowWrite() {
+	if f.denies.Swap(false) {
+		f.state.allowWrite()
+	}
+}

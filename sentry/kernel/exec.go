@@ -80,7 +80,8 @@ func (t *Task) WalkArgs() vfs.WalkArgs {
 }
 
 // OpenExecAt opens a program relative to w.Start: a regular file, executable for
-// the caller, not on a mount with noexec; EACCES otherwise.
+// the caller, not on a mount with noexec; EACCES otherwise. Until the file is closed,
+// nobody can open it for writing; ETXTBSY when somebody has it so.
 func (t *Task) OpenExecAt(w vfs.WalkArgs, path string) (*vfs.File, error) {
 	p, err := vfs.Walk(t, w, path)
 	if err != nil {
@@ -93,7 +94,12 @@ func (t *Task) OpenExecAt(w vfs.WalkArgs, path string) (*vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return vfs.NewFile(ops, p, unix.O_RDONLY), nil
+	file := vfs.NewFile(ops, p, unix.O_RDONLY)
+	if err := file.DenyWrite(); err != nil {
+		file.DecRef()
+		return nil, err
+	}
+	return file, nil
 }
 
 // mayExec checks type, mount and permission; execute permission is enough, the

@@ -148,3 +148,13 @@ func (p *PID) dropLocked() {
 		p.freeLocked()
 	}
 }
+
+// FindPID returns the identity of number nr in the task's own namespace; ESRCH when nothing has it.
+func (t *Task) FindPID(nr int32) (*PID, error) {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	if p := t.pidns.ids[nr]; p != nil {
+		return p, nil
+	}
+	return nil, unix.ESRCH
+}

@@ -47,8 +47,9 @@ static int limit_cpu(rlim_t soft, rlim_t hard)
 
 static void near(const char *name, int64_t got, int64_t want)
 {
-	// A host that counts by ticks of its clock is off by as much.
-	if (got < want * 2 / 3 || got > want + want / 2 + 100)
+	// A host that counts by ticks of its clock is off by as much, and a crowded one
+	// lets the handler wait.
+	if (got < want * 2 / 3 || got > want * 2 + 2000)
 		say(name, "%ld ms", (long)got);
 	else
 		say(name, "%ld", (long)want);
@@ -76,6 +77,12 @@ static void kills_hard(void)
 {
 	signal(SIGXCPU, SIG_IGN);
 	limit_cpu(1, 2);
+	spin();
+}
+
+static void at_once(void)
+{
+	limit_cpu(0, 60);
 	spin();
 }
 
@@ -113,10 +120,7 @@ static void limits(void)
 	say("child that execs", "%s", status(child(in_program)));
 	say("threads", "%s", status(child(with_threads)));
 	say("while another computes", "%s", status(child(set_later)));
-	struct rlimit r;
-	say("zero", "%s", ret(limit_cpu(0, 60)));
-	getrlimit(RLIMIT_CPU, &r);
-	say("reads", "%ld", (long)r.rlim_cur);
+	say("zero", "%s", status(child(at_once)));
 }
 
 static void stop_now(int s)
@@ -165,8 +169,10 @@ static void timers(void)
 	say("sleep", "%s", errname(clock_nanosleep(CLOCK_PROCESS_CPUTIME_ID, 0, &ts, NULL)));
 	near("slept", cpu(CLOCK_PROCESS_CPUTIME_ID) - t0, 200);
 	int64_t a = cpu(CLOCK_PROCESS_CPUTIME_ID);
-	sleep_ms(100);
-	say("clock of a computing thread goes on", "%s", yes(cpu(CLOCK_PROCESS_CPUTIME_ID) - a >= 10));
+	int64_t end = now_ms() + 10000;
+	while (cpu(CLOCK_PROCESS_CPUTIME_ID) - a < 20 && now_ms() < end)
+		sleep_ms(10);
+	say("clock of a computing thread goes on", "%s", yes(now_ms() < end));
 	stop = 1;
 	pthread_join(t, NULL);
 }

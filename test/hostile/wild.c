@@ -83,16 +83,20 @@ static void unknown_calls(void)
 static void vsyscalls(void)
 {
 	unsigned long entries[] = {0xffffffffff600000UL, 0xffffffffff600400UL, 0xffffffffff600800UL, 0xffffffffff600005UL, 0xffffffffff601000UL};
-	for (int i = 0; i < 5; i++)
-		if (fork() == 0) {
+	for (int i = 0; i < 5; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
 			struct timeval tv[2] = {{0}};
+			alarm(5);
 			((long (*)(void *, void *))entries[i])(tv, i == 1 ? NULL : tv + 1);
 			_exit(0);
 		}
-	int n = 0;
-	while (wait(NULL) > 0)
-		n++;
-	say("children", "%d", n);
+		int st;
+		waitpid(pid, &st, 0);
+		// The last two are no entries, whatever the host's kernel offers.
+		if (i > 2)
+			say("no entry", "%s", status(st));
+	}
 	catch_faults();
 	if (sigsetjmp(fault_env, 1) == 0) {
 		long t = ((long (*)(long *))0xffffffffff600400UL)(NULL);

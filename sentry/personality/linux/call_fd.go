@@ -89,25 +89,30 @@ func sysPipe2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	r, w := pipe.New(t.Kernel().VFS(), t, flags&^unix.O_CLOEXEC)
-	rfd, err := newFD(t, r, flags&unix.O_CLOEXEC != 0)
+	return 0, storeFDs(t, a[0], r, w, flags&unix.O_CLOEXEC != 0)
+}
+
+// storeFDs gives two files descriptors and writes their numbers to addr.
+func storeFDs(t *kernel.Task, addr uint64, one, two *vfs.File, cloexec bool) error {
+	fd1, err := newFD(t, one, cloexec)
 	if err != nil {
-		w.DecRef()
-		return 0, err
+		two.DecRef()
+		return err
 	}
-	wfd, err := newFD(t, w, flags&unix.O_CLOEXEC != 0)
+	fd2, err := newFD(t, two, cloexec)
 	if err != nil {
-		t.FDs().Close(t, int32(rfd)) //nolint:errcheck // a fresh pipe
-		return 0, err
+		t.FDs().Close(t, int32(fd1)) //nolint:errcheck // a fresh file
+		return err
 	}
 	var b [8]byte
-	binary.LittleEndian.PutUint32(b[0:], uint32(rfd))
-	binary.LittleEndian.PutUint32(b[4:], uint32(wfd))
-	if err := t.CopyOut(mm.Addr(a[0]), b[:]); err != nil {
-		t.FDs().Close(t, int32(rfd)) //nolint:errcheck // a fresh pipe
-		t.FDs().Close(t, int32(wfd)) //nolint:errcheck // a fresh pipe
-		return 0, err
+	binary.LittleEndian.PutUint32(b[0:], uint32(fd1))
+	binary.LittleEndian.PutUint32(b[4:], uint32(fd2))
+	if err := t.CopyOut(mm.Addr(addr), b[:]); err != nil {
+		t.FDs().Close(t, int32(fd1)) //nolint:errcheck // a fresh file
+		t.FDs().Close(t, int32(fd2)) //nolint:errcheck // a fresh file
+		return err
 	}
-	return 0, nil
+	return nil
 }
 
 func sysFsync(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

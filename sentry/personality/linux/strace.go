@@ -76,7 +76,7 @@ func (l *straceLine) end(ret uint64, err error) {
 }
 
 // formats are the words of Call.Args: int, uint, hex, ptr, fd, path (a string in
-// guest memory), buf (bytes, as many as the next argument says), sig, and the
+// guest memory), buf (bytes, as many as the next argument says), sockaddr (likewise), sig, and the
 // sets of flags in flagNames.
 func formatArg(t *kernel.Task, format string, a arch.SyscallArgs, i int) string {
 	v := a[i]
@@ -91,6 +91,8 @@ func formatArg(t *kernel.Task, format string, a arch.SyscallArgs, i int) string 
 		return formatString(t, v)
 	case "buf":
 		return formatBytes(t, v, a[min(i+1, 5)])
+	case "sockaddr":
+		return formatAddress(t, v, a[min(i+1, 5)])
 	case "sig":
 		return unix.SignalName(unix.Signal(v))
 	case "mode":
@@ -159,6 +161,15 @@ func formatBytes(t *kernel.Task, addr, size uint64) string {
 		s += "..."
 	}
 	return s
+}
+
+// formatAddress shows the family of a socket's address and the bytes behind it.
+func formatAddress(t *kernel.Task, addr, size uint64) string {
+	b, err := loadAddress(t, addr, size)
+	if err != nil || len(b) < 2 {
+		return "0x" + strconv.FormatUint(addr, 16)
+	}
+	return fmt.Sprintf("{family %d, %q}", int(b[0])|int(b[1])<<8, b[2:])
 }
 
 func formatVector(t *kernel.Task, addr uint64) string {
