@@ -33,38 +33,47 @@ func (m *MemoryManager) VMAs(f func(VMA) bool) {
 	vmas := m.vmas.clone()
 	layout, brk := m.layout, m.brk
 	m.mappingMu.RUnlock()
-	vmas.each(0, ^uint64(0), func(s, e uint64, a *attrs) bool {
-		v := VMA{
-			Range: Range{Addr(s), Addr(e)}, Prot: a.prot, MaxProt: a.maxProt, Private: a.private(),
-			GrowsDown: a.has(flagGrowsDown), Locked: a.has(flagLocked), DontFork: a.has(flagDontFork),
-			WipeOnFork: a.has(flagWipeOnFork), DontDump: a.has(flagDontDump), NoReserve: a.has(flagNoReserve),
-			File: a.file, Name: a.name,
+	for p := vmas.first(); vmas.ok(p); p = vmas.next(p) {
+		if !f(describe(vmas.at(p), &layout, brk)) {
+			return
 		}
-		switch {
-		case a.file != nil:
-			v.Offset = s + a.delta
-			if name, major, minor, ino := a.file.MappedName(); name != "" || a.name == "" {
-				v.Name, v.Major, v.Minor, v.Ino = name, major, minor, ino
-			}
-		case v.Name != "":
-		case s < brk && e > uint64(layout.BrkStart):
-			v.Name = "[heap]"
-		case s <= uint64(layout.StackStart) && e >= uint64(layout.StackStart) && layout.StackStart != 0:
-			v.Name = "[stack]"
-		}
-		return f(v)
-	})
+	}
 }
 
 // FindVMA returns the mapping that holds addr.
 func (m *MemoryManager) FindVMA(addr Addr) (v VMA, ok bool) {
-	m.VMAs(func(x VMA) bool {
-		if x.Start <= addr && addr < x.End {
-			v, ok = x, true
+	m.mappingMu.RLock()
+	g := m.vmas.get(uint64(addr))
+	if g == nil {
+		m.mappingMu.RUnlock()
+		return VMA{}, false
+	}
+	seg, layout, brk := *g, m.layout, m.brk
+	m.mappingMu.RUnlock()
+	return describe(&seg, &layout, brk), true
+}
+
+func describe(g *vmaSeg, layout *Layout, brk uint64) VMA {
+	a := g.v
+	v := VMA{
+		Range: Range{Addr(g.start), Addr(g.end)}, Prot: a.prot, MaxProt: a.maxProt, Private: a.private(),
+		GrowsDown: a.has(flagGrowsDown), Locked: a.has(flagLocked), DontFork: a.has(flagDontFork),
+		WipeOnFork: a.has(flagWipeOnFork), DontDump: a.has(flagDontDump), NoReserve: a.has(flagNoReserve),
+		File: a.file, Name: a.name,
+	}
+	switch {
+	case a.file != nil:
+		v.Offset = g.start + a.delta
+		if name, major, minor, ino := a.file.MappedName(); name != "" || a.name == "" {
+			v.Name, v.Major, v.Minor, v.Ino = name, major, minor, ino
 		}
-		return x.End <= addr
-	})
-	return v, ok
+	case v.Name != "":
+	case g.start < brk && v.End > layout.BrkStart:
+		v.Name = "[heap]"
+	case v.Start <= layout.StackStart && layout.StackStart <= v.End && layout.StackStart != 0:
+		v.Name = "[stack]"
+	}
+	return v
 }
 
 // Stats are sizes of an address space in bytes, as /proc/PID/status and statm tell them.

@@ -17,8 +17,12 @@ const (
 
 // openAt opens the one component name below dirFD.
 func openAt(dirFD int, name string, flags int, mode uint32) (int, error) {
+	all := flags | openFlags | unix.O_LARGEFILE
+	if flags&unix.O_PATH != 0 {
+		all = flags | unix.O_CLOEXEC | unix.O_NOFOLLOW // openat2 refuses the others with O_PATH
+	}
 	how := unix.OpenHow{
-		Flags:   uint64(flags | openFlags | unix.O_LARGEFILE),
+		Flags:   uint64(all),
 		Mode:    uint64(mode),
 		Resolve: resolveFlags,
 	}

@@ -47,7 +47,7 @@ func (f *file) Release() {
 	}
 	if p.readers == 0 && p.writers == 0 {
 		// What nobody read is gone when a FIFO is opened again.
-		p.ring, p.start, p.filled, p.segments, p.need = nil, 0, 0, nil, 0
+		p.withdraw()
 	}
 	p.mu.Unlock()
 	p.queue.Notify(waiter.All)

@@ -19,7 +19,8 @@ func (i *inode) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) { return i.pi
 
 // New makes a pipe, as pipe2(2); flags are O_NONBLOCK and O_DIRECT.
 func New(sys *vfs.System, c vfs.Caller, flags int) (r, w *vfs.File) {
-	p := newPipe()
+	p := newPipe(sys.Pipes())
+	p.provide()
 	in := &inode{pipe: p}
 	sys.InitAnon(&in.AnonInode, c, unix.S_IFIFO|0o600)
 	path := sys.PipePath(in)
@@ -34,8 +35,14 @@ func New(sys *vfs.System, c vfs.Caller, flags int) (r, w *vfs.File) {
 // Open.
 type FIFO struct{ pipe *Pipe }
 
+// fifoBytes is the budget of a FIFO that shares none.
+const fifoBytes = DefaultSize
+
 // NewFIFO makes one that nobody has open.
-func NewFIFO() *FIFO { return &FIFO{newPipe()} }
+func NewFIFO() *FIFO { return NewFIFOWithin(vfs.NewBudget(fifoBytes)) }
+
+// NewFIFOWithin makes one that shares a budget with others.
+func NewFIFOWithin(budget *vfs.Budget) *FIFO { return &FIFO{newPipe(budget)} }
 
 // Open opens the FIFO: ENXIO for writing only, without blocking, when nobody reads.
 func (f *FIFO) Open(flags int) (vfs.FileOps, error) { return f.pipe.open(flags, false) }
@@ -57,6 +64,9 @@ func (p *Pipe) open(flags int, unnamed bool) (vfs.FileOps, error) {
 	if !unnamed && f.writes && !f.reads && flags&unix.O_NONBLOCK != 0 && p.readers == 0 {
 		p.mu.Unlock()
 		return nil, unix.ENXIO
+	}
+	if p.readers == 0 && p.writers == 0 {
+		p.provide()
 	}
 	f.readersBefore, f.writersBefore = p.readersOpened, p.writersOpened
 	if f.reads && (unnamed || f.writes || p.writers > 0) {

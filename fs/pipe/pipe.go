@@ -15,6 +15,7 @@ package pipe
 import (
 	"sync"
 
+	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/waiter"
 
@@ -26,6 +27,7 @@ const (
 	AtomicSize  = 4096  // PIPE_BUF: writes up to this are never split
 	DefaultSize = 65536 // of a new pipe
 	MaxSize     = 1 << 20
+	leastSize   = 2 * AtomicSize // of a new pipe when there are too many
 )
 
 // Pipe is the object behind two descriptors or a FIFO. The zero Pipe is not ready: see newPipe.
@@ -35,8 +37,11 @@ type Pipe struct {
 	writeMu sync.Mutex
 	readMu  sync.Mutex
 
+	budget *vfs.Budget
+
 	mu       sync.Mutex
 	capacity int
+	taken    int    // bytes of the budget
 	ring     []byte // its length is a power of two, at most capacity
 	start    int    // of the filled part
 	filled   int
@@ -54,7 +59,34 @@ type segment struct {
 	packet bool
 }
 
-func newPipe() *Pipe { return &Pipe{capacity: DefaultSize} }
+func newPipe(budget *vfs.Budget) *Pipe { return &Pipe{budget: budget} }
+
+// provide makes a new pipe's capacity the default, or when the budget is used up the least
+// there is. mu is held, or nobody knows the pipe.
+func (p *Pipe) provide() {
+	p.capacity = leastSize
+	p.claim(DefaultSize)
+}
+
+// claim makes the capacity size, if the budget allows. mu is held.
+func (p *Pipe) claim(size int) bool {
+	taken := size
+	if size <= leastSize {
+		taken = 0 // not worth counting
+	}
+	if !p.budget.Take(int64(taken - p.taken)) {
+		return false
+	}
+	p.capacity, p.taken = size, taken
+	return true
+}
+
+// withdraw empties a pipe that nobody has open. mu is held.
+func (p *Pipe) withdraw() {
+	p.ring, p.start, p.filled, p.segments, p.need = nil, 0, 0, nil, 0
+	p.budget.Take(int64(-p.taken))
+	p.capacity, p.taken = 0, 0
+}
 
 // free is how many bytes may be written now. A packet takes a page of its own.
 func (p *Pipe) free() int {
@@ -276,7 +308,7 @@ func (p *Pipe) resize(size int) {
 }
 
 // setCapacity is F_SETPIPE_SZ: rounded up to a power of two of pages; EBUSY when
-// more than that is in the pipe.
+// more than that is in the pipe, EPERM when all pipes have too much.
 func (p *Pipe) setCapacity(size int) (int, error) {
 	capacity := AtomicSize
 	for capacity < size {
@@ -292,7 +324,10 @@ func (p *Pipe) setCapacity(size int) (int, error) {
 		return 0, unix.EBUSY
 	}
 	before := p.free()
-	p.capacity = capacity
+	if !p.claim(capacity) {
+		p.mu.Unlock()
+		return 0, unix.EPERM
+	}
 	if len(p.ring) > capacity {
 		p.resize(capacity)
 	}

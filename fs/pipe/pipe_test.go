@@ -357,3 +357,33 @@ func TestTee(t *testing.T) {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
 }
+
+// TestBudget gives pipes little when there are too many, and takes back what they had.
+func TestBudget(t *testing.T) {
+	sys := vfs.NewSystem()
+	size := func(f *vfs.File) int { return f.Ops().(vfs.SizerOps).PipeSize() }
+	var files []*vfs.File
+	for range vfs.PipeBytes / pipe.DefaultSize {
+		r, w := pipe.New(sys, me, 0)
+		files = append(files, r, w)
+	}
+	r, w := pipe.New(sys, me, 0)
+	if n := size(r); n != 2*pipe.AtomicSize {
+		t.Errorf("one too many has %d bytes", n)
+	}
+	_, err := w.Ops().(vfs.SizerOps).SetPipeSize(me, pipe.DefaultSize)
+	want(t, "more", err, unix.EPERM)
+	if n, err := write(w, make([]byte, 10000)); n != 2*pipe.AtomicSize {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	for _, f := range files {
+		f.DecRef()
+	}
+	_, err = w.Ops().(vfs.SizerOps).SetPipeSize(me, pipe.MaxSize)
+	want(t, "more, when the others are gone", err, 0)
+	r.DecRef()
+	w.DecRef()
+	if !sys.Pipes().Take(vfs.PipeBytes) {
+		t.Error("the budget did not come back")
+	}
+}

@@ -153,7 +153,7 @@ func (fs *fileSystem) newSpecial(a vfs.NewAttr, major, minor uint32) *special {
 	s := &special{major: major, minor: minor}
 	s.init(fs, a, 1)
 	if s.kind == unix.S_IFIFO {
-		s.fifo = pipe.NewFIFO()
+		s.fifo = pipe.NewFIFOWithin(fs.fifos)
 	}
 	return s
 }

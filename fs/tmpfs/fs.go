@@ -45,6 +45,7 @@ type fileSystem struct {
 	ino        atomic.Uint64
 	inodes     atomic.Int64 // names and unnamed files
 	xattrBytes atomic.Int64
+	fifos      *vfs.Budget
 }
 
 // New makes an empty file system and returns its root.
@@ -59,7 +60,7 @@ func New(cfg Config) vfs.Inode {
 	}
 	fs := &fileSystem{
 		file: cfg.File, quota: NewQuota(size), openDevice: cfg.OpenDevice,
-		maxInodes: int64(min(inodes, 1<<40)),
+		maxInodes: int64(min(inodes, 1<<40)), fifos: vfs.NewBudget(vfs.PipeBytes),
 	}
 	mode := cfg.Mode
 	if mode == 0 {

@@ -137,6 +137,17 @@ type symlink struct {
 	target string
 }
 
+// pages is what the text is charged as.
+func (s *symlink) pages() int64 { return int64(min(len(s.target)/shortTarget, 1)) }
+
+// shortTarget is up to where a text goes with the inode.
+const shortTarget = 128
+
+func (s *symlink) unlinked() {
+	s.dropXattrs()
+	s.fs.quota.uncharge(s.pages())
+}
+
 // Readlink implements vfs.Inode.
 func (s *symlink) Readlink(vfs.Caller) (string, error) { return s.target, nil }
 

@@ -52,6 +52,10 @@ type epollItem struct {
 	event EpollEvent
 	gone  bool
 
+	// A list of who watches a file, guarded by File.mu.
+	fileNext, filePrev *epollItem
+	watching           bool
+
 	// Guarded by ep.readyMu.
 	next, prev *epollItem
 	listed     bool
@@ -156,9 +160,7 @@ func (ep *EventPoll) add(key epollKey, ev EpollEvent) error {
 	}
 	it := &epollItem{ep: ep, key: key, event: ev}
 	it.entry.Notify = it.notify
-	key.file.mu.Lock()
-	key.file.watches = append(key.file.watches, it)
-	key.file.mu.Unlock()
+	key.file.watch(it)
 	ep.items[key] = it
 	ep.arm(it)
 	return nil
@@ -206,16 +208,8 @@ func (it *epollItem) notify(waiter.EventMask) {
 
 // remove stops watching. ep.mu is held.
 func (ep *EventPoll) remove(it *epollItem) {
-	f := it.key.file
-	f.Unregister(&it.entry)
-	f.mu.Lock()
-	for i, w := range f.watches {
-		if w == it {
-			f.watches = append(f.watches[:i], f.watches[i+1:]...)
-			break
-		}
-	}
-	f.mu.Unlock()
+	it.key.file.Unregister(&it.entry)
+	it.key.file.unwatch(it)
 	ep.forget(it)
 }
 
@@ -231,16 +225,45 @@ func (ep *EventPoll) forget(it *epollItem) {
 	ep.sys.watches.Add(-1)
 }
 
-// unwatch takes a closing file out of every epoll instance.
-func (f *File) unwatch() {
+// watch adds it to the list of those that watch f.
+func (f *File) watch(it *epollItem) {
 	f.mu.Lock()
-	watches := f.watches
-	f.watches = nil
-	f.mu.Unlock()
-	for _, it := range watches {
+	defer f.mu.Unlock()
+	it.watching, it.fileNext = true, f.watches
+	if f.watches != nil {
+		f.watches.filePrev = it
+	}
+	f.watches = it
+}
+
+func (f *File) unwatch(it *epollItem) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !it.watching {
+		return
+	}
+	if it.filePrev != nil {
+		it.filePrev.fileNext = it.fileNext
+	} else {
+		f.watches = it.fileNext
+	}
+	if it.fileNext != nil {
+		it.fileNext.filePrev = it.filePrev
+	}
+	it.watching, it.fileNext, it.filePrev = false, nil, nil
+}
+
+// unwatchAll takes a closing file out of every epoll instance.
+func (f *File) unwatchAll() {
+	for {
+		f.mu.Lock()
+		it := f.watches
+		f.mu.Unlock()
+		if it == nil {
+			return
+		}
 		it.ep.mu.Lock()
-		f.Unregister(&it.entry)
-		it.ep.forget(it)
+		it.ep.remove(it)
 		it.ep.mu.Unlock()
 	}
 }

@@ -64,7 +64,7 @@ func (ep *EventPoll) outer() []*EventPoll {
 	ep.self.mu.Lock()
 	defer ep.self.mu.Unlock()
 	var outer []*EventPoll
-	for _, it := range ep.self.watches {
+	for it := ep.self.watches; it != nil; it = it.fileNext {
 		outer = append(outer, it.ep)
 	}
 	return outer

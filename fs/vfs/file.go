@@ -34,8 +34,8 @@ type File struct {
 	pos   int64
 
 	mu       sync.Mutex
-	watches  []*epollItem // epoll instances that watch the file
-	hasLocks bool         // took an OFD lock or flock once
+	watches  *epollItem // a list of those that watch the file
+	hasLocks bool       // took an OFD lock or flock once
 }
 
 // settable are the flags that F_SETFL changes.
@@ -98,7 +98,7 @@ func (f *File) DecRef() {
 	if f.refs.Add(-1) != 0 {
 		return
 	}
-	f.unwatch()
+	f.unwatchAll()
 	if f.hasLocks {
 		f.state.dropLocks(f)
 	}

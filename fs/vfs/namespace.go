@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"maps"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -95,13 +96,32 @@ func (ns *Namespace) Bind(from, path Path, flags MountFlags, recursive bool) (*M
 	if err := ns.attach(m, path); err != nil {
 		return nil, err
 	}
-	for _, c := range below {
-		at := c.at.Load()
-		at.Mount.setOn(at.Dentry, c)
-		at.Dentry.mounts.Add(1)
-		ns.mounts = append(ns.mounts, c)
-	}
+	ns.mounts = append(ns.mounts, below...)
+	ns.sys.connect(below)
 	return m, nil
+}
+
+// connect makes new mounts seen where their at is. Namespace.mu is held, or nobody knows the
+// namespace yet.
+func (s *System) connect(mounts []*Mount) {
+	over := map[*Mount]map[*Dentry]*Mount{}
+	for _, c := range mounts {
+		at := c.at.Load()
+		t := over[at.Mount]
+		if t == nil {
+			t = map[*Dentry]*Mount{}
+			if old := at.Mount.over.Load(); old != nil {
+				maps.Copy(t, *old)
+			}
+			over[at.Mount] = t
+		}
+		t[at.Dentry] = c
+		at.Dentry.mounts.Add(1)
+	}
+	for m, t := range over {
+		m.over.Store(&t)
+	}
+	s.moves.Add(1)
 }
 
 func (ns *Namespace) copyMount(old *Mount, root *Dentry) *Mount {
@@ -162,10 +182,12 @@ func (ns *Namespace) Unmount(path Path, flags int) error {
 	if flags&unix.MNT_DETACH == 0 && (len(gone) > 1 || m.files.Load() > 0) {
 		return unix.EBUSY
 	}
+	at := m.at.Load()
+	at.Mount.setOn(at.Dentry, nil)
 	kept := ns.mounts[:0:0]
 	for _, o := range ns.mounts {
 		if gone[o] {
-			ns.detach(o)
+			o.detach()
 		} else {
 			kept = append(kept, o)
 		}
@@ -181,19 +203,20 @@ func (ns *Namespace) Release() {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	for _, m := range ns.mounts {
-		if m.at.Load() != nil {
-			ns.detach(m)
-		}
+		m.detach()
 	}
 	ns.mounts = nil
 	ns.sys.moves.Add(1)
 }
 
-func (ns *Namespace) detach(m *Mount) {
-	at := m.at.Load()
-	at.Mount.setOn(at.Dentry, nil)
-	at.Dentry.mounts.Add(-1)
+// detach takes a mount from its place, and what is mounted on it out of sight. ns.mu is
+// held; the mount below is seen to by the caller.
+func (m *Mount) detach() {
+	if at := m.at.Load(); at != nil {
+		at.Dentry.mounts.Add(-1)
+	}
 	m.at.Store(nil)
+	m.over.Store(nil)
 }
 
 // Move moves the mount whose root is from to path. ELOOP when path is below it.
@@ -267,16 +290,17 @@ func (ns *Namespace) Clone() (clone *Namespace, translate func(Path) Path) {
 	defer ns.mu.Unlock()
 	n := &Namespace{sys: ns.sys, id: ns.sys.nsID.Add(1)}
 	copies := map[*Mount]*Mount{}
+	var placed []*Mount
 	for _, old := range ns.mounts {
 		c := n.copyMount(old, old.root)
 		copies[old] = c
 		n.mounts = append(n.mounts, c)
 		if at := old.at.Load(); at != nil {
 			c.at.Store(&Path{copies[at.Mount], at.Dentry})
-			copies[at.Mount].setOn(at.Dentry, c)
-			at.Dentry.mounts.Add(1)
+			placed = append(placed, c)
 		}
 	}
+	ns.sys.connect(placed)
 	n.root = copies[ns.root]
 	return n, func(p Path) Path {
 		if c := copies[p.Mount]; c != nil {

@@ -5,7 +5,8 @@ import "strings"
 // PathName returns the name of p as seen from root, with " (deleted)" behind it when it was
 // removed. Where p does not lie below root, name is the way from the top of
 // what p is mounted in, and reachable is false. Files without a name have
-// one like "pipe:[7]".
+// one like "pipe:[7]". A name far longer than PathMax may lack its beginning; it is not
+// reachable then.
 func PathName(root, p Path) (name string, reachable bool) {
 	if p.Mount.ns == nil && p.Dentry != p.Mount.root && p.Dentry.place.Load().parent == nil {
 		return p.Name(), true
@@ -41,6 +42,9 @@ func climb(root, p Path) (string, bool) {
 		}
 		pl := p.Dentry.place.Load()
 		if pl.parent == nil {
+			break
+		}
+		if size > 16*PathMax {
 			break
 		}
 		names = append(names, pl.name)

@@ -34,12 +34,14 @@ type System struct {
 	nesting sync.Mutex
 	watches atomic.Int64
 
+	pipeBytes Budget
+
 	pipes, sockets, anon *Mount
 }
 
 // NewSystem returns a System with no mounts.
 func NewSystem() *System {
-	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}}
+	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}, pipeBytes: Budget{limit: PipeBytes}}
 	s.ino.Store(1)
 	s.anon = s.hidden("anon_inodefs")
 	s.pipes = s.hidden("pipefs")
