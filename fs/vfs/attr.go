@@ -78,7 +78,7 @@ func ChangeMode(c Caller, p Path, mode uint32) error {
 	if mode&unix.S_ISGID != 0 && !creds.InGroup(attr.GID) && !capable(creds, &attr, unix.CAP_FSETID) {
 		mode &^= unix.S_ISGID
 	}
-	err = d.inode.SetAttr(c, SetAttr{Set: SetMode, Mode: mode})
+	err = d.setAttr(c, SetAttr{Set: SetMode, Mode: mode})
 	d.state.plain.Store(false)
 	return err
 }
@@ -118,7 +118,7 @@ func ChangeOwner(c Caller, p Path, uid, gid uint32) error {
 			return err
 		}
 	}
-	return d.inode.SetAttr(c, s)
+	return d.setAttr(c, s)
 }
 
 // withoutSetID returns the permission bits that stay when a file changes hands or content.
@@ -220,7 +220,7 @@ func SetTimes(c Caller, p Path, times *[2]unix.Timespec) error {
 			return err
 		}
 	}
-	return p.Dentry.inode.SetAttr(c, s)
+	return p.Dentry.setAttr(c, s)
 }
 
 // Truncate is truncate(2) for a file that was found: EISDIR and EINVAL by type, ErrFileTooBig above RLIMIT_FSIZE.
@@ -265,5 +265,5 @@ func truncate(c Caller, p Path, size int64) error {
 		return err
 	}
 	now := Now()
-	return d.inode.SetAttr(c, SetAttr{Set: SetSize | SetMtime, Size: size, Mtime: now})
+	return d.setAttr(c, SetAttr{Set: SetSize | SetMtime, Size: size, Mtime: now})
 }

@@ -45,7 +45,9 @@ func plant(dir Path, name string, inode Inode) (Path, error) {
 	if err != nil {
 		return Path{}, err
 	}
-	return Path{dir.Mount, dir.Dentry.add(name, d)}, nil
+	d = dir.Dentry.add(name, d)
+	dir.Dentry.notifyEntry(unix.IN_CREATE, name, d, 0)
+	return Path{dir.Mount, d}, nil
 }
 
 // MkdirAt is mkdirat(2).
@@ -155,6 +157,7 @@ func LinkAt(c Caller, old Path, a WalkArgs, name string) error {
 			return nil, err
 		}
 		from.state.linkable.Store(false)
+		from.notifySelf(unix.IN_ATTRIB)
 		return from.inode, nil
 	})
 	return err

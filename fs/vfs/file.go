@@ -36,6 +36,7 @@ type File struct {
 	mu       sync.Mutex
 	watches  *epollItem // a list of those that watch the file
 	hasLocks bool       // took an OFD lock or flock once
+	async    Async
 }
 
 // settable are the flags that F_SETFL changes.
@@ -53,6 +54,7 @@ func NewFile(ops FileOps, path Path, flags int) *File {
 	f.wait, _ = ops.(waiter.Waitable)
 	_, f.stream = ops.(StreamOps)
 	path.Mount.files.Add(1)
+	f.state.opens.Add(1)
 	return f
 }
 
@@ -111,6 +113,24 @@ func (f *File) DecRef() {
 		f.held.Unhold()
 	}
 	f.path.Mount.files.Add(-1)
+	f.notifyClosed()
+}
+
+// notifyClosed tells of the close to who watches the file.
+func (f *File) notifyClosed() {
+	d := f.path.Dentry
+	last := f.state.opens.Add(-1) == 0
+	if f.IsPath() || d.fs.sys.inotify.active.Load() == 0 {
+		return
+	}
+	if f.writable {
+		d.notify(unix.IN_CLOSE_WRITE)
+	} else {
+		d.notify(unix.IN_CLOSE_NOWRITE)
+	}
+	if last {
+		d.notifyRemoved()
+	}
 }
 
 // Ops returns what the file system or device gave.

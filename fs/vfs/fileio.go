@@ -15,7 +15,9 @@ func (f *File) Read(c Caller, dst *mm.Buffer) (int, error) {
 		return 0, err
 	}
 	if f.stream {
-		return f.ops.Read(c, dst, 0)
+		n, err := f.ops.Read(c, dst, 0)
+		f.noteMoved(n, unix.IN_ACCESS)
+		return n, err
 	}
 	f.posMu.Lock()
 	defer f.posMu.Unlock()
@@ -23,6 +25,7 @@ func (f *File) Read(c Caller, dst *mm.Buffer) (int, error) {
 	if n > 0 {
 		f.pos += int64(n)
 	}
+	f.noteMoved(n, unix.IN_ACCESS)
 	return n, err
 }
 
@@ -37,7 +40,16 @@ func (f *File) PRead(c Caller, dst *mm.Buffer, off int64) (int, error) {
 	if err := f.mayRead(); err != nil {
 		return 0, err
 	}
-	return f.ops.Read(c, dst, off)
+	n, err := f.ops.Read(c, dst, off)
+	f.noteMoved(n, unix.IN_ACCESS)
+	return n, err
+}
+
+// noteMoved tells who watches the file that n bytes were read or written.
+func (f *File) noteMoved(n int, event uint32) {
+	if n > 0 {
+		f.path.Dentry.notify(event)
+	}
 }
 
 // validSpan tells whether off and the end of what would be moved there are offsets.
@@ -58,15 +70,25 @@ func (f *File) mayRead() error {
 // Write is write(2): from src to the position, or to the end with O_APPEND.
 // ErrFileTooBig at RLIMIT_FSIZE.
 func (f *File) Write(c Caller, src *mm.Buffer) (int, error) {
+	return f.WriteAs(c, src, f.appends())
+}
+
+// appends tells whether writes go to the end.
+func (f *File) appends() bool { return f.flags.Load()&unix.O_APPEND != 0 }
+
+// WriteAs is Write with O_APPEND or without it, whatever the file has.
+func (f *File) WriteAs(c Caller, src *mm.Buffer, appending bool) (int, error) {
 	if !f.writable {
 		return 0, unix.EBADF
 	}
 	if f.stream {
-		return f.ops.Write(c, src, 0)
+		n, err := f.ops.Write(c, src, 0)
+		f.noteMoved(n, unix.IN_MODIFY)
+		return n, err
 	}
 	f.posMu.Lock()
 	defer f.posMu.Unlock()
-	n, end, err := f.writeAt(c, src, f.pos)
+	n, end, err := f.writeAt(c, src, f.pos, appending)
 	if n > 0 {
 		f.pos = end
 	}
@@ -75,6 +97,11 @@ func (f *File) Write(c Caller, src *mm.Buffer) (int, error) {
 
 // PWrite is pwrite(2). With O_APPEND it appends all the same.
 func (f *File) PWrite(c Caller, src *mm.Buffer, off int64) (int, error) {
+	return f.PWriteAs(c, src, off, f.appends())
+}
+
+// PWriteAs is PWrite with O_APPEND or without it, whatever the file has.
+func (f *File) PWriteAs(c Caller, src *mm.Buffer, off int64, appending bool) (int, error) {
 	switch {
 	case !validSpan(off, src):
 		return 0, unix.EINVAL
@@ -83,14 +110,15 @@ func (f *File) PWrite(c Caller, src *mm.Buffer, off int64) (int, error) {
 	case !f.writable:
 		return 0, unix.EBADF
 	}
-	n, _, err := f.writeAt(c, src, off)
+	n, _, err := f.writeAt(c, src, off, appending)
 	return n, err
 }
 
 // writeAt writes and returns where the written bytes end.
-func (f *File) writeAt(c Caller, src *mm.Buffer, off int64) (int, int64, error) {
+func (f *File) writeAt(c Caller, src *mm.Buffer, off int64, appending bool) (int, int64, error) {
 	if f.kind != unix.S_IFREG {
 		n, err := f.ops.Write(c, src, off)
+		f.noteMoved(n, unix.IN_MODIFY)
 		return n, off + int64(n), err
 	}
 	if src.Len() == 0 {
@@ -98,7 +126,7 @@ func (f *File) writeAt(c Caller, src *mm.Buffer, off int64) (int, int64, error) 
 	}
 	f.state.write.Lock()
 	defer f.state.write.Unlock()
-	if f.flags.Load()&unix.O_APPEND != 0 {
+	if appending {
 		attr, err := f.Attr()
 		if err != nil {
 			return 0, off, err
@@ -112,6 +140,7 @@ func (f *File) writeAt(c Caller, src *mm.Buffer, off int64) (int, int64, error) 
 		return 0, off, err
 	}
 	n, err := f.ops.Write(c, src, off)
+	f.noteMoved(n, unix.IN_MODIFY)
 	return n, off + int64(n), err
 }
 
@@ -222,13 +251,15 @@ func (f *File) ReadDir(c Caller, emit func(Dirent) bool) error {
 	if f.state.dead {
 		return unix.ENOENT
 	}
-	return ops.ReadDir(c, f.pos, func(e Dirent) bool {
+	err := ops.ReadDir(c, f.pos, func(e Dirent) bool {
 		if !emit(e) {
 			return false
 		}
 		f.pos = e.Next
 		return true
 	})
+	f.path.Dentry.notify(unix.IN_ACCESS)
+	return err
 }
 
 // Truncate is ftruncate(2): EINVAL for what is not a regular file open for writing.
@@ -278,7 +309,11 @@ func (f *File) Allocate(c Caller, mode uint32, off, length int64) error {
 	if err := dropPrivileges(c, f.path.Dentry); err != nil {
 		return err
 	}
-	return ops.Allocate(c, mode, off, length)
+	err := ops.Allocate(c, mode, off, length)
+	if err == nil {
+		f.path.Dentry.notify(unix.IN_MODIFY)
+	}
+	return err
 }
 
 // Mappable returns the file's pages for mmap(2); ENODEV where there are none.

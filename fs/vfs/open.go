@@ -140,6 +140,7 @@ func openInode(c Caller, p Path, flags int) (*File, error) {
 	}
 	f := NewFile(ops, p, flags&passed)
 	f.counted = writes
+	d.notify(unix.IN_OPEN)
 	return f, nil
 }
 

@@ -32,6 +32,7 @@ func UnlinkAt(c Caller, a WalkArgs, name string) error {
 		return err
 	}
 	dir.Dentry.uproot(w.last, child)
+	dir.Dentry.notifyUnlinked(w.last, child)
 	return nil
 }
 
@@ -66,6 +67,7 @@ func RmdirAt(c Caller, a WalkArgs, name string) error {
 	}
 	child.state.dead = true
 	dir.Dentry.uproot(w.last, child)
+	dir.Dentry.notifyUnlinked(w.last, child)
 	return nil
 }
 

@@ -181,5 +181,11 @@ func (r *rename) move() error {
 	}
 	r.child.place.Store(&place{parent: to, name: r.newName})
 	to.add(r.newName, r.child)
+	if r.exchange {
+		notifyMoved(r.child, from, r.name, to, r.newName, nil)
+		notifyMoved(r.target, to, r.newName, from, r.name, nil)
+	} else {
+		notifyMoved(r.child, from, r.name, to, r.newName, r.target)
+	}
 	return nil
 }

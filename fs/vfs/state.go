@@ -29,6 +29,11 @@ type InodeState struct {
 	// dead is set under dir when a directory was removed: nothing can be made in it.
 	dead bool
 
+	// watches are the inotify watches of the inode, replaced under mu and never changed; nil for none.
+	watches atomic.Pointer[[]*watch]
+	// opens counts open files.
+	opens atomic.Int64
+
 	// plain is set once a write found no set-id bits and no file capabilities to clear,
 	// and reset by whatever may add them.
 	plain atomic.Bool

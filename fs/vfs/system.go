@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gosentry/sentry/cred"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -36,6 +38,8 @@ type System struct {
 
 	pipeBytes Budget
 
+	inotify inotifySystem
+
 	pipes, sockets, anon *Mount
 }
 
@@ -43,6 +47,7 @@ type System struct {
 func NewSystem() *System {
 	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}, pipeBytes: Budget{limit: PipeBytes}}
 	s.ino.Store(1)
+	s.inotify.users, s.inotify.bytes.limit = map[cred.UID]*inotifyUser{}, inotifyBytes
 	s.anon = s.hidden("anon_inodefs")
 	s.pipes = s.hidden("pipefs")
 	s.sockets = s.hidden("sockfs")

@@ -95,6 +95,9 @@ func SetXattr(c Caller, p Path, name string, value []byte, flags int) error {
 	}
 	err := p.Dentry.inode.SetXattr(c, name, value, flags)
 	p.Dentry.state.plain.Store(false)
+	if err == nil {
+		p.Dentry.notify(unix.IN_ATTRIB)
+	}
 	return err
 }
 
@@ -103,7 +106,11 @@ func RemoveXattr(c Caller, p Path, name string) error {
 	if err := xattrRights(c, p, name, true); err != nil {
 		return err
 	}
-	return p.Dentry.inode.RemoveXattr(c, name)
+	err := p.Dentry.inode.RemoveXattr(c, name)
+	if err == nil {
+		p.Dentry.notify(unix.IN_ATTRIB)
+	}
+	return err
 }
 
 // ListXattr is listxattr(2), without the trusted attributes that c may not see.

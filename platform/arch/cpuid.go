@@ -83,6 +83,18 @@ func HWCap2() uint64 {
 	return 0
 }
 
+// rdtscpAux executes RDTSCP and returns what it reads beside the cycles.
+func rdtscpAux() uint32
+
+// CPU returns the number of the processor that the caller runs on, as the host's
+// kernel counts them; 0 where user code cannot tell.
+func CPU() int {
+	if !host().rdtscp {
+		return 0
+	}
+	return int(rdtscpAux() & 0xfff)
+}
+
 // HasRDPID tells whether RDPID reads the processor's number.
 func HasRDPID() bool { return host().rdpid }
 

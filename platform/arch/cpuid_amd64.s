@@ -20,6 +20,12 @@ TEXT ·xgetbv0(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
+// func rdtscpAux() uint32
+TEXT ·rdtscpAux(SB), NOSPLIT, $0-4
+	RDTSCP
+	MOVL CX, ret+0(FP)
+	RET
+
 // func fxsave(area *[1024]byte)
 // The 512 bytes are stored at the first multiple of 16 in area.
 TEXT ·fxsave(SB), NOSPLIT, $0-8

@@ -25,47 +25,55 @@ type ExecArgs struct {
 // before anything of the old one goes; after the other threads have ended it
 // cannot fail any more.
 func (t *Task) Exec(a ExecArgs) error {
-	fresh, img, creds, err := t.load(&a)
+	p, err := t.load(&a)
 	a.File.DecRef()
 	if err != nil {
 		return err
 	}
 	if err := t.becomeSingle(); err != nil {
-		img.Exec.DecRef()
-		fresh.DecUsers()
+		p.img.Exec.DecRef()
+		p.mm.DecUsers()
 		return err
 	}
-	t.installImage(fresh, &img)
-	t.resetForExec(creds)
-	t.startImage(&img)
+	t.installImage(p)
+	t.resetForExec(p)
+	t.startImage(&p.img)
 	t.releaseVfork()
 	t.k.execed(t, a.Filename)
 	return nil
 }
 
+// program is a program that is loaded and not run yet.
+type program struct {
+	mm     *mm.MemoryManager
+	img    loader.Image
+	creds  *cred.Credentials
+	secure bool // it has rights that the caller has not
+}
+
 // load makes a fresh address space with the program in it.
-func (t *Task) load(a *ExecArgs) (*mm.MemoryManager, loader.Image, *cred.Credentials, error) {
+func (t *Task) load(a *ExecArgs) (*program, error) {
 	fresh, err := mm.New(t.k.platform, t.k.memory)
 	if err != nil {
-		return nil, loader.Image{}, nil, err
+		return nil, err
 	}
-	creds := t.Creds()
-	img, err := loader.Load(loader.Args{
+	p := &program{mm: fresh, creds: t.Creds()}
+	p.img, err = loader.Load(loader.Args{
 		MM: fresh, Caller: t, Exec: a.File, Filename: a.Filename,
 		Argv: a.Argv, Envv: a.Envv, NoScript: a.NoScript,
 		OpenExec: t.OpenExec,
-		VDSO:     t.k.vdso, Limits: t.Limits(), Creds: creds,
-		Gain: func(f *vfs.File) (*cred.Credentials, bool, error) {
-			var secure bool
-			creds, secure, err = t.credsForExec(f)
-			return creds, secure, err
+		VDSO:     t.k.vdso, Limits: t.Limits(), Creds: p.creds,
+		Gain: func(f *vfs.File) (_ *cred.Credentials, _ bool, err error) {
+			p.creds, p.secure, err = t.credsForExec(f)
+			return p.creds, p.secure, err
 		},
+		NoRandomize: t.tg.persona.Load()&personaNoRandomize != 0,
 	})
 	if err != nil {
 		fresh.DecUsers()
-		return nil, loader.Image{}, nil, err
+		return nil, err
 	}
-	return fresh, img, creds, nil
+	return p, nil
 }
 
 // OpenExec opens a program by name as execve(2) does.
@@ -186,20 +194,23 @@ func (t *Task) takeLeadershipLocked() {
 }
 
 // installImage gives the task its new address space and drops the old one.
-func (t *Task) installImage(fresh *mm.MemoryManager, img *loader.Image) {
+func (t *Task) installImage(p *program) {
 	t.releaseRobustList()
 	old := t.mm.Load()
 	t.clearChildTID(old)
-	t.mm.Store(fresh)
+	t.mm.Store(p.mm)
 	old.DecUsers()
-	if exe := t.exe.Swap(img.Exec); exe != nil {
+	if exe := t.exe.Swap(p.img.Exec); exe != nil {
 		exe.DecRef()
 	}
 }
 
 // resetForExec does what execve(2) lists under "process attributes".
-func (t *Task) resetForExec(creds *cred.Credentials) {
-	tg := t.tg
+func (t *Task) resetForExec(p *program) {
+	tg, creds := t.tg, p.creds
+	if p.secure {
+		tg.persona.And(^uint32(personaInsecure))
+	}
 	t.UnshareFiles()
 	t.FDs().closeOnExec(t)
 	t.k.tree.Lock()

@@ -277,6 +277,7 @@ func (t *Task) mayCommitLocked(c *Task) error {
 // commitLocked links the child into the tree. It cannot fail.
 func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	c.pid.task = c
+	c.sched = t.sched.forChild()
 	for n := c.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}

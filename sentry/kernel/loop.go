@@ -101,18 +101,30 @@ func (t *Task) hostFailed(err error) bool {
 func (t *Task) handleFault(ev platform.Event) {
 	t.acct.faults.Add(1)
 	info := signal.Info{Signo: ev.Signal, Code: ev.Code, Addr: ev.Addr}
-	if ev.Signal == unix.SIGSEGV || ev.Signal == unix.SIGBUS {
-		if ev.Signal == unix.SIGSEGV && ev.Code == signal.CodeKernel {
-			t.forceSignal(&info)
-			return
-		}
-		err := t.MM().HandleFault(mm.Addr(ev.Addr), ev.Access)
-		if err == nil {
-			return
-		}
-		info.Signo, info.Code = faultSignal(err)
+	memory := ev.Signal == unix.SIGSEGV && ev.Code != signal.CodeKernel || ev.Signal == unix.SIGBUS
+	if memory && t.resolveFault(&ev, &info) {
+		return
 	}
 	t.forceSignal(&info)
+}
+
+// resolveFault asks mm. When it returns false, info has the signal that is due.
+func (t *Task) resolveFault(ev *platform.Event, info *signal.Info) bool {
+	access := ev.Access
+	if access == 0 && ev.Addr == t.Regs.Rip {
+		access = platform.Exec
+	}
+	switch err := t.MM().HandleFault(mm.Addr(ev.Addr), access); err {
+	case nil:
+		return true
+	case unix.ENOMEM:
+		t.k.log.Warnf("out of memory: killed process %d (%s)", t.tg.pid.numbers[0], t.Name())
+		t.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
+		return true
+	default:
+		info.Signo, info.Code = faultSignal(err)
+		return false
+	}
 }
 
 func faultSignal(err error) (signal.Signal, int32) {

@@ -149,6 +149,17 @@ func (p *PID) dropLocked() {
 	}
 }
 
+// IDOf returns the number of p in the task's own namespace; 0 when nothing has it any
+// more, or it is not visible there.
+func (t *Task) IDOf(p *PID) int32 {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	if p.ns.ids[p.numbers[p.ns.level]] != p {
+		return 0
+	}
+	return p.In(t.pidns)
+}
+
 // FindPID returns the identity of number nr in the task's own namespace; ESRCH when nothing has it.
 func (t *Task) FindPID(nr int32) (*PID, error) {
 	t.k.tree.RLock()

@@ -12,6 +12,20 @@ import (
 type Scheduling struct {
 	Policy   int32
 	Priority int32
+	// Affinity has a bit for each processor that the thread may use; nil: all.
+	// It is not to be changed.
+	Affinity []uint64
+}
+
+// schedReset in Policy makes children start with the normal policy.
+const schedReset = 0x40000000 // SCHED_RESET_ON_FORK
+
+// forChild is what a child starts with.
+func (s Scheduling) forChild() Scheduling {
+	if s.Policy&schedReset != 0 {
+		s.Policy, s.Priority = 0, 0
+	}
+	return s
 }
 
 // Yield lets other tasks run first (sched_yield(2)). Tasks that run hold a thread of
@@ -167,6 +181,14 @@ func (t *Task) limitsTarget(pid int32) (*ThreadGroup, error) {
 	}
 	return o.tg, nil
 }
+
+// Bits of personality(2).
+const (
+	personaNoRandomize = 0x40000 // ADDR_NO_RANDOMIZE
+	// personaInsecure are those that a program which gains rights starts without:
+	// they would make it easier to attack.
+	personaInsecure = personaNoRandomize | 0x100000 | 0x200000 | 0x400000
+)
 
 // SetPersona sets the persona of personality(2) unless it is the query value, and
 // returns the old one.

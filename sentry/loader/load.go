@@ -42,6 +42,7 @@ type Args struct {
 	Secure bool
 	Gain   func(exec *vfs.File) (creds *cred.Credentials, secure bool, err error)
 
+	// NoRandomize puts everything at fixed addresses, but for a program that gains rights.
 	NoRandomize bool
 }
 

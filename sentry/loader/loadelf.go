@@ -26,6 +26,7 @@ func (a *Args) loadELF(img *Image, h *head) error {
 		if a.Creds, a.Secure, err = a.Gain(h.file); err != nil {
 			return err
 		}
+		a.NoRandomize = a.NoRandomize && !a.Secure
 	}
 	s := &space{mm: a.MM, limits: a.Limits, layout: a.MM.NewLayout(a.Limits.Soft(limits.Stack), !a.NoRandomize)}
 	s.mm.SetLimits(a.Limits)

@@ -63,6 +63,23 @@ func PWrite(t *kernel.Task, f *vfs.File, src *mm.Buffer, off int64) (int, error)
 	return writeAll(t, f, src, func(done int) (int, error) { return f.PWrite(t, src, off+int64(done)) })
 }
 
+// WriteAs is Write at off, -1 meaning the position, with O_APPEND or without it
+// whatever the file has. With noWait it does not wait (pwritev2(2)).
+func WriteAs(t *kernel.Task, f *vfs.File, src *mm.Buffer, off int64, appending, noWait bool) (int, error) {
+	write := func(done int) (int, error) {
+		if off == -1 {
+			return f.WriteAs(t, src, appending)
+		}
+		return f.PWriteAs(t, src, off+int64(done), appending)
+	}
+	if !noWait {
+		return writeAll(t, f, src, write)
+	}
+	n, err := write(0)
+	signalFailure(t, err)
+	return n, err
+}
+
 func writeAll(t *kernel.Task, f *vfs.File, src *mm.Buffer, write func(done int) (int, error)) (int, error) {
 	done, err := write(0)
 	if err == nil && src.Len() == 0 {

@@ -43,8 +43,8 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, getLock(t, f, cmd, a[2])
 	case unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
 		return 0, setLock(t, f, cmd, a[2])
-	case unix.F_GETOWN, unix.F_GETSIG:
-		return 0, nil
+	case unix.F_GETOWN, unix.F_SETOWN, unix.F_GETOWN_EX, unix.F_SETOWN_EX, unix.F_GETSIG, unix.F_SETSIG:
+		return fcntlAsync(t, f, cmd, a[2])
 	}
 	return fcntlFile(t, f, cmd, a[2])
 }

@@ -87,8 +87,11 @@ func doPoll(t *kernel.Task, addr, count uint64, at int64) (uint64, error) {
 			continue
 		}
 		f, err := t.FDs().Get(fd)
-		if err != nil {
+		if err != nil || f.IsPath() {
 			files[i].Got = waiter.NVal
+			if err == nil {
+				f.DecRef()
+			}
 			continue
 		}
 		files[i].File = f
@@ -196,9 +199,9 @@ func sysPselect6(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 
 // What the three sets of select(2) stand for.
 var selectEvents = [3]struct{ ask, tell waiter.EventMask }{
-	{waiter.In | waiter.RdNorm | waiter.RdBand | waiter.RdHUp, waiter.In | waiter.RdNorm | waiter.RdBand | waiter.HUp | waiter.Err},
-	{waiter.Out | waiter.WrNorm | waiter.WrBand, waiter.Out | waiter.WrNorm | waiter.WrBand | waiter.Err},
-	{waiter.Pri, waiter.Pri},
+	{waiter.In | waiter.RdNorm | waiter.RdBand | waiter.RdHUp, waiter.In | waiter.RdNorm | waiter.RdBand | waiter.HUp | waiter.Err | waiter.NVal},
+	{waiter.Out | waiter.WrNorm | waiter.WrBand, waiter.Out | waiter.WrNorm | waiter.WrBand | waiter.Err | waiter.NVal},
+	{waiter.Pri, waiter.Pri | waiter.NVal},
 }
 
 func doSelect(t *kernel.Task, a arch.SyscallArgs, at int64) (uint64, error) {
@@ -251,6 +254,10 @@ func selectFiles(t *kernel.Task, sets *[3][]uint64, count int32) (files []syscal
 				return files, fds, err
 			}
 			p := syscalls.PollFile{File: f}
+			if f.IsPath() {
+				f.DecRef()
+				p = syscalls.PollFile{Got: waiter.NVal}
+			}
 			for i := range sets {
 				if sets[i][w]&(1<<bit) != 0 {
 					p.Events |= selectEvents[i].ask

@@ -115,28 +115,51 @@ func sysPwritev(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return moveVector(t, a[0], a[1], a[2], int64(a[3]), syscalls.PWrite)
 }
 
-// rwFlags are the RWF_ flags that preadv2 and pwritev2 accept: those that ask
-// for nothing, since writes reach their file at once.
-const rwFlags = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC
+const rwfNoAppend = 0x20 // RWF_NOAPPEND
 
-func sysPreadv2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[5]&^rwFlags != 0 {
-		return 0, unix.EOPNOTSUPP
+// rwFlags are the RWF_ flags that preadv2 and pwritev2 accept. HIPRI, DSYNC and SYNC
+// ask for nothing, since writes reach their file at once.
+const rwFlags = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT | unix.RWF_APPEND | rwfNoAppend
+
+func checkRWFlags(flags uint64) error {
+	switch {
+	case flags&^rwFlags != 0:
+		return unix.EOPNOTSUPP
+	case flags&unix.RWF_APPEND != 0 && flags&rwfNoAppend != 0:
+		return unix.EINVAL
 	}
-	if int64(a[3]) == -1 {
-		return sysReadv(t, a)
-	}
-	return sysPreadv(t, a)
+	return nil
 }
 
+// sysPreadv2 reads at the position when the offset is -1. What RWF_NOWAIT forbids to
+// wait for is data; a regular file's is there.
+func sysPreadv2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if err := checkRWFlags(a[5]); err != nil {
+		return 0, err
+	}
+	off := int64(a[3])
+	op := syscalls.PRead
+	switch noWait := a[5]&unix.RWF_NOWAIT != 0; {
+	case noWait && off == -1:
+		op = func(t *kernel.Task, f *vfs.File, b *mm.Buffer, _ int64) (int, error) { return f.Read(t, b) }
+	case noWait:
+		op = func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) { return f.PRead(t, b, off) }
+	case off == -1:
+		op = readHere
+	}
+	return moveVector(t, a[0], a[1], a[2], off, op)
+}
+
+// sysPwritev2 writes at the position when the offset is -1.
 func sysPwritev2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[5]&^rwFlags != 0 {
-		return 0, unix.EOPNOTSUPP
+	flags := a[5]
+	if err := checkRWFlags(flags); err != nil {
+		return 0, err
 	}
-	if int64(a[3]) == -1 {
-		return sysWritev(t, a)
-	}
-	return sysPwritev(t, a)
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) {
+		appending := flags&unix.RWF_APPEND != 0 || f.Flags()&unix.O_APPEND != 0 && flags&rwfNoAppend == 0
+		return syscalls.WriteAs(t, f, b, off, appending, flags&unix.RWF_NOWAIT != 0)
+	})
 }
 
 func sysLseek(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"encoding/binary"
+
 	"gosentry/mm"
 	"gosentry/platform/arch"
 	"gosentry/sentry/kernel"
@@ -72,7 +74,12 @@ func setScheduler(t *kernel.Task, id, policy int32, addr uint64) (uint64, error)
 	if high > 0 && !t.Creds().Has(unix.CAP_SYS_NICE) {
 		return 0, unix.EPERM
 	}
-	return 0, t.SetScheduling(id, kernel.Scheduling{Policy: policy, Priority: int32(priority)})
+	s, err := t.Scheduling(id)
+	if err != nil {
+		return 0, err
+	}
+	s.Policy, s.Priority = policy, int32(priority)
+	return 0, t.SetScheduling(id, s)
 }
 
 func sysSchedGetscheduler(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -109,30 +116,67 @@ func sysSchedGetaffinity(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if size < need || size%8 != 0 {
 		return 0, unix.EINVAL
 	}
-	if _, err := t.Scheduling(int32(a[0])); err != nil {
+	s, err := t.Scheduling(int32(a[0]))
+	if err != nil {
 		return 0, err
 	}
-	b := make([]byte, need)
+	return need, storeWords(t, a[2], affinityOf(s)...)
+}
+
+// affinityOf is the set of processors that a thread may use, of those that there are.
+func affinityOf(s kernel.Scheduling) []uint64 {
+	set := make([]uint64, (CPUs()+63)/64)
 	for i := range CPUs() {
-		b[i/8] |= 1 << (i % 8)
+		set[i/64] |= 1 << (i % 64)
 	}
-	return need, t.CopyOut(mm.Addr(a[2]), b)
+	for i := range min(len(set), len(s.Affinity)) {
+		set[i] &= s.Affinity[i]
+	}
+	return set
 }
 
 func sysSchedSetaffinity(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if _, err := t.Scheduling(int32(a[0])); err != nil {
+	words := (CPUs() + 63) / 64
+	b := make([]byte, 8*words)
+	if err := t.CopyIn(mm.Addr(a[2]), b[:min(uint64(uint32(a[1])), uint64(len(b)))]); err != nil {
 		return 0, err
 	}
-	b := make([]byte, min(uint64(uint32(a[1])), 1024))
-	if err := t.CopyIn(mm.Addr(a[2]), b); err != nil {
+	s, err := t.Scheduling(int32(a[0]))
+	if err != nil {
 		return 0, err
 	}
-	for i := range min(CPUs(), 8*len(b)) {
-		if b[i/8]&(1<<(i%8)) != 0 {
-			return 0, nil
+	s.Affinity = make([]uint64, words)
+	for i := range s.Affinity {
+		s.Affinity[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	any := uint64(0)
+	for _, w := range affinityOf(s) {
+		any |= w
+	}
+	if any == 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.SetScheduling(int32(a[0]), s)
+}
+
+// sysGetcpu gives the processor that the call is answered on, which is where the
+// guest ran, unless the thread has been told to run elsewhere.
+func sysGetcpu(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	cpu := arch.CPU() % CPUs()
+	if s, err := t.Scheduling(0); err == nil && s.Affinity != nil {
+		set := affinityOf(s)
+		for set[cpu/64]&(1<<(cpu%64)) == 0 {
+			cpu = (cpu + 1) % CPUs()
 		}
 	}
-	return 0, unix.EINVAL
+	for i, v := range []uint32{uint32(cpu), 0} {
+		if a[i] != 0 {
+			if err := store32(t, a[i], v); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 0, nil
 }
 
 // Whom getpriority(2) is about.

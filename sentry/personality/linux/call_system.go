@@ -150,16 +150,5 @@ func sysPersonality(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(t.ThreadGroup().SetPersona(uint32(a[0]))), nil
 }
 
-func sysGetcpu(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	for _, addr := range a[:2] {
-		if addr != 0 {
-			if err := store32(t, addr, 0); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return 0, nil
-}
-
 // CPUs is the number of processors that a guest sees.
 func CPUs() int { return runtime.NumCPU() }
