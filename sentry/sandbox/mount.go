@@ -8,6 +8,7 @@ import (
 	"gosentry/fs/host"
 	"gosentry/fs/overlay"
 	"gosentry/fs/proc"
+	"gosentry/fs/sys"
 	"gosentry/fs/tmpfs"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -78,6 +79,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 	steps := []step{
 		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
 		{"/proc", proc.New(k.NewProcView(systemInfo())), plain | vfs.NoExec, "proc"},
+		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
 	}
 	for _, s := range steps {
@@ -105,7 +107,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 func systemInfo() proc.Info {
 	return proc.Info{
 		Sysname: linux.Sysname, Release: linux.Release, Version: linux.Version, Machine: linux.Machine,
-		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "devtmpfs", "pipefs"},
+		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "devtmpfs", "pipefs"},
 	}
 }
 

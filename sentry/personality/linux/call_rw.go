@@ -199,7 +199,7 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 	if !in.Readable() || !out.Writable() {
 		return 0, unix.EBADF
 	}
-	if err := mayCopy(out, in, stream); err != nil {
+	if err := mayCopy(t, out, in, stream); err != nil {
 		return 0, err
 	}
 	inOff, err := loadOffset(t, inAddr)
@@ -224,7 +224,7 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 	return uint64(n), nil
 }
 
-func mayCopy(out, in *vfs.File, stream bool) error {
+func mayCopy(t *kernel.Task, out, in *vfs.File, stream bool) error {
 	regular := in.FileType() == unix.S_IFREG && out.FileType() == unix.S_IFREG
 	switch {
 	case in.FileType() == unix.S_IFDIR || out.FileType() == unix.S_IFDIR:
@@ -235,6 +235,11 @@ func mayCopy(out, in *vfs.File, stream bool) error {
 		return unix.EBADF
 	case out.Flags()&unix.O_APPEND != 0:
 		return unix.EINVAL
+	case in.FileType() == unix.S_IFSOCK && out.FileType() == unix.S_IFIFO:
+		return nil
+	}
+	if _, err := in.Seek(t, 0, unix.SEEK_CUR); err != nil {
+		return unix.EINVAL // what was read could not be given back
 	}
 	return nil
 }

@@ -187,10 +187,10 @@ func sysGetsockopt(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		n := min(int(room), len(value))
-		if level == unix.SOL_SOCKET && name == unix.SO_PEERNAME && n < len(value) {
+		if level == unix.SOL_SOCKET && name == unix.SO_PEERNAME && int(room) > len(value) {
 			return 0, unix.EINVAL
 		}
+		n := min(int(room), len(value))
 		if err := t.CopyOut(mm.Addr(a[3]), value[:n]); err != nil {
 			return 0, err
 		}
