@@ -143,7 +143,7 @@ a = os.getxattr if hasattr(os, "getxattr") else None
 open("x", "w").close(); os.setxattr("x", "user.k", b"v"); print(os.listxattr("x"), a("x", "user.k"))
 print(os.path.realpath("/proc/self/cwd") == os.getcwd(), len(os.urandom(8)), os.get_terminal_size if 0 else "", time.tzname[0])`),
 		{name: "python_venv", needs: []string{"/usr/bin/python3"}, text: `/usr/bin/python3 -m venv --without-pip v; echo $?; ls v v/bin; v/bin/python -c 'import sys, os; print(os.path.relpath(sys.prefix), sys.prefix != sys.base_prefix)'; . v/bin/activate; command -v python | sed "s,$PWD,,"`},
-		{name: "python_compile", needs: []string{"/usr/bin/python3"}, text: `mkdir p; for i in 1 2 3; do echo "x = $i" >p/m$i.py; done; touch p/__init__.py; /usr/bin/python3 -m compileall -q -j 2 p; ls p/__pycache__; /usr/bin/python3 -c 'import p.m2, json, http.client, xml.dom.minidom, decimal, unittest, email, ctypes; print(p.m2.x, ctypes.CDLL(None).getpid() > 0)'; /usr/bin/python3 -m unittest -q 2>&1 | grep -c Ran; echo '{"a": [1, 2]}' | /usr/bin/python3 -m json.tool; /usr/bin/python3 -m timeit -n 10 pass | cut -c1-8`},
+		{name: "python_compile", needs: []string{"/usr/bin/python3"}, text: `mkdir p; for i in 1 2 3; do echo "x = $i" >p/m$i.py; done; touch p/__init__.py; /usr/bin/python3 -m compileall -q -j 2 p; ls p/__pycache__; /usr/bin/python3 -c 'import p.m2, json, http.client, xml.dom.minidom, decimal, unittest, email, ctypes; print(p.m2.x, ctypes.CDLL(None).getpid() > 0)'; /usr/bin/python3 -m unittest -q 2>&1 | grep -c Ran; echo '{"a": [1, 2]}' | /usr/bin/python3 -m json.tool; /usr/bin/python3 -m timeit -n 10 pass 2>/dev/null | cut -c1-8`},
 	}
 }
 

@@ -3,7 +3,7 @@ package test
 func archiveScripts() []script {
 	const data = `mkdir -p d/e; seq 60000 >d/f; head -c 3000000 /dev/zero >d/e/z; for i in 1 2 3; do cat d/f; done >d/e/big; ln d/f d/e/hard; ln -s ../f d/e/soft; chmod 604 d/f; touch -d '2021-03-04 05:06:07 UTC' d/f d/e; `
 	return []script{
-		{name: "tar", text: data + `tar cf a.tar --sort=name --owner=0 --group=0 --mtime=@0 d; md5sum a.tar; mkdir o; tar xf a.tar -C o; diff -r d o/d && echo same; tar tvf a.tar | awk '{ print $1, $3, $6, $7, $8 }'; tar czf a.tgz d; tar xzOf a.tgz d/f | md5sum; tar cJf a.txz d && tar tf a.txz | wc -l; tar --zstd -cf a.tzst d 2>&1 && tar tf a.tzst | wc -l; cp -a d old; echo more >>d/f; tar rf a.tar d/f; tar df a.tar d/e/big; echo $?; tar xf none.tar 2>&1; echo $?; tar cSf sp.tar d/e/z; stat -c %s sp.tar; tar xpf a.tar -C o --keep-newer-files 2>/dev/null; stat -c '%a %Y %h' o/d/f`},
+		{name: "tar", text: data + `tar cf a.tar --sort=name --owner=0 --group=0 --mtime=@0 d; md5sum a.tar; mkdir o; tar xf a.tar -C o; diff -r d o/d && echo same; tar tvf a.tar | awk '{ print $1, $3, $6, $7, $8 }'; tar czf a.tgz --sort=name d; tar xzOf a.tgz d/e/big | md5sum; tar cJf a.txz d && tar tf a.txz | wc -l; tar --zstd -cf a.tzst d 2>&1 && tar tf a.tzst | wc -l; cp -a d old; echo more >>d/f; tar rf a.tar d/f; tar df a.tar d/e/big; echo $?; tar xf none.tar 2>&1; echo $?; tar cSf sp.tar d/e/z; stat -c %s sp.tar; tar xpf a.tar -C o --keep-newer-files 2>/dev/null; stat -c '%a %Y %h' o/d/f`},
 		{name: "gzip", text: data + `gzip -9nk d/f; gzip -l d/f.gz | tail -1 | awk '{ print $1, $2 }'; md5sum d/f.gz; gunzip -c d/f.gz | cmp - d/f && echo same; gzip -nr d/e 2>&1 | sort; ls d/e; gzip -t d/e/*.gz && echo fine; zgrep -c 99 d/f.gz; echo junk | gunzip 2>&1; echo $?`},
 		{name: "xz_threads", needs: []string{"xz"}, text: data + `xz -kT4 --block-size=100KiB d/e/big && xz -l d/e/big.xz | awk 'NR > 1 { print $2 }'; md5sum d/e/big.xz; xz -dcT4 d/e/big.xz | cmp - d/e/big && echo same; xz -t d/e/big.xz; echo $?; xz -0 <d/e/z | wc -c`},
 		{name: "zstd_threads", needs: []string{"zstd"}, text: data + `zstd -q -T4 -10 d/e/big -o b.zst && md5sum b.zst; zstd -q -dc b.zst | cmp - d/e/big && echo same; zstd -q -t b.zst; echo $?; zstd -q -T0 --rm d/f && ls d; zstd -q -d d/f.zst && stat -c '%a %Y' d/f; zstd -qb1e1 -i0 d/f >/dev/null 2>&1; echo $?`},
@@ -29,7 +29,7 @@ E
 sqlite3 t.db 'select count(*) from t; select * from none' 2>&1 | tail -2; sqlite3 t.db '.backup b.db' && sqlite3 b.db 'select sum(a) from t'; (sqlite3 t.db 'begin exclusive; select 1;' '.shell sleep 0.4' 'commit') & sleep 0.2; sqlite3 t.db 'insert into t(b) values(1)' 2>&1 | grep -o locked; wait; ls; seq 5 >s.csv; sqlite3 :memory: 'create table s(x)' '.import s.csv s' 'select sum(x) from s'`},
 		{name: "inotify", needs: []string{"/usr/bin/python3"}, text: "cat >t.py <<'E'\n" + inotifyScript + "\nE\n/usr/bin/python3 -B t.py"},
 		{name: "tail_follow", text: `echo a >f; timeout 5 tail -n +1 -F f >out 2>/dev/null & sleep 0.7; echo b >>f; sleep 0.3; mv f g; echo c >f; sleep 1.3; kill %1; wait; cat out`},
-		{name: "system_info", text: `nproc --all >/dev/null; echo $?; getconf _NPROCESSORS_ONLN >/dev/null; echo $?; [ "$(nproc)" = "$(cat /sys/devices/system/cpu/online | awk -F- '{ print $NF + 1 }')" ] && echo cpus; cat /sys/kernel/mm/transparent_hugepage/enabled | tr -d '[]'; ls /sys; ls -d /sys/fs/cgroup /sys/devices/system/cpu/cpu0; lscpu >/dev/null 2>&1; echo $?; free -m | head -1; uptime >/dev/null; echo $?; df / | wc -l; stat -f -c %T /proc /sys /dev/shm; mount | grep -c ' on / '; findmnt -n -o FSTYPE /proc; ulimit -n | wc -l; umount /nowhere 2>&1; ionice; chrt -p $$ | head -1 | sed 's/[0-9]*.s/P/'; vmstat 2>/dev/null | wc -l`},
+		{name: "system_info", text: `nproc --all >/dev/null; echo $?; getconf _NPROCESSORS_ONLN >/dev/null; echo $?; [ "$(nproc)" = "$(cat /sys/devices/system/cpu/online | awk -F- '{ print $NF + 1 }')" ] && echo cpus; cat /sys/kernel/mm/transparent_hugepage/enabled | tr -d '[]'; ls -d /sys/fs/cgroup /sys/devices/system/cpu/cpu0; lscpu >/dev/null 2>&1; echo $?; free -m | head -1; uptime >/dev/null; echo $?; df / | wc -l; stat -f -c %T /proc /sys /dev/shm; mount | grep -c ' on / '; findmnt -n -o FSTYPE /proc; ulimit -n | wc -l; umount /nowhere 2>&1; ionice; chrt -p $$ | head -1 | sed 's/[0-9]*.s/P/'; vmstat 2>/dev/null | wc -l`},
 	}
 }
 
@@ -54,7 +54,7 @@ my $p = open3(my $in, my $out, undef, "cat"); print $in "x\n"; close $in; is(<$o
 socketpair(my $x, my $y, AF_UNIX, SOCK_STREAM, PF_UNSPEC) or die; syswrite $x, "sock"; sysread $y, $b, 10; is($b, "sock");
 open my $f, "+>", "$d/f"; ok(flock $f, LOCK_EX); open my $g, "<", "$d/f"; ok(!flock($g, LOCK_SH | LOCK_NB));
 is(md5_hex("a" x 1000), "cabe45dcc9ae5b66ba86600cca6b8ba8"); is(strftime("%F", gmtime 86400), "1970-01-02"); is(length(encode("UTF-8", "\x{263a}")), 3);
-is(qx(echo sub), "sub\n"); is(system("exit 3") >> 8, 3); kill 0, $$ or die; is(getcwd(), $ENV{PWD}); my @s = stat "/"; ok(@s == 13);
+is(qx(echo sub), "sub\n"); is(system("exit 3;") >> 8, 3); kill 0, $$ or die; is(getcwd(), $ENV{PWD}); my @s = stat "/"; ok(@s == 13);
 eval { die { code => 5 } }; is($@->{code}, 5); ok(-d "/", "dir"); ok(!-e "/none"); is($! + 0, 2);
 done_testing;
 E

@@ -150,10 +150,12 @@ func lies(lie func(string, func(*image))) {
 func mayDiffer() map[string]string {
 	size := "whether so much memory may be promised is each kernel's policy"
 	low := "the host lets root map page 0, the sandbox nobody"
+	over := "Linux lets an interpreter overwrite its program, the sandbox does not"
 	byte4 := "Linux does not look at this byte, the sandbox does"
 	return map[string]string{
 		"bss_10000000000": size, "memsz_10000000000": size, "low_address": low, "second_0": low,
 		"bigendian": byte4, "class32": byte4,
+		"interp_itself": over,
 	}
 }
 

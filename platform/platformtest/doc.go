@@ -46,6 +46,7 @@ func Run(t *testing.T, newPlatform New) {
 		{"Empty", testEmpty},
 		{"ReleaseWhileHeld", testReleaseWhileHeld},
 		{"HostileRegisters", testHostileRegisters},
+		{"HostileInstructions", testHostileInstructions},
 		{"HostileCode", testHostileCode},
 		{"NoRestart", testNoRestart},
 	} {

@@ -220,3 +220,31 @@ func TestRelease(t *testing.T) {
 		held.as.Release()
 	}
 }
+
+// TestIdle looks whether anything still ticks or stays pinned once all guests have left.
+func TestIdle(t *testing.T) {
+	p := testPlatform(t, 8, 8)
+	g := newGuest(t, p, callCode...)
+	for range 100 {
+		g.call(t)
+	}
+	tr := g.tr
+	if !p.ticking.Load() {
+		t.Error("nobody looks after a running guest")
+	}
+	g.Leave()
+	for deadline := time.Now().Add(5 * time.Second); p.ticking.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the monitor ticks without end")
+		}
+	}
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(tr.tid, &set); err != nil || set != p.cpus.all {
+		t.Errorf("an idle thread is pinned to %v (%v)", set, err)
+	}
+	for _, cpu := range p.cpus.list {
+		if n := p.cpus.load[cpu].Load(); n != 0 {
+			t.Errorf("processor %d has a load of %d", cpu, n)
+		}
+	}
+}

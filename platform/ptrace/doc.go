@@ -23,7 +23,8 @@
 // that runs guest code is pinned to the processor it is found on, or to one with
 // fewer such threads, and its tracee with it. A monitor, which ticks only while contexts are
 // locked to threads, lets a pair go when the guest computes for long, so that the host may
-// balance. It also takes turns between contexts when more want to run than may.
+// balance. All of them ask the host for short time slices, so that a stop is answered soon
+// on a busy host too. The monitor also takes turns between contexts when more want to run than may.
 //
 // Locks: addressSpace.mu, Platform.mu, process.mu; then those of package blank. None is
 // held while guest code runs.

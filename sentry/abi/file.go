@@ -21,13 +21,8 @@ const (
 // Iovec is struct iovec. Nothing about it has been checked.
 type Iovec struct{ Base, Len uint64 }
 
-// AppendIovecs decodes all of b, whole iovecs, and appends them to v.
-func AppendIovecs(v []Iovec, b []byte) []Iovec {
-	for ; len(b) >= IovecSize; b = b[IovecSize:] {
-		v = append(v, Iovec{get64(b, 0), get64(b, 8)})
-	}
-	return v
-}
+// DecodeIovec reads a struct iovec.
+func DecodeIovec(b []byte) Iovec { return Iovec{get64(b, 0), get64(b, 8)} }
 
 // Msghdr is struct user_msghdr; pointers are guest addresses.
 type Msghdr struct {

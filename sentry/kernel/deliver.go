@@ -70,6 +70,7 @@ func (t *Task) nextSignal() (info signal.Info, act signal.Action, mask signal.Se
 			continue
 		}
 		if t.defaultActionLocked(info.Signo) {
+			t.stopTaken = true
 			return info, act, 0, terminalStop
 		}
 	}
@@ -101,10 +102,11 @@ func (t *Task) enterHandlerLocked(sig signal.Signal, act signal.Action) signal.S
 	if t.savedMask != nil {
 		old, t.savedMask = *t.savedMask, nil
 	}
-	t.mask = t.mask.Union(act.Mask)
+	mask := t.mask.Union(act.Mask)
 	if act.Flags&signal.FlagNoDefer == 0 {
-		t.mask = t.mask.Add(sig)
+		mask = mask.Add(sig)
 	}
+	t.setMaskLocked(mask)
 	t.forced = false
 	return old
 }
@@ -140,7 +142,9 @@ func (t *Task) stopUnlessOrphaned(sig signal.Signal) {
 	}
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
-	t.tg.beginStopLocked(sig)
+	if t.stopTaken {
+		t.tg.beginStopLocked(sig)
+	}
 }
 
 // settleCall decides what an interrupted call returns when a handler runs.
@@ -211,14 +215,23 @@ func (t *Task) SetTemporaryMask(m signal.Set) {
 // now goes to another one.
 func (t *Task) setMaskLocked(m signal.Set) {
 	m = m.Without(signal.Unblockable)
-	newlyBlocked := m.Without(t.mask).Intersect(t.tg.pending.Pending())
+	newlyBlocked := m.Without(t.mask)
 	t.mask = m
 	if t.dueLocked() {
 		t.work.Store(true)
 	}
-	for _, o := range t.tg.tasks {
-		if o != t && !newlyBlocked.Without(o.mask).Empty() {
-			o.interrupt()
+	t.passOnLocked(newlyBlocked)
+}
+
+// passOnLocked finds other threads for those of the group's pending signals in s,
+// which the thread was perhaps chosen for and does not take any more.
+func (t *Task) passOnLocked(s signal.Set) {
+	for s = s.Intersect(t.tg.pending.Pending()); !s.Empty(); s = s.Remove(s.Lowest()) {
+		for _, o := range t.tg.tasks {
+			if o != t && o.wantsLocked(s.Lowest()) {
+				o.interrupt()
+				break
+			}
 		}
 	}
 }

@@ -186,6 +186,8 @@ func (t *Task) takeLeadershipLocked() {
 	for n := own.ns; n != nil; n = n.parent {
 		n.tasks--
 	}
+	old.gone = true
+	old.pending.Discard(signal.All)
 	tg.leader = t
 	tg.tasks = []*Task{t}
 	for c := range tg.children {
@@ -214,7 +216,7 @@ func (t *Task) resetForExec(p *program) {
 	t.UnshareFiles()
 	t.FDs().closeOnExec(t)
 	t.k.tree.Lock()
-	tg.execed = true
+	tg.execs++
 	tg.exitSignal = unix.SIGCHLD
 	t.k.tree.Unlock()
 	tg.sigMu.Lock()

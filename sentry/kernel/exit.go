@@ -80,6 +80,7 @@ func (t *Task) exit() {
 	t.tg.sigMu.Lock()
 	t.dying = true
 	stopDone := t.leaveRunningLocked()
+	t.passOnLocked(^t.mask)
 	t.tg.sigMu.Unlock()
 	if stopDone {
 		t.tg.notifyStopped()
@@ -208,6 +209,10 @@ func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
 	p := tg.parent
 	autoreap := false
 	if sig := tg.exitSignal; sig != 0 {
+		if tg.parentExecs != p.execs {
+			// Whoever the parent has become did not choose the signal.
+			sig = unix.SIGCHLD
+		}
 		code, value := status.childCode()
 		info := tg.childInfoLocked(code, value)
 		info.Signo = sig

@@ -33,14 +33,10 @@ func (t *Task) Fork(a *ForkArgs) (int32, error) {
 		done = make(chan struct{})
 		child.vforkDone = done
 	}
-	t.k.tree.Lock()
-	if err := t.mayCommitLocked(child); err != nil {
-		t.k.tree.Unlock()
+	id, err := t.publish(child, a)
+	if err != nil {
 		return 0, err
 	}
-	t.commitLocked(child, a)
-	id := child.pid.In(t.pidns)
-	t.k.tree.Unlock()
 	undo.forget()
 	t.storeIDs(child, a)
 	pidfd.install()
@@ -75,6 +71,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.name.Store(t.name.Load())
 	c.auxv.Store(t.auxv.Load())
 	c.nice.Store(t.nice.Load())
+	c.ioPriority.Store(t.ioPriority.Load())
 	c.slackNS.Store(t.slackNS.Load())
 	if err := t.k.users.enter(t, c); err != nil {
 		return nil, err
@@ -261,20 +258,26 @@ func (t *Task) reservePIDFD(a *ForkArgs, c *Task, undo *undoStack) (*pidfdReserv
 	return r, nil
 }
 
-// mayCommitLocked looks again at what may have changed while nothing was locked.
-func (t *Task) mayCommitLocked(c *Task) error {
-	if c.pid.ns.dying {
-		return unix.ENOMEM
-	}
+// publish looks again at what may have changed while nothing was locked, and
+// links the child into the tree. Both locks are held from the look to the link,
+// so nobody who kills, stops or signals the parent misses the child.
+func (t *Task) publish(c *Task, a *ForkArgs) (int32, error) {
+	t.k.tree.Lock()
+	defer t.k.tree.Unlock()
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
-	if t.dying || t.tg.exiting {
-		return ERESTARTNOINTR
+	if c.pid.ns.dying {
+		return 0, unix.ENOMEM
 	}
-	return nil
+	if t.dying || t.tg.exiting || t.mustStopLocked() || t.dueLocked() {
+		return 0, ERESTARTNOINTR
+	}
+	t.commitLocked(c, a)
+	return c.pid.In(t.pidns), nil
 }
 
-// commitLocked links the child into the tree. It cannot fail.
+// commitLocked links the child into the tree, with the parent's sigMu held. It
+// cannot fail.
 func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	c.pid.task = c
 	c.sched = t.sched.forChild()
@@ -283,9 +286,7 @@ func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	}
 	tg := c.tg
 	if a.shares(ShareThread) {
-		tg.sigMu.Lock()
 		tg.tasks = append(tg.tasks, c)
-		tg.sigMu.Unlock()
 	} else {
 		t.linkGroupLocked(c, a)
 	}

@@ -66,6 +66,8 @@ type Kernel struct {
 	// terminalInode its inode. They are set before the first task runs.
 	terminal      *TTY
 	terminalInode vfs.Inode
+	// fileSystems are what mount(2) knows; set before the first task runs.
+	fileSystems map[string]MakeFileSystem
 
 	// Guarded by endMu.
 	endMu  sync.Mutex
@@ -221,6 +223,9 @@ func (k *Kernel) finish(s ExitStatus, err error) {
 	k.endMu.Lock()
 	defer k.endMu.Unlock()
 	if k.ended {
+		if k.err == nil {
+			k.err = err
+		}
 		return
 	}
 	k.ended, k.status, k.err = true, s, err
@@ -231,11 +236,16 @@ func (k *Kernel) finish(s ExitStatus, err error) {
 // status. The error is a fault of the sentry's own.
 func (k *Kernel) Wait() (ExitStatus, error) {
 	<-k.end
+	if _, err := k.outcome(); err != nil {
+		return ExitStatus{}, err
+	}
+	k.killEverything()
+	return k.outcome()
+}
+
+func (k *Kernel) outcome() (ExitStatus, error) {
 	k.endMu.Lock()
 	defer k.endMu.Unlock()
-	if k.err == nil {
-		k.killEverything()
-	}
 	return k.status, k.err
 }
 

@@ -122,8 +122,11 @@ func (t *Task) SetPGID(pid, pgid int32) error {
 	tg := t.tg
 	if pid != 0 {
 		p := t.pidns.ids[pid]
-		if p == nil || p.tg == nil {
+		switch {
+		case p == nil || p.tg == nil && p.task == nil:
 			return unix.ESRCH
+		case p.tg == nil:
+			return unix.EINVAL
 		}
 		tg = p.tg
 	}
@@ -152,11 +155,9 @@ func (t *Task) maySetPGIDLocked(tg *ThreadGroup) error {
 	switch {
 	case tg != t.tg && tg.parent != t.tg:
 		return unix.ESRCH
-	case tg.exited && tg != t.tg:
-		return unix.ESRCH
 	case tg != t.tg && tg.group.session != t.tg.group.session:
 		return unix.EPERM
-	case tg != t.tg && tg.execed:
+	case tg != t.tg && tg.execs > 0:
 		return unix.EACCES
 	case tg.group.session.leader == tg:
 		return unix.EPERM

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"gosentry/mm"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/futex"
 
 	"golang.org/x/sys/unix"
@@ -53,13 +54,6 @@ func (t *Task) clearChildTID(m *mm.MemoryManager) {
 	}
 }
 
-// robustHead is struct robust_list_head of the Linux ABI.
-type robustHead struct {
-	next    uint64
-	offset  int64
-	pending uint64
-}
-
 // releaseRobustList marks the futexes on the thread's robust list as left by a
 // dead owner. The list is the guest's: it is bounded and never believed.
 func (t *Task) releaseRobustList() {
@@ -70,16 +64,12 @@ func (t *Task) releaseRobustList() {
 	if head == 0 {
 		return
 	}
-	var b [24]byte
+	var b [abi.RobustListHeadSize]byte
 	if _, err := m.CopyIn(head, b[:]); err != nil {
 		return
 	}
-	h := robustHead{
-		next:    binary.LittleEndian.Uint64(b[0:]),
-		offset:  int64(binary.LittleEndian.Uint64(b[8:])),
-		pending: binary.LittleEndian.Uint64(b[16:]),
-	}
-	entry := h.next
+	h := abi.DecodeRobustListHead(b[:])
+	entry := h.List
 	for range maxRobust {
 		if entry&^1 == uint64(head) {
 			break
@@ -88,16 +78,16 @@ func (t *Task) releaseRobustList() {
 		if _, err := m.CopyIn(mm.Addr(entry&^1), b[:8]); err == nil {
 			next = binary.LittleEndian.Uint64(b[:8])
 		}
-		if entry != h.pending {
-			t.ownerDies(m, entry, h.offset, false)
+		if entry != h.Pending {
+			t.ownerDies(m, entry, h.FutexOffset, false)
 		}
 		if next == 0 {
 			break
 		}
 		entry = next
 	}
-	if h.pending != 0 {
-		t.ownerDies(m, h.pending, h.offset, true)
+	if h.Pending != 0 {
+		t.ownerDies(m, h.Pending, h.FutexOffset, true)
 	}
 }
 

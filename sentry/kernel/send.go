@@ -77,6 +77,9 @@ func (tg *ThreadGroup) prepareLocked(sig signal.Signal) {
 		tg.discardLocked(signal.SetOf(unix.SIGCONT))
 	case sig == unix.SIGCONT:
 		tg.discardLocked(stopSignals)
+		for _, t := range tg.tasks {
+			t.stopTaken = false
+		}
 		tg.continueLocked()
 	}
 }
@@ -95,15 +98,18 @@ func (tg *ThreadGroup) dropsLocked(sig signal.Signal, t *Task, force bool) bool 
 	if tg.exiting {
 		return true
 	}
+	if t == nil {
+		t = tg.leader
+	}
+	if t.mask.Has(sig) {
+		return false
+	}
 	act := tg.handlers.Get(sig)
 	obeys := force && signal.Unblockable.Has(sig)
 	if tg.initOf != nil && act.Handler == signal.HandlerDefault && !obeys {
 		return true
 	}
-	if t == nil {
-		t = tg.leader
-	}
-	return !t.mask.Has(sig) && act.Ignores(sig)
+	return act.Ignores(sig)
 }
 
 // wakeOneLocked interrupts the thread that is to take the signal.

@@ -53,6 +53,8 @@ type Task struct {
 	cpu    ktime.CPUClock
 	wchan  atomic.Pointer[string]
 	nice   atomic.Int32
+	// ioPriority is as ioprio_set(2) has it.
+	ioPriority atomic.Int32
 
 	slackNS atomic.Uint64
 
@@ -69,6 +71,7 @@ type Task struct {
 	forced    bool        // a fault whose default action not even an init survives
 	dying     bool        // the thread is to end before it runs guest code again
 	stopping  bool        // the thread counts in tg.stop.remaining
+	stopTaken bool        // took a terminal's stop signal, and no SIGCONT came since
 	gone      bool        // the thread is off the group's list
 	status    ExitStatus  // of the thread itself
 

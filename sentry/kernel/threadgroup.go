@@ -25,20 +25,21 @@ type ThreadGroup struct {
 	tasks  []*Task // those that have not exited, and a leader that has
 
 	// Guarded by Kernel.tree.
-	live       int // threads that have not exited
-	parent     *ThreadGroup
-	parentTask *Task
-	children   map[*ThreadGroup]struct{}
-	zombies    *list.List // of children, in order of death
-	zombie     *list.Element
-	group      *ProcessGroup
-	exitSignal signal.Signal
-	exited     bool // every thread is gone; a zombie until reaped
-	reaped     bool
-	execed     bool
-	subreaper  bool
-	childUsage Usage
-	deadUsage  Usage // of threads that are gone
+	live        int // threads that have not exited
+	parent      *ThreadGroup
+	parentTask  *Task
+	children    map[*ThreadGroup]struct{}
+	zombies     *list.List // of children, in order of death
+	zombie      *list.Element
+	group       *ProcessGroup
+	exitSignal  signal.Signal
+	exited      bool // every thread is gone; a zombie until reaped
+	reaped      bool
+	execs       int // programs that the process has begun
+	parentExecs int // execs of the parent when it got this child
+	subreaper   bool
+	childUsage  Usage
+	deadUsage   Usage // of threads that are gone
 
 	// Guarded by sigMu.
 	sigMu      sync.Mutex
@@ -108,7 +109,7 @@ func (tg *ThreadGroup) Dead() <-chan struct{} { return tg.dead }
 
 // addChildLocked makes c a child of tg.
 func (tg *ThreadGroup) addChildLocked(c *ThreadGroup, by *Task) {
-	c.parent, c.parentTask = tg, by
+	c.parent, c.parentTask, c.parentExecs = tg, by, tg.execs
 	tg.children[c] = struct{}{}
 	if c.exited && !c.reaped {
 		c.zombie = tg.zombies.PushBack(c)

@@ -74,7 +74,7 @@ func (t *Task) tryWait(a *WaitArgs) (r WaitResult, err error, done bool) {
 	}
 	eligible := false
 	for c := range t.candidatesLocked(a) {
-		if !t.mayWaitLocked(c, a) {
+		if !t.mayWaitLocked(c, a) || c.exited && !a.Exited {
 			continue
 		}
 		eligible = true

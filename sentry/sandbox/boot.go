@@ -52,7 +52,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err := m.openStdio(sys); err != nil {
 		return nil, err
 	}
-	vdso, err := loader.NewVDSO(memory, loader.VDSOConfig{})
+	vdso, err := loader.NewVDSO(memory, loader.VDSOConfig{HostCPU: true})
 	if err == nil {
 		err = in.Clocks.Attach(vdso.Params())
 	}

@@ -82,6 +82,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
 	}
+	in.registerFileSystems(k, memory)
 	for _, s := range steps {
 		if err := w.mount(s.at, s.root, s.flags, s.fstype, s.fstype); err != nil {
 			return err
@@ -101,6 +102,19 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		}
 	}
 	return nil
+}
+
+// registerFileSystems makes known what guests may mount.
+func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
+	k.RegisterFileSystem("tmpfs", func(options string) (vfs.Inode, error) {
+		config, err := tmpfs.Config{File: memory}.WithOptions(options)
+		if err != nil {
+			return nil, err
+		}
+		return tmpfs.New(config), nil
+	})
+	k.RegisterFileSystem("proc", func(string) (vfs.Inode, error) { return proc.New(k.NewProcView(systemInfo())), nil })
+	k.RegisterFileSystem("sysfs", func(string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
 }
 
 // systemInfo is what /proc tells of the system itself.

@@ -23,8 +23,8 @@ type Socket interface {
 	// Listen is listen(2).
 	Listen(c vfs.Caller, backlog int) error
 	// Accept takes a connection that came in, as a file with the given status flags; EAGAIN when
-	// there is none.
-	Accept(c vfs.Caller, flags int) (*vfs.File, error)
+	// there is none. wait tells that the caller would wait for one.
+	Accept(c vfs.Caller, flags int, wait bool) (*vfs.File, error)
 	// Connect is connect(2). With EAGAIN comes the queue to wait on, nil for the socket's own.
 	Connect(c vfs.Caller, addr []byte, at Place) (*waiter.Queue, error)
 	// Shutdown is shutdown(2); how is SHUT_*.

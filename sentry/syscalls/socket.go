@@ -89,9 +89,10 @@ func readSocket(t *kernel.Task, f *vfs.File, s socket.Socket, dst *mm.Buffer) (i
 // Accept is accept4(2): the new file has the given status flags.
 func Accept(t *kernel.Task, f *vfs.File, s socket.Socket, flags int) (*vfs.File, error) {
 	var file *vfs.File
-	err := onSocket(t, f, s, waiter.In, !f.NonBlocking(), func() (*waiter.Queue, error) {
+	wait := !f.NonBlocking()
+	err := onSocket(t, f, s, waiter.In, wait, func() (*waiter.Queue, error) {
 		var err error
-		file, err = s.Accept(t, flags)
+		file, err = s.Accept(t, flags, wait)
 		return nil, err
 	})
 	return file, err

@@ -6,6 +6,7 @@ import (
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -133,18 +134,18 @@ func loadTimes(t *kernel.Task, addr uint64, unit int64) (*[2]unix.Timespec, erro
 	if addr == 0 {
 		return nil, nil
 	}
-	var w [4]uint64
-	if err := loadWords(t, addr, w[:]); err != nil {
+	var b [2 * abi.TimespecSize]byte
+	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
 		return nil, err
 	}
 	var times [2]unix.Timespec
 	for i := range times {
-		frac := int64(w[2*i+1])
-		special := unit == 1 && (frac == unix.UTIME_NOW || frac == unix.UTIME_OMIT)
-		if !special && (frac < 0 || frac >= 1e9/unit) {
+		ts := abi.DecodeTimespec(b[i*abi.TimespecSize:])
+		special := unit == 1 && (ts.Nsec == unix.UTIME_NOW || ts.Nsec == unix.UTIME_OMIT)
+		if !special && (ts.Nsec < 0 || ts.Nsec >= 1e9/unit) {
 			return nil, unix.EINVAL
 		}
-		times[i] = unix.Timespec{Sec: int64(w[2*i]), Nsec: frac * unit}
+		times[i] = unix.Timespec{Sec: ts.Sec, Nsec: ts.Nsec * unit}
 	}
 	return &times, nil
 }

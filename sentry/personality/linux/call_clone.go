@@ -1,10 +1,9 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/signal"
 
@@ -48,43 +47,30 @@ var freshFlags = [...]struct {
 	{cloneNewTime, kernel.FreshTime},
 }
 
-// cloneArgs is struct clone_args.
-type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal uint64
-	stack, stackSize, tls                         uint64
-	setTID, setTIDSize, cgroup                    uint64
-}
-
-// Sizes of struct clone_args: of its first version and of the one known here.
-const (
-	cloneArgsMin = 64
-	cloneArgsMax = 88
-)
-
 func sysFork(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return doClone(t, "fork", &cloneArgs{exitSignal: uint64(unix.SIGCHLD)})
+	return doClone(t, "fork", &abi.CloneArgs{ExitSignal: uint64(unix.SIGCHLD)})
 }
 
 func sysVfork(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return doClone(t, "vfork", &cloneArgs{
-		flags: unix.CLONE_VM | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD),
+	return doClone(t, "vfork", &abi.CloneArgs{
+		Flags: unix.CLONE_VM | unix.CLONE_VFORK, ExitSignal: uint64(unix.SIGCHLD),
 	})
 }
 
 // sysClone is clone(2): the low byte of the flags is the exit signal, and parent_tid is
 // where a pidfd goes. Bits above 32 are clone3's own and ignored here.
 func sysClone(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	args := cloneArgs{
-		flags: a[0] & 0xffffffff &^ csignal, exitSignal: a[0] & csignal,
-		stack: a[1], parentTID: a[2], childTID: a[3], tls: a[4],
+	args := abi.CloneArgs{
+		Flags: a[0] & 0xffffffff &^ csignal, ExitSignal: a[0] & csignal,
+		Stack: a[1], ParentTID: a[2], ChildTID: a[3], TLS: a[4],
 	}
-	if args.flags&unix.CLONE_PIDFD != 0 {
-		if args.flags&(unix.CLONE_PARENT_SETTID|unix.CLONE_DETACHED) != 0 {
+	if args.Flags&unix.CLONE_PIDFD != 0 {
+		if args.Flags&(unix.CLONE_PARENT_SETTID|unix.CLONE_DETACHED) != 0 {
 			return 0, unix.EINVAL
 		}
-		args.pidfd = a[2]
+		args.PidFD = a[2]
 	}
-	args.flags &^= unix.CLONE_DETACHED
+	args.Flags &^= unix.CLONE_DETACHED
 	return doClone(t, "clone", &args)
 }
 
@@ -94,45 +80,41 @@ func sysClone3(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if size > mm.PageSize {
 		return 0, unix.E2BIG
 	}
-	if size < cloneArgsMin {
+	if size < abi.CloneArgsSizeMin {
 		return 0, unix.EINVAL
 	}
-	b := make([]byte, max(size, cloneArgsMax))
+	b := make([]byte, max(size, abi.CloneArgsSize))
 	if err := t.CopyIn(mm.Addr(addr), b[:size]); err != nil {
 		return 0, err
 	}
-	for _, tail := range b[cloneArgsMax:] {
+	for _, tail := range b[abi.CloneArgsSize:] {
 		if tail != 0 {
 			return 0, unix.E2BIG
 		}
 	}
-	var w [cloneArgsMax / 8]uint64
-	for i := range w {
-		w[i] = binary.LittleEndian.Uint64(b[8*i:])
-	}
-	args := cloneArgs{w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]}
-	if err := args.check(); err != nil {
+	args := abi.DecodeCloneArgs(b)
+	if err := checkClone3(&args); err != nil {
 		return 0, err
 	}
-	if args.stack != 0 {
-		args.stack += args.stackSize
+	if args.Stack != 0 {
+		args.Stack += args.StackSize
 	}
 	return doClone(t, "clone3", &args)
 }
 
-// check refuses what only clone3 refuses.
-func (c *cloneArgs) check() error {
+// checkClone3 refuses what only clone3 refuses.
+func checkClone3(c *abi.CloneArgs) error {
 	bad := []bool{
-		c.flags&(csignal|unix.CLONE_DETACHED) != 0,
-		c.flags>>34 != 0,
-		c.exitSignal > 64,
-		c.flags&(unix.CLONE_THREAD|unix.CLONE_PARENT) != 0 && c.exitSignal != 0,
-		(c.stack == 0) != (c.stackSize == 0),
-		c.stack != 0 && (c.stack+c.stackSize < c.stack || c.stack+c.stackSize > userTop),
-		c.setTID == 0 && c.setTIDSize > 0,
-		c.setTID != 0 && c.setTIDSize == 0,
-		c.setTIDSize > 32,
-		c.flags&cloneIntoCgroup != 0 && c.cgroup > 1<<31-1,
+		c.Flags&(csignal|unix.CLONE_DETACHED) != 0,
+		c.Flags>>34 != 0,
+		c.ExitSignal > 64,
+		c.Flags&(unix.CLONE_THREAD|unix.CLONE_PARENT) != 0 && c.ExitSignal != 0,
+		(c.Stack == 0) != (c.StackSize == 0),
+		c.Stack != 0 && (c.Stack+c.StackSize < c.Stack || c.Stack+c.StackSize > userTop),
+		c.SetTID == 0 && c.SetTIDSize > 0,
+		c.SetTID != 0 && c.SetTIDSize == 0,
+		c.SetTIDSize > 32,
+		c.Flags&cloneIntoCgroup != 0 && c.Cgroup > 1<<31-1,
 	}
 	for _, b := range bad {
 		if b {
@@ -146,44 +128,44 @@ func (c *cloneArgs) check() error {
 const userTop = 1<<47 - mm.PageSize
 
 // doClone decodes the flags into the kernel's general arguments.
-func doClone(t *kernel.Task, kind string, c *cloneArgs) (uint64, error) {
+func doClone(t *kernel.Task, kind string, c *abi.CloneArgs) (uint64, error) {
 	args := kernel.ForkArgs{
-		Kind: kind, Stack: c.stack, ExitSignal: signal.Signal(c.exitSignal),
-		Vfork:        c.flags&unix.CLONE_VFORK != 0,
-		ClearActions: c.flags&cloneClearSighand != 0,
-		WantPIDFD:    c.flags&unix.CLONE_PIDFD != 0,
-		PIDFD:        mm.Addr(c.pidfd),
+		Kind: kind, Stack: c.Stack, ExitSignal: signal.Signal(c.ExitSignal),
+		Vfork:        c.Flags&unix.CLONE_VFORK != 0,
+		ClearActions: c.Flags&cloneClearSighand != 0,
+		WantPIDFD:    c.Flags&unix.CLONE_PIDFD != 0,
+		PIDFD:        mm.Addr(c.PidFD),
 	}
 	for _, f := range shareFlags {
-		if c.flags&f.flag != 0 {
+		if c.Flags&f.flag != 0 {
 			args.Share |= f.share
 		}
 	}
 	for _, f := range freshFlags {
-		if c.flags&f.flag != 0 {
+		if c.Flags&f.flag != 0 {
 			args.Fresh |= f.fresh
 		}
 	}
-	if c.flags&(unix.CLONE_PTRACE|cloneIntoCgroup) != 0 {
+	if c.Flags&(unix.CLONE_PTRACE|cloneIntoCgroup) != 0 {
 		return 0, unix.EINVAL
 	}
-	if c.flags&unix.CLONE_SETTLS != 0 {
-		if c.tls >= userTop {
+	if c.Flags&unix.CLONE_SETTLS != 0 {
+		if c.TLS >= userTop {
 			return 0, unix.EPERM
 		}
-		args.TLS = &c.tls
+		args.TLS = &c.TLS
 	}
-	if c.flags&unix.CLONE_PARENT_SETTID != 0 {
-		args.ParentTID = mm.Addr(c.parentTID)
+	if c.Flags&unix.CLONE_PARENT_SETTID != 0 {
+		args.ParentTID = mm.Addr(c.ParentTID)
 	}
-	if c.flags&unix.CLONE_CHILD_SETTID != 0 {
-		args.ChildTID = mm.Addr(c.childTID)
+	if c.Flags&unix.CLONE_CHILD_SETTID != 0 {
+		args.ChildTID = mm.Addr(c.ChildTID)
 	}
-	if c.flags&unix.CLONE_CHILD_CLEARTID != 0 {
-		args.ClearTID = mm.Addr(c.childTID)
+	if c.Flags&unix.CLONE_CHILD_CLEARTID != 0 {
+		args.ClearTID = mm.Addr(c.ChildTID)
 	}
-	for i := range c.setTIDSize {
-		id, err := load32(t, c.setTID+4*i)
+	for i := range c.SetTIDSize {
+		id, err := load32(t, c.SetTID+4*i)
 		if err != nil {
 			return 0, err
 		}

@@ -5,6 +5,7 @@ import (
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
 
@@ -149,21 +150,17 @@ const (
 // capHeader reads the header and tells how many data structures follow; 0 when
 // the version is unknown, which capget and capset tell the program in the header.
 func capHeader(t *kernel.Task, addr uint64) (structs int, pid int32, err error) {
-	version, err := load32(t, addr)
+	h, err := load(t, addr, abi.CapHeaderSize, abi.DecodeCapHeader)
 	if err != nil {
 		return 0, 0, err
 	}
-	id, err := load32(t, addr+4)
-	if err != nil {
-		return 0, 0, err
-	}
-	switch version {
+	switch h.Version {
 	case capVersion1:
-		return 1, int32(id), nil
+		return 1, h.PID, nil
 	case capVersion2, capVersion3:
-		return 2, int32(id), nil
+		return 2, h.PID, nil
 	}
-	return 0, int32(id), store32(t, addr, capVersion3)
+	return 0, h.PID, store32(t, addr, capVersion3)
 }
 
 func sysCapget(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -184,11 +181,12 @@ func sysCapget(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil || a[1] == 0 {
 		return 0, err
 	}
-	b := make([]byte, 0, 24)
+	var b []byte
 	for i := range n {
-		for _, set := range []cred.CapSet{c.Effective, c.Permitted, c.Inheritable} {
-			b = binary.LittleEndian.AppendUint32(b, uint32(set>>(32*i)))
-		}
+		half := 32 * i
+		b = abi.AppendCapData(b, abi.CapData{
+			Effective: uint32(c.Effective >> half), Permitted: uint32(c.Permitted >> half), Inheritable: uint32(c.Inheritable >> half),
+		})
 	}
 	return 0, t.CopyOut(mm.Addr(a[1]), b)
 }
@@ -204,19 +202,17 @@ func sysCapset(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if pid != 0 && pid != t.TID() {
 		return 0, unix.EPERM
 	}
-	b := make([]byte, 12*n)
+	b := make([]byte, abi.CapDataSize*n)
 	if err := t.CopyIn(mm.Addr(a[1]), b); err != nil {
 		return 0, err
 	}
-	var sets [3]cred.CapSet
+	var effective, permitted, inheritable cred.CapSet
 	for i := range n {
-		for j := range sets {
-			sets[j] |= cred.CapSet(binary.LittleEndian.Uint32(b[12*i+4*j:])) << (32 * i)
-		}
+		d, half := abi.DecodeCapData(b[abi.CapDataSize*i:]), 32*i
+		effective |= cred.CapSet(d.Effective) << half
+		permitted |= cred.CapSet(d.Permitted) << half
+		inheritable |= cred.CapSet(d.Inheritable) << half
 	}
-	for j := range sets {
-		sets[j] &= cred.AllCaps
-	}
-	c, err := t.Creds().SetCaps(sets[0], sets[1], sets[2])
+	c, err := t.Creds().SetCaps(effective&cred.AllCaps, permitted&cred.AllCaps, inheritable&cred.AllCaps)
 	return become(t, c, err)
 }

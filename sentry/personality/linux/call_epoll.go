@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/syscalls"
@@ -28,9 +27,6 @@ func sysEpollCreate1(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return newFD(t, t.Kernel().VFS().NewEventPoll(), a[0] != 0)
 }
 
-// epollEventSize is the size of struct epoll_event, which is packed.
-const epollEventSize = 12
-
 func epollOf(f *vfs.File) (*vfs.EventPoll, error) {
 	ep, ok := f.Ops().(*vfs.EventPoll)
 	if !ok {
@@ -43,12 +39,11 @@ func sysEpollCtl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	var ev vfs.EpollEvent
 	op := int(int32(a[1]))
 	if op != unix.EPOLL_CTL_DEL {
-		var b [epollEventSize]byte
+		var b [abi.EpollEventSize]byte
 		if err := t.CopyIn(mm.Addr(a[3]), b[:]); err != nil {
 			return 0, err
 		}
-		ev.Events = binary.LittleEndian.Uint32(b[0:])
-		ev.Data = binary.LittleEndian.Uint64(b[4:])
+		ev = vfs.EpollEvent(abi.DecodeEpollEvent(b[:]))
 	}
 	return onFile(t, a[0], func(epf *vfs.File) error {
 		_, err := onFile(t, a[2], func(f *vfs.File) error {
@@ -94,7 +89,7 @@ const maxEpollEvents = 4096
 
 func epollWait(t *kernel.Task, a arch.SyscallArgs, at int64) (ret uint64, err error) {
 	count := int32(a[2])
-	if count <= 0 || int64(count) > (1<<31-1)/epollEventSize {
+	if count <= 0 || int64(count) > (1<<31-1)/abi.EpollEventSize {
 		return 0, unix.EINVAL
 	}
 	_, err = onFile(t, a[0], func(f *vfs.File) error {
@@ -107,10 +102,9 @@ func epollWait(t *kernel.Task, a arch.SyscallArgs, at int64) (ret uint64, err er
 		if err != nil {
 			return err
 		}
-		b := make([]byte, 0, n*epollEventSize)
+		b := make([]byte, 0, n*abi.EpollEventSize)
 		for _, ev := range events[:n] {
-			b = binary.LittleEndian.AppendUint32(b, ev.Events)
-			b = binary.LittleEndian.AppendUint64(b, ev.Data)
+			b = abi.AppendEpollEvent(b, abi.EpollEvent(ev))
 		}
 		ret = uint64(n)
 		return t.CopyOut(mm.Addr(a[1]), b)

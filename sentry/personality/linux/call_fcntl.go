@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -87,38 +86,17 @@ func fcntlFile(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, erro
 	return 0, unix.EINVAL
 }
 
-// flockSize is the size of struct flock.
-const flockSize = 32
-
-type flock struct {
-	typ, whence   int16
-	start, length int64
-	pid           int32
-}
-
-func loadFlock(t *kernel.Task, addr uint64) (flock, error) {
-	var b [flockSize]byte
-	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
-		return flock{}, err
-	}
-	le := binary.LittleEndian
-	return flock{
-		int16(le.Uint16(b[0:])), int16(le.Uint16(b[2:])),
-		int64(le.Uint64(b[8:])), int64(le.Uint64(b[16:])), int32(le.Uint32(b[24:])),
-	}, nil
-}
-
 // lockOf turns a struct flock into the lock that is meant, and its owner: the
 // process, or nil for a lock of the open file.
-func lockOf(t *kernel.Task, f *vfs.File, l *flock, cmd int32) (*vfs.LockOwner, vfs.RecordLock, error) {
-	start, end, err := f.LockRange(l.whence, l.start, l.length)
+func lockOf(t *kernel.Task, f *vfs.File, l *unix.Flock_t, cmd int32) (*vfs.LockOwner, vfs.RecordLock, error) {
+	start, end, err := f.LockRange(l.Whence, l.Start, l.Len)
 	if err != nil {
 		return nil, vfs.RecordLock{}, err
 	}
-	lock := vfs.RecordLock{Type: l.typ, Start: start, End: end, PID: t.TGID()}
+	lock := vfs.RecordLock{Type: l.Type, Start: start, End: end, PID: t.TGID()}
 	switch cmd {
 	case unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
-		if l.pid != 0 {
+		if l.Pid != 0 {
 			return nil, lock, unix.EINVAL
 		}
 		lock.PID = -1
@@ -128,11 +106,11 @@ func lockOf(t *kernel.Task, f *vfs.File, l *flock, cmd int32) (*vfs.LockOwner, v
 }
 
 func setLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
-	l, err := loadFlock(t, addr)
+	l, err := load(t, addr, abi.FlockSize, abi.DecodeFlock)
 	if err != nil {
 		return err
 	}
-	if l.typ != unix.F_RDLCK && l.typ != unix.F_WRLCK && l.typ != unix.F_UNLCK {
+	if l.Type != unix.F_RDLCK && l.Type != unix.F_WRLCK && l.Type != unix.F_UNLCK {
 		return unix.EINVAL
 	}
 	owner, lock, err := lockOf(t, f, &l, cmd)
@@ -153,11 +131,11 @@ func setLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
 }
 
 func getLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
-	l, err := loadFlock(t, addr)
+	l, err := load(t, addr, abi.FlockSize, abi.DecodeFlock)
 	if err != nil {
 		return err
 	}
-	if l.typ != unix.F_RDLCK && l.typ != unix.F_WRLCK {
+	if l.Type != unix.F_RDLCK && l.Type != unix.F_WRLCK {
 		return unix.EINVAL
 	}
 	owner, lock, err := lockOf(t, f, &l, cmd)
@@ -166,19 +144,14 @@ func getLock(t *kernel.Task, f *vfs.File, cmd int32, addr uint64) error {
 	}
 	found := f.TestLock(owner, lock)
 	if found.Type == unix.F_UNLCK {
-		var b [2]byte
-		binary.LittleEndian.PutUint16(b[:], uint16(found.Type))
-		return t.CopyOut(mm.Addr(addr), b[:])
+		l.Type = unix.F_UNLCK
+		return t.CopyOut(mm.Addr(addr), abi.AppendFlock(nil, &l)[:2])
 	}
 	length := found.End - found.Start
 	if found.End == 1<<63-1 {
 		length = 0
 	}
-	le := binary.LittleEndian
-	var b [flockSize]byte
-	le.PutUint16(b[0:], uint16(found.Type))
-	le.PutUint64(b[8:], uint64(found.Start))
-	le.PutUint64(b[16:], uint64(length))
-	le.PutUint32(b[24:], uint32(found.PID))
-	return t.CopyOut(mm.Addr(addr), b[:])
+	return t.CopyOut(mm.Addr(addr), abi.AppendFlock(nil, &unix.Flock_t{
+		Type: found.Type, Start: found.Start, Len: length, Pid: found.PID,
+	}))
 }

@@ -7,6 +7,7 @@ import (
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -192,39 +193,15 @@ const maxDirents = 1 << 20
 
 func sysGetdents64(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return getdents(t, a, func(b []byte, d *vfs.Dirent) []byte {
-		le := binary.LittleEndian
-		start := len(b)
-		b = le.AppendUint64(b, d.Ino)
-		b = le.AppendUint64(b, uint64(d.Next))
-		b = le.AppendUint16(b, uint16((19+len(d.Name)+1+7)&^7))
-		b = append(b, d.Type)
-		b = append(append(b, d.Name...), 0)
-		return pad8(b, start)
+		return abi.AppendDirent64(b, d.Ino, d.Next, d.Type, d.Name)
 	})
 }
 
 // sysGetdents is the old form: the type stands in the last byte of a record.
 func sysGetdents(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return getdents(t, a, func(b []byte, d *vfs.Dirent) []byte {
-		le := binary.LittleEndian
-		start := len(b)
-		b = le.AppendUint64(b, d.Ino)
-		b = le.AppendUint64(b, uint64(d.Next))
-		size := (18 + len(d.Name) + 2 + 7) &^ 7
-		b = le.AppendUint16(b, uint16(size))
-		b = append(append(b, d.Name...), 0)
-		for len(b)-start < size-1 {
-			b = append(b, 0)
-		}
-		return append(b, d.Type)
+		return abi.AppendDirent(b, d.Ino, d.Next, d.Type, d.Name)
 	})
-}
-
-func pad8(b []byte, start int) []byte {
-	for (len(b)-start)%8 != 0 {
-		b = append(b, 0)
-	}
-	return b
 }
 
 func getdents(t *kernel.Task, a arch.SyscallArgs, encode func([]byte, *vfs.Dirent) []byte) (uint64, error) {

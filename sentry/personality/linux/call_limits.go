@@ -1,7 +1,9 @@
 package linux
 
 import (
+	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/limits"
 
@@ -31,19 +33,18 @@ func prlimit(t *kernel.Task, pid int32, which uint32, newAddr, oldAddr uint64) (
 	}
 	old := set.Get(r)
 	if newAddr != 0 {
-		var w [2]uint64
-		if err := loadWords(t, newAddr, w[:]); err != nil {
+		l, err := load(t, newAddr, abi.RlimitSize, abi.DecodeRlimit)
+		if err != nil {
 			return 0, err
 		}
-		l := limits.Limit{Soft: w[0], Hard: w[1]}
-		if old, err = t.SetLimitOf(pid, r, l); err != nil {
+		if old, err = t.SetLimitOf(pid, r, limits.Limit{Soft: l.Cur, Hard: l.Max}); err != nil {
 			return 0, err
 		}
 	}
 	if oldAddr == 0 {
 		return 0, nil
 	}
-	return 0, storeWords(t, oldAddr, old.Soft, old.Hard)
+	return 0, t.CopyOut(mm.Addr(oldAddr), abi.AppendRlimit(nil, unix.Rlimit{Cur: old.Soft, Max: old.Hard}))
 }
 
 // Who getrusage(2) is about.

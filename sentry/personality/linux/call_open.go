@@ -1,12 +1,12 @@
 package linux
 
 import (
-	"encoding/binary"
 	"strconv"
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/syscalls"
 
@@ -109,9 +109,6 @@ func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64
 // largeFile is O_LARGEFILE, which every open on a 64-bit system implies.
 const largeFile = 0o100000
 
-// Sizes of struct open_how: of its first version, which is the one known here.
-const openHowSize = 24
-
 // Flags that openat2(2) knows.
 const (
 	openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND |
@@ -123,7 +120,7 @@ const (
 
 func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	size := a[3]
-	if size < openHowSize {
+	if size < abi.OpenHowSize {
 		return 0, unix.EINVAL
 	}
 	if size > mm.PageSize {
@@ -133,13 +130,13 @@ func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err := t.CopyIn(mm.Addr(a[2]), b); err != nil {
 		return 0, err
 	}
-	for _, tail := range b[openHowSize:] {
+	for _, tail := range b[abi.OpenHowSize:] {
 		if tail != 0 {
 			return 0, unix.E2BIG
 		}
 	}
-	le := binary.LittleEndian
-	flags, mode, resolve := le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:])
+	how := abi.DecodeOpenHow(b)
+	flags, mode, resolve := how.Flags, how.Mode, how.Resolve
 	creates := flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) != 0
 	switch {
 	case flags&^uint64(openFlags) != 0, resolve&^uint64(resolveFlags) != 0:

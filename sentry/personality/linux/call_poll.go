@@ -1,11 +1,11 @@
 package linux
 
 import (
-	"encoding/binary"
 	"math/bits"
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
@@ -40,9 +40,6 @@ func pollUntil(t *kernel.Task, files []syscalls.PollFile, at int64) (int, error)
 	return syscalls.Poll(t, files, false, s.C)
 }
 
-// pollfdSize is the size of struct pollfd.
-const pollfdSize = 8
-
 func sysPoll(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	ns := int64(int32(a[2]))
 	if ns > 0 {
@@ -73,20 +70,19 @@ func doPoll(t *kernel.Task, addr, count uint64, at int64) (uint64, error) {
 	if count > t.Limits().Soft(limits.NoFile) {
 		return 0, unix.EINVAL
 	}
-	b := make([]byte, pollfdSize*count)
+	b := make([]byte, abi.PollFDSize*count)
 	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
 		return 0, err
 	}
-	le := binary.LittleEndian
 	files := make([]syscalls.PollFile, count)
 	defer dropFiles(files)
 	for i := range files {
-		fd := int32(le.Uint32(b[pollfdSize*i:]))
-		files[i].Events = waiter.EventMask(le.Uint16(b[pollfdSize*i+4:]))
-		if fd < 0 {
+		p := abi.DecodePollFD(b[abi.PollFDSize*i:])
+		files[i].Events = waiter.EventMask(uint16(p.Events))
+		if p.Fd < 0 {
 			continue
 		}
-		f, err := t.FDs().Get(fd)
+		f, err := t.FDs().Get(p.Fd)
 		if err != nil || f.IsPath() {
 			files[i].Got = waiter.NVal
 			if err == nil {
@@ -101,7 +97,7 @@ func doPoll(t *kernel.Task, addr, count uint64, at int64) (uint64, error) {
 		return 0, err
 	}
 	for i := range files {
-		le.PutUint16(b[pollfdSize*i+6:], uint16(files[i].Got))
+		abi.PutRevents(b[abi.PollFDSize*i:], int16(files[i].Got))
 	}
 	return uint64(n), t.CopyOut(mm.Addr(addr), b)
 }
@@ -164,16 +160,15 @@ func storeLeft(t *kernel.Task, addr uint64, at int64, unit int64, err error) err
 func sysSelect(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	at := int64(ktime.Forever)
 	if a[4] != 0 {
-		var w [2]uint64
-		if err := loadWords(t, a[4], w[:]); err != nil {
+		tv, err := load(t, a[4], abi.TimevalSize, abi.DecodeTimeval)
+		if err != nil {
 			return 0, err
 		}
-		sec, usec := int64(w[0]), int64(w[1])
-		if sec < 0 || usec < 0 {
+		if tv.Sec < 0 || tv.Usec < 0 {
 			return 0, unix.EINVAL
 		}
-		sec += usec / 1e6
-		at = deadlineAfter(t, nanoseconds(unix.Timespec{Sec: sec, Nsec: usec % 1e6 * 1000}))
+		tv.Sec += tv.Usec / 1e6
+		at = deadlineAfter(t, nanoseconds(unix.Timespec{Sec: tv.Sec, Nsec: tv.Usec % 1e6 * 1000}))
 	}
 	n, err := doSelect(t, a, at)
 	return n, storeLeft(t, a[4], at, 1000, err)

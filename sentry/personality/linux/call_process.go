@@ -4,6 +4,7 @@ import (
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/signal"
 
@@ -53,11 +54,8 @@ func sysSetTIDAddress(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(t.TID()), nil
 }
 
-// robustHeadSize is the size of struct robust_list_head.
-const robustHeadSize = 24
-
 func sysSetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[1] != robustHeadSize {
+	if a[1] != abi.RobustListHeadSize {
 		return 0, unix.EINVAL
 	}
 	t.RobustList().Head = mm.Addr(a[0])
@@ -68,7 +66,7 @@ func sysGetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if id := int32(a[0]); id != 0 && id != t.TID() {
 		return 0, unix.EPERM
 	}
-	if err := storeWords(t, a[2], robustHeadSize); err != nil {
+	if err := storeWords(t, a[2], abi.RobustListHeadSize); err != nil {
 		return 0, err
 	}
 	return 0, storeWords(t, a[1], uint64(t.RobustList().Head))

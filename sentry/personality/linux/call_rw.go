@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/syscalls"
 
@@ -63,23 +62,23 @@ func loadIovecs(t *kernel.Task, addr, count uint64) ([]mm.Range, error) {
 	if count > maxIovecs {
 		return nil, unix.EINVAL
 	}
-	b := make([]byte, 16*count)
+	b := make([]byte, abi.IovecSize*count)
 	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
 		return nil, err
 	}
 	left := uint64(syscalls.MaxTransfer)
 	ranges := make([]mm.Range, 0, count)
-	for ; len(b) > 0; b = b[16:] {
-		base, size := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-		if int64(size) < 0 {
+	for ; len(b) > 0; b = b[abi.IovecSize:] {
+		v := abi.DecodeIovec(b)
+		if int64(v.Len) < 0 {
 			return nil, unix.EINVAL
 		}
-		if size != 0 && (base+size < base || base+size > userTop) {
+		if v.Len != 0 && (v.Base+v.Len < v.Base || v.Base+v.Len > userTop) {
 			return nil, unix.EFAULT
 		}
-		size = min(size, left)
+		size := min(v.Len, left)
 		left -= size
-		ranges = append(ranges, mm.Range{Start: mm.Addr(base), End: mm.Addr(base + size)})
+		ranges = append(ranges, mm.Range{Start: mm.Addr(v.Base), End: mm.Addr(v.Base + size)})
 	}
 	return ranges, nil
 }

@@ -6,19 +6,16 @@ import (
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
 
-// sigactionSize is the size of the kernel's struct sigaction: handler, flags,
-// restorer, mask.
-const sigactionSize = 32
-
 func sysRtSigaction(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	sig := signal.Signal(int32(a[0]))
-	if a[3] != 8 {
+	if a[3] != abi.SigsetSize {
 		return 0, unix.EINVAL
 	}
 	var (
@@ -28,22 +25,24 @@ func sysRtSigaction(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[1] == 0 {
 		old, err = t.Action(sig)
 	} else {
-		var w [sigactionSize / 8]uint64
-		if err := loadWords(t, a[1], w[:]); err != nil {
+		var act abi.Sigaction
+		if act, err = load(t, a[1], abi.SigactionSize, abi.DecodeSigaction); err != nil {
 			return 0, err
 		}
 		old, err = t.SetAction(sig, signal.Action{
-			Handler: w[0], Flags: w[1], Restorer: w[2], Mask: signal.Set(w[3]),
+			Handler: act.Handler, Flags: act.Flags, Restorer: act.Restorer, Mask: signal.Set(act.Mask),
 		})
 	}
 	if err != nil || a[2] == 0 {
 		return 0, err
 	}
-	return 0, storeWords(t, a[2], old.Handler, old.Flags, old.Restorer, uint64(old.Mask))
+	return 0, t.CopyOut(mm.Addr(a[2]), abi.AppendSigaction(nil, abi.Sigaction{
+		Handler: old.Handler, Flags: old.Flags, Restorer: old.Restorer, Mask: uint64(old.Mask),
+	}))
 }
 
 func sysRtSigprocmask(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[3] != 8 {
+	if a[3] != abi.SigsetSize {
 		return 0, unix.EINVAL
 	}
 	old := t.SignalMask()
@@ -71,11 +70,11 @@ func sysRtSigprocmask(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 }
 
 func sysRtSigpending(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[1] > 8 {
+	if a[1] > abi.SigsetSize {
 		return 0, unix.EINVAL
 	}
 	own, group := t.PendingSignals()
-	var b [8]byte
+	var b [abi.SigsetSize]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(own.Union(group).Intersect(t.SignalMask())))
 	return 0, t.CopyOut(mm.Addr(a[0]), b[:a[1]])
 }
@@ -183,21 +182,15 @@ func sysRtSigtimedwait(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(info.Signo), nil
 }
 
-// stackSize is the size of stack_t.
-const stackSize = 24
-
 func sysSigaltstack(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	old := t.AltStack().Status(t.Regs.Rsp)
 	if a[0] != 0 {
-		var b [stackSize]byte
-		if err := t.CopyIn(mm.Addr(a[0]), b[:]); err != nil {
+		given, err := load(t, a[0], abi.StackSize, abi.DecodeStack)
+		if err != nil {
 			return 0, err
 		}
-		le := binary.LittleEndian
-		s := signal.Stack{
-			Base: le.Uint64(b[0:]), Flags: int32(le.Uint32(b[8:])), Size: le.Uint64(b[16:]),
-		}
-		s, err := s.Check(*t.AltStack(), t.Regs.Rsp, signal.MinStackSize)
+		s := signal.Stack{Base: given.SP, Flags: given.Flags, Size: given.Size}
+		s, err = s.Check(*t.AltStack(), t.Regs.Rsp, signal.MinStackSize)
 		if err != nil {
 			return 0, err
 		}
@@ -206,7 +199,7 @@ func sysSigaltstack(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[1] == 0 {
 		return 0, nil
 	}
-	return 0, storeWords(t, a[1], old.Base, uint64(uint32(old.Flags)), old.Size)
+	return 0, t.CopyOut(mm.Addr(a[1]), abi.AppendStack(nil, abi.Stack{SP: old.Base, Flags: old.Flags, Size: old.Size}))
 }
 
 // sysRestartSyscall goes on with a call that a signal interrupted.

@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -72,28 +71,14 @@ func attrAt(t *kernel.Task, dirfd, name, flags uint64) (vfs.Attr, error) {
 	return vfs.Stat(t, p)
 }
 
-// makedev is a device number as struct stat has it.
-func makedev(major, minor uint32) uint64 { return unix.Mkdev(major, minor) }
-
 // storeStat writes a struct stat.
 func storeStat(t *kernel.Task, addr uint64, s *vfs.Attr) error {
-	le := binary.LittleEndian
-	var b [144]byte
-	le.PutUint64(b[0:], makedev(s.Major, s.Minor))
-	le.PutUint64(b[8:], s.Ino)
-	le.PutUint64(b[16:], uint64(s.Nlink))
-	le.PutUint32(b[24:], s.Mode)
-	le.PutUint32(b[28:], uint32(s.UID))
-	le.PutUint32(b[32:], uint32(s.GID))
-	le.PutUint64(b[40:], makedev(s.RdevMajor, s.RdevMinor))
-	le.PutUint64(b[48:], uint64(s.Size))
-	le.PutUint64(b[56:], uint64(s.BlockSize))
-	le.PutUint64(b[64:], uint64(s.Blocks))
-	for i, ts := range []unix.Timespec{s.Atime, s.Mtime, s.Ctime} {
-		le.PutUint64(b[72+16*i:], uint64(ts.Sec))
-		le.PutUint64(b[80+16*i:], uint64(ts.Nsec))
-	}
-	return t.CopyOut(mm.Addr(addr), b[:])
+	return t.CopyOut(mm.Addr(addr), abi.AppendStat(make([]byte, 0, abi.StatSize), &unix.Stat_t{
+		Dev: unix.Mkdev(s.Major, s.Minor), Rdev: unix.Mkdev(s.RdevMajor, s.RdevMinor),
+		Ino: s.Ino, Nlink: uint64(s.Nlink), Mode: s.Mode, Uid: uint32(s.UID), Gid: uint32(s.GID),
+		Size: s.Size, Blksize: int64(s.BlockSize), Blocks: s.Blocks,
+		Atim: s.Atime, Mtim: s.Mtime, Ctim: s.Ctime,
+	}))
 }
 
 // Masks of statx(2).
@@ -117,29 +102,20 @@ func sysStatx(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 
 // storeStatx writes a struct statx.
 func storeStatx(t *kernel.Task, addr uint64, s *vfs.Attr) error {
-	le := binary.LittleEndian
-	var b [256]byte
 	got := uint32(unix.STATX_BASIC_STATS)
 	if s.Btime != (unix.Timespec{}) {
 		got |= unix.STATX_BTIME
 	}
-	le.PutUint32(b[0:], got)
-	le.PutUint32(b[4:], s.BlockSize)
-	le.PutUint32(b[16:], s.Nlink)
-	le.PutUint32(b[20:], uint32(s.UID))
-	le.PutUint32(b[24:], uint32(s.GID))
-	le.PutUint16(b[28:], uint16(s.Mode))
-	le.PutUint64(b[32:], s.Ino)
-	le.PutUint64(b[40:], uint64(s.Size))
-	le.PutUint64(b[48:], uint64(s.Blocks))
-	for i, ts := range []unix.Timespec{s.Atime, s.Btime, s.Ctime, s.Mtime} {
-		le.PutUint64(b[64+16*i:], uint64(ts.Sec))
-		le.PutUint32(b[72+16*i:], uint32(ts.Nsec))
-	}
-	for i, v := range []uint32{s.RdevMajor, s.RdevMinor, s.Major, s.Minor} {
-		le.PutUint32(b[128+4*i:], v)
-	}
-	return t.CopyOut(mm.Addr(addr), b[:])
+	return t.CopyOut(mm.Addr(addr), abi.AppendStatx(make([]byte, 0, abi.StatxSize), &unix.Statx_t{
+		Mask: got, Blksize: s.BlockSize, Nlink: s.Nlink, Uid: uint32(s.UID), Gid: uint32(s.GID), Mode: uint16(s.Mode),
+		Ino: s.Ino, Size: uint64(s.Size), Blocks: uint64(s.Blocks),
+		Atime: statxTime(s.Atime), Btime: statxTime(s.Btime), Ctime: statxTime(s.Ctime), Mtime: statxTime(s.Mtime),
+		Rdev_major: s.RdevMajor, Rdev_minor: s.RdevMinor, Dev_major: s.Major, Dev_minor: s.Minor,
+	}))
+}
+
+func statxTime(ts unix.Timespec) unix.StatxTimestamp {
+	return unix.StatxTimestamp{Sec: ts.Sec, Nsec: uint32(ts.Nsec)}
 }
 
 func sysStatfs(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -165,9 +141,7 @@ func storeStatfs(t *kernel.Task, addr uint64, p vfs.Path) error {
 	if err != nil {
 		return err
 	}
-	fsid := uint64(uint32(s.Fsid.Val[0])) | uint64(uint32(s.Fsid.Val[1]))<<32
-	return storeWords(t, addr, uint64(s.Type), uint64(s.Bsize), s.Blocks, s.Bfree, s.Bavail,
-		s.Files, s.Ffree, fsid, uint64(s.Namelen), uint64(s.Frsize), uint64(s.Flags), 0, 0, 0, 0)
+	return t.CopyOut(mm.Addr(addr), abi.AppendStatfs(nil, &s))
 }
 
 func sysAccess(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

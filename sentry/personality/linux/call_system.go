@@ -2,12 +2,12 @@ package linux
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"runtime"
 
 	"gosentry/fs/tmpfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -21,16 +21,11 @@ const (
 	Machine = "x86_64"
 )
 
-// utsField is the size of a field of struct utsname.
-const utsField = 65
-
 func sysUname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	host, domain := t.Namespaces().UTS.Names()
-	var b [6 * utsField]byte
-	for i, s := range []string{Sysname, host, Release, Version, Machine, domain} {
-		copy(b[i*utsField:(i+1)*utsField-1], s)
-	}
-	return 0, t.CopyOut(mm.Addr(a[0]), b[:])
+	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendUtsname(nil, &abi.Utsname{
+		Sysname: Sysname, Nodename: host, Release: Release, Version: Version, Machine: Machine, Domainname: domain,
+	}))
 }
 
 func sysSethostname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -53,7 +48,7 @@ func loadName(t *kernel.Task, addr, size uint64) (string, error) {
 	if !t.Creds().Has(unix.CAP_SYS_ADMIN) {
 		return "", unix.EPERM
 	}
-	if size > utsField-1 {
+	if size > abi.UtsFieldSize-1 {
 		return "", unix.EINVAL
 	}
 	b := make([]byte, size)
@@ -62,18 +57,14 @@ func loadName(t *kernel.Task, addr, size uint64) (string, error) {
 }
 
 func sysSysinfo(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	le := binary.LittleEndian
-	var b [112]byte
 	memory := t.Kernel().Memory()
 	total := memory.Limit()
-	free := total - min(memory.Usage(), total)
 	processes, _ := t.Kernel().Processes()
-	le.PutUint64(b[0:], uint64(t.Kernel().Clocks().Boottime().Now()/1e9))
-	le.PutUint64(b[32:], total)
-	le.PutUint64(b[40:], free)
-	le.PutUint16(b[80:], uint16(min(processes, 1<<16-1)))
-	le.PutUint32(b[104:], 1)
-	return 0, t.CopyOut(mm.Addr(a[0]), b[:])
+	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendSysinfo(nil, &unix.Sysinfo_t{
+		Uptime:   t.Kernel().Clocks().Boottime().Now() / 1e9,
+		Totalram: total, Freeram: total - min(memory.Usage(), total),
+		Procs: uint16(min(processes, 1<<16-1)), Unit: 1,
+	}))
 }
 
 // maxRandom bounds what one round of getrandom makes, in bytes.

@@ -3,6 +3,7 @@ package linux
 import (
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 
@@ -70,12 +71,12 @@ func sysClockSettime(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 func sysGettimeofday(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	now := t.Kernel().Clocks().Realtime().Now()
 	if a[0] != 0 {
-		if err := storeWords(t, a[0], uint64(now/1e9), uint64(now%1e9/1000)); err != nil {
+		if err := t.CopyOut(mm.Addr(a[0]), abi.AppendTimeval(nil, unix.NsecToTimeval(now))); err != nil {
 			return 0, err
 		}
 	}
 	if a[1] != 0 {
-		return 0, t.CopyOut(mm.Addr(a[1]), make([]byte, 8))
+		return 0, t.CopyOut(mm.Addr(a[1]), make([]byte, abi.TimezoneSize))
 	}
 	return 0, nil
 }
@@ -152,14 +153,16 @@ func sleepUntil(t *kernel.Task, clock ktime.Clock, at int64, interrupted error) 
 }
 
 func sysTimes(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	const tick = 10_000_000
+	const tick = 1_000_000_000 / abi.ClockTicks
 	own, children := t.ThreadGroup().Usage(), t.ThreadGroup().ChildUsage()
 	now := uint64(t.Kernel().Clocks().Monotonic().Now() / tick)
 	if a[0] == 0 {
 		return now, nil
 	}
-	return now, storeWords(t, a[0], uint64(own.User/tick), uint64(own.System/tick),
-		uint64(children.User/tick), uint64(children.System/tick))
+	return now, t.CopyOut(mm.Addr(a[0]), abi.AppendTms(nil, unix.Tms{
+		Utime: int64(own.User / tick), Stime: int64(own.System / tick),
+		Cutime: int64(children.User / tick), Cstime: int64(children.System / tick),
+	}))
 }
 
 func sysAlarm(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -180,23 +183,24 @@ func sysGetitimer(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 }
 
 func storeITimer(t *kernel.Task, addr uint64, s ktime.Setting) error {
-	return storeWords(t, addr, uint64(s.Interval/1e9), uint64(s.Interval%1e9/1000),
-		uint64(s.Value/1e9), uint64(s.Value%1e9/1000))
+	return t.CopyOut(mm.Addr(addr), abi.AppendItimerval(nil, unix.Itimerval{
+		Interval: unix.NsecToTimeval(s.Interval), Value: unix.NsecToTimeval(s.Value),
+	}))
 }
 
 func sysSetitimer(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	var s ktime.Setting
 	if a[1] != 0 {
-		var w [4]uint64
-		if err := loadWords(t, a[1], w[:]); err != nil {
+		it, err := load(t, a[1], abi.ItimervalSize, abi.DecodeItimerval)
+		if err != nil {
 			return 0, err
 		}
 		for i, to := range []*int64{&s.Interval, &s.Value} {
-			sec, usec := int64(w[2*i]), int64(w[2*i+1])
-			if sec < 0 || usec < 0 || usec >= 1e6 {
+			tv := [...]unix.Timeval{it.Interval, it.Value}[i]
+			if tv.Sec < 0 || tv.Usec < 0 || tv.Usec >= 1e6 {
 				return 0, unix.EINVAL
 			}
-			*to = nanoseconds(unix.Timespec{Sec: sec, Nsec: usec * 1000})
+			*to = nanoseconds(unix.Timespec{Sec: tv.Sec, Nsec: tv.Usec * 1000})
 		}
 	}
 	old, err := t.ThreadGroup().SetITimer(kernel.ITimerKind(int32(a[0])), s)

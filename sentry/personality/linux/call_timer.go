@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/signal"
@@ -20,9 +19,6 @@ const (
 	sigevThread   = 2
 	sigevThreadID = 4
 )
-
-// sigeventSize is the size of struct sigevent.
-const sigeventSize = 64
 
 // timerClock is clockOf for those clocks that timers can run on; EOPNOTSUPP for others.
 // No timer wakes a sleeping machine.
@@ -61,19 +57,17 @@ func sysTimerCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 // loadSigevent reads a struct sigevent. What SIGEV_THREAD means is the library's
 // matter: for the kernel it is SIGEV_SIGNAL.
 func loadSigevent(t *kernel.Task, addr uint64) (a kernel.TimerArgs, err error) {
-	var b [sigeventSize]byte
-	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
+	e, err := load(t, addr, abi.SigeventSize, abi.DecodeSigevent)
+	if err != nil {
 		return a, err
 	}
-	le := binary.LittleEndian
-	a.Value = le.Uint64(b[0:])
-	a.Signal = signal.Signal(int32(le.Uint32(b[8:])))
-	switch le.Uint32(b[12:]) {
+	a.Value, a.Signal = e.Value, signal.Signal(e.Signo)
+	switch e.Notify {
 	case sigevSignal, sigevThread:
 	case sigevNone:
 		a.Silent = true
 	case sigevThreadID:
-		if a.Thread = int32(le.Uint32(b[16:])); a.Thread <= 0 {
+		if a.Thread = e.TID; a.Thread <= 0 {
 			return a, unix.EINVAL
 		}
 	default:
@@ -84,24 +78,22 @@ func loadSigevent(t *kernel.Task, addr uint64) (a kernel.TimerArgs, err error) {
 
 // loadITimerspec reads a struct itimerspec: EFAULT, EINVAL for times out of range.
 func loadITimerspec(t *kernel.Task, addr uint64) (ktime.Setting, error) {
-	var w [4]uint64
-	if err := loadWords(t, addr, w[:]); err != nil {
+	it, err := load(t, addr, abi.ItimerspecSize, abi.DecodeItimerspec)
+	if err != nil {
 		return ktime.Setting{}, err
 	}
-	var s ktime.Setting
-	for i, to := range []*int64{&s.Interval, &s.Value} {
-		ts := unix.Timespec{Sec: int64(w[2*i]), Nsec: int64(w[2*i+1])}
+	for _, ts := range [...]unix.Timespec{it.Interval, it.Value} {
 		if ts.Sec < 0 || ts.Nsec < 0 || ts.Nsec >= 1e9 {
 			return ktime.Setting{}, unix.EINVAL
 		}
-		*to = nanoseconds(ts)
 	}
-	return s, nil
+	return ktime.Setting{Interval: nanoseconds(it.Interval), Value: nanoseconds(it.Value)}, nil
 }
 
 func storeITimerspec(t *kernel.Task, addr uint64, s ktime.Setting) error {
-	return storeWords(t, addr, uint64(s.Interval/1e9), uint64(s.Interval%1e9),
-		uint64(s.Value/1e9), uint64(s.Value%1e9))
+	return t.CopyOut(mm.Addr(addr), abi.AppendItimerspec(nil, unix.ItimerSpec{
+		Interval: unix.NsecToTimespec(s.Interval), Value: unix.NsecToTimespec(s.Value),
+	}))
 }
 
 func sysTimerSettime(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

@@ -1,10 +1,9 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/signal"
 
@@ -136,15 +135,9 @@ func finishWaitid(t *kernel.Task, w kernel.WaitArgs, a arch.SyscallArgs) (uint64
 
 // storeRusage writes a struct rusage.
 func storeRusage(t *kernel.Task, addr uint64, u kernel.Usage) error {
-	le := binary.LittleEndian
-	b := make([]byte, 144)
-	user, system := u.User.Microseconds(), u.System.Microseconds()
-	for i, v := range []int64{
-		user / 1e6, user % 1e6, system / 1e6, system % 1e6,
-		int64(u.MaxRSS / 1024), 0, 0, 0, int64(u.MinorFaults), int64(u.MajFaults),
-		0, 0, 0, 0, 0, 0, int64(u.VoluntarySwitches), int64(u.InvoluntarySwitches),
-	} {
-		le.PutUint64(b[8*i:], uint64(v))
-	}
-	return t.CopyOut(mm.Addr(addr), b)
+	return t.CopyOut(mm.Addr(addr), abi.AppendRusage(nil, &unix.Rusage{
+		Utime: unix.NsecToTimeval(int64(u.User)), Stime: unix.NsecToTimeval(int64(u.System)),
+		Maxrss: int64(u.MaxRSS / 1024), Minflt: int64(u.MinorFaults), Majflt: int64(u.MajFaults),
+		Nvcsw: int64(u.VoluntarySwitches), Nivcsw: int64(u.InvoluntarySwitches),
+	}))
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"gosentry/mm"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,16 @@ func path(t *kernel.Task, addr uint64) (string, error) {
 	return t.CopyInString(mm.Addr(addr), pathMax)
 }
 
-// load copies in n 64-bit words.
+// load copies in a structure of size bytes and decodes it.
+func load[T any](t *kernel.Task, addr uint64, size int, decode func([]byte) T) (v T, err error) {
+	b := make([]byte, size)
+	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
+		return v, err
+	}
+	return decode(b), nil
+}
+
+// loadWords copies in 64-bit words.
 func loadWords(t *kernel.Task, addr uint64, words []uint64) error {
 	b := make([]byte, 8*len(words))
 	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
@@ -53,11 +63,11 @@ func store32(t *kernel.Task, addr uint64, v uint32) error {
 // loadTimespec reads a struct timespec; EINVAL when its nanoseconds are out of
 // range or its seconds negative.
 func loadTimespec(t *kernel.Task, addr uint64) (unix.Timespec, error) {
-	var w [2]uint64
-	if err := loadWords(t, addr, w[:]); err != nil {
+	var b [abi.TimespecSize]byte
+	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
 		return unix.Timespec{}, err
 	}
-	ts := unix.Timespec{Sec: int64(w[0]), Nsec: int64(w[1])}
+	ts := abi.DecodeTimespec(b[:])
 	if ts.Sec < 0 || ts.Nsec < 0 || ts.Nsec >= 1e9 {
 		return unix.Timespec{}, unix.EINVAL
 	}
@@ -65,7 +75,7 @@ func loadTimespec(t *kernel.Task, addr uint64) (unix.Timespec, error) {
 }
 
 func storeTimespec(t *kernel.Task, addr uint64, ts unix.Timespec) error {
-	return storeWords(t, addr, uint64(ts.Sec), uint64(ts.Nsec))
+	return t.CopyOut(mm.Addr(addr), abi.AppendTimespec(make([]byte, 0, abi.TimespecSize), ts))
 }
 
 // nanoseconds is ts in ns, cut at the largest int64 instead of overflowing.
@@ -77,9 +87,9 @@ func nanoseconds(ts unix.Timespec) int64 {
 	return ts.Sec*1e9 + ts.Nsec
 }
 
-// loadSigset reads a signal set of the kernel's size, 8 bytes; EINVAL for another.
+// loadSigset reads a signal set of the kernel's size; EINVAL for another.
 func loadSigset(t *kernel.Task, addr, size uint64) (uint64, error) {
-	if size != 8 {
+	if size != abi.SigsetSize {
 		return 0, unix.EINVAL
 	}
 	var w [1]uint64
@@ -88,12 +98,11 @@ func loadSigset(t *kernel.Task, addr, size uint64) (uint64, error) {
 }
 
 // stringVector copies in argv or envp: strings up to a null pointer, E2BIG when
-// they are more than maxTotal bytes or one is more than maxString.
+// they are more than maxTotal bytes or one is more than MAX_ARG_STRLEN.
 func stringVector(t *kernel.Task, addr uint64) ([]string, error) {
 	const (
-		maxString = 128 << 10
-		maxTotal  = 6 << 20
-		maxCount  = 1 << 20
+		maxTotal = 6 << 20
+		maxCount = 1 << 20
 	)
 	if addr == 0 {
 		return nil, nil
@@ -108,7 +117,7 @@ func stringVector(t *kernel.Task, addr uint64) ([]string, error) {
 		if w[0] == 0 {
 			return list, nil
 		}
-		s, err := t.CopyInString(mm.Addr(w[0]), maxString)
+		s, err := t.CopyInString(mm.Addr(w[0]), abi.MaxArgStrlen)
 		if err == unix.ENAMETOOLONG {
 			return nil, unix.E2BIG
 		}

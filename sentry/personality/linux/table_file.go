@@ -32,6 +32,8 @@ func fileCalls() []Call {
 		{137, "statfs", "path ptr", "", sysStatfs},
 		{138, "fstatfs", "fd ptr", "", sysFstatfs},
 		{161, "chroot", "path", "", sysChroot},
+		{165, "mount", "path path path hex ptr", "tmpfs, proc, sysfs, bind, move, remount of one mount; every mount is private", sysMount},
+		{166, "umount2", "path hex", "no MNT_EXPIRE", sysUmount2},
 		{188, "setxattr", "path path ptr uint hex", "", sysSetxattr},
 		{189, "lsetxattr", "path path ptr uint hex", "", sysLsetxattr},
 		{190, "fsetxattr", "fd path ptr uint hex", "", sysFsetxattr},

@@ -17,5 +17,8 @@ func memoryCalls() []Call {
 		{152, "munlockall", "", "", sysMunlockall},
 		{324, "membarrier", "int hex int", "private and global, expedited or not", sysMembarrier},
 		{325, "mlock2", "ptr uint hex", "counted, the host may still page", sysMlock2},
+		{329, "pkey_mprotect", "ptr uint prot int", "there are no keys", sysPkeyMprotect},
+		{330, "pkey_alloc", "hex hex", "there are no keys", sysPkeyAlloc},
+		{331, "pkey_free", "int", "there are no keys", sysPkeyFree},
 	}
 }

@@ -23,9 +23,13 @@ func systemCalls() []Call {
 		{171, "setdomainname", "ptr uint", "", sysSetdomainname},
 		{203, "sched_setaffinity", "int uint ptr", "remembered, not followed", sysSchedSetaffinity},
 		{204, "sched_getaffinity", "int uint ptr", "", sysSchedGetaffinity},
+		{251, "ioprio_set", "int int int", "remembered, not followed", sysIoprioSet},
+		{252, "ioprio_get", "int int", "", sysIoprioGet},
 		{272, "unshare", "hex", "files, working directory, UTS and pid namespaces", sysUnshare},
 		{302, "prlimit64", "int int ptr ptr", "", sysPrlimit64},
 		{309, "getcpu", "ptr ptr ptr", "", sysGetcpu},
+		{314, "sched_setattr", "int ptr hex", "remembered, not followed; no deadlines", sysSchedSetattr},
+		{315, "sched_getattr", "int ptr uint hex", "", sysSchedGetattr},
 		{318, "getrandom", "ptr uint hex", "", sysGetrandom},
 		{319, "memfd_create", "path hex", "no huge pages", sysMemfdCreate},
 	}

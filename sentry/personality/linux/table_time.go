@@ -9,6 +9,7 @@ func timeCalls() []Call {
 		{38, "setitimer", "int ptr ptr", "", sysSetitimer},
 		{96, "gettimeofday", "ptr ptr", "", sysGettimeofday},
 		{100, "times", "ptr", "", sysTimes},
+		{159, "adjtimex", "ptr", "the clock cannot be adjusted: EPERM", sysAdjtimex},
 		{201, "time", "ptr", "", sysTime},
 		{222, "timer_create", "int ptr ptr", "no clocks of alarms", sysTimerCreate},
 		{223, "timer_settime", "int hex ptr ptr", "", sysTimerSettime},
@@ -19,5 +20,6 @@ func timeCalls() []Call {
 		{228, "clock_gettime", "int ptr", "", sysClockGettime},
 		{229, "clock_getres", "int ptr", "", sysClockGetres},
 		{230, "clock_nanosleep", "int hex timespec ptr", "", sysClockNanosleep},
+		{305, "clock_adjtime", "int ptr", "the clock cannot be adjusted: EPERM", sysClockAdjtime},
 	}
 }

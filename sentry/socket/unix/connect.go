@@ -35,9 +35,9 @@ func (s *Socket) Listen(c vfs.Caller, backlog int) error {
 	return nil
 }
 
-// Accept implements socket.Socket. EINVAL for a socket that does not listen, or whose receiving side was
-// shut down.
-func (s *Socket) Accept(c vfs.Caller, flags int) (*vfs.File, error) {
+// Accept implements socket.Socket. EINVAL for a socket that does not listen, and for who would wait for one whose
+// receiving side was shut down.
+func (s *Socket) Accept(c vfs.Caller, flags int, wait bool) (*vfs.File, error) {
 	if !s.connectionBased() {
 		return nil, unix.EOPNOTSUPP
 	}
@@ -48,7 +48,7 @@ func (s *Socket) Accept(c vfs.Caller, flags int) (*vfs.File, error) {
 	}
 	if len(s.pending) == 0 {
 		defer s.mu.Unlock()
-		if s.shut&shutReceive != 0 {
+		if wait && s.shut&shutReceive != 0 {
 			return nil, unix.EINVAL
 		}
 		return nil, unix.EAGAIN

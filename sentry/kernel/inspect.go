@@ -1,0 +1,102 @@
+package kernel
+
+import (
+	"gosentry/mm"
+
+	"golang.org/x/sys/unix"
+)
+
+// mayInspect tells whether t's real ids and capabilities let it look into o, as ptrace(2) has it.
+func (t *Task) mayInspect(o *Task) bool {
+	if t.tg == o.tg {
+		return true
+	}
+	a, b := t.Creds(), o.Creds()
+	sameUser := a.RUID == b.EUID && a.RUID == b.SUID && a.RUID == b.RUID &&
+		a.RGID == b.EGID && a.RGID == b.SGID && a.RGID == b.RGID
+	return a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) || sameUser && o.tg.Dumpable() && a.Permitted.Contains(b.Permitted)
+}
+
+// inspected finds thread id; ESRCH, EPERM when t may not look into it.
+func (t *Task) inspected(id int32) (*Task, error) {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	o := t
+	if id != t.pid.In(t.pidns) {
+		var err error
+		if o, err = t.threadLocked(id); err != nil || id == 0 {
+			return nil, unix.ESRCH
+		}
+	}
+	if !t.mayInspect(o) {
+		return nil, unix.EPERM
+	}
+	return o, nil
+}
+
+// MemoryOf returns the memory of thread id, to be released with DecUsers; ESRCH, EPERM.
+func (t *Task) MemoryOf(id int32) (*mm.MemoryManager, error) {
+	o, err := t.inspected(id)
+	if err != nil {
+		return nil, err
+	}
+	if m := o.MM(); m != nil && m.IncUsers() {
+		return m, nil
+	}
+	return nil, unix.ESRCH
+}
+
+// What Same compares, with the numbers of kcmp(2).
+const (
+	SameFile = iota
+	SameMemory
+	SameFiles
+	SameFS
+	SameHandlers
+	SameIO
+	SameSemaphores
+)
+
+// Same tells whether threads a and b share what kind says; for SameFile whether their descriptors
+// fdA and fdB are one open file. ESRCH, EPERM, EBADF, and EINVAL for another kind.
+func (t *Task) Same(a, b int32, kind int, fdA, fdB int32) (bool, error) {
+	x, err := t.inspected(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := t.inspected(b)
+	if err != nil {
+		return false, err
+	}
+	switch kind {
+	case SameFile:
+		return sameFile(x, y, fdA, fdB)
+	case SameMemory:
+		return x.MM() == y.MM(), nil
+	case SameFiles:
+		return x.FDs() == y.FDs(), nil
+	case SameFS:
+		return x.FS() == y.FS(), nil
+	case SameHandlers, SameSemaphores, SameIO:
+		return x.tg == y.tg, nil
+	}
+	return false, unix.EINVAL
+}
+
+func sameFile(x, y *Task, fdX, fdY int32) (bool, error) {
+	a, b := x.FDs(), y.FDs()
+	if a == nil || b == nil {
+		return false, unix.EBADF
+	}
+	f, err := a.Get(fdX)
+	if err != nil {
+		return false, err
+	}
+	defer f.DecRef()
+	g, err := b.Get(fdY)
+	if err != nil {
+		return false, err
+	}
+	defer g.DecRef()
+	return f == g, nil
+}
