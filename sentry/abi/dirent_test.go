@@ -25,7 +25,7 @@ func TestDirents(t *testing.T) {
 	}
 	for i, n := 0, 1; i < len(old); n += 7 {
 		size := int(le.Uint16(old[i+16:]))
-		if size != DirentSize(n) || old[i+size-1] != unix.DT_DIR || le.Uint64(old[i+8:]) != uint64(n)<<33 || le.Uint64(old[i:]) != uint64(n) {
+		if size != direntSize(n) || old[i+size-1] != unix.DT_DIR || le.Uint64(old[i+8:]) != uint64(n)<<33 || le.Uint64(old[i:]) != uint64(n) {
 			t.Fatalf("old entry with %d bytes: %x", n, old[i:i+size])
 		}
 		i += size

@@ -12,7 +12,6 @@ const (
 
 	RlimitSize         = 16 // struct rlimit64
 	RobustListHeadSize = 24
-	SchedParamSize     = 4
 	CapHeaderSize      = 8  // struct __user_cap_header_struct
 	CapDataSize        = 12 // struct __user_cap_data_struct, of which version 3 has two
 
@@ -94,12 +93,6 @@ func DecodeRobustListHead(b []byte) RobustListHead {
 	return RobustListHead{List: get64(b, 0), FutexOffset: int64(get64(b, 8)), Pending: get64(b, 16)}
 }
 
-// AppendSchedParam appends a struct sched_param.
-func AppendSchedParam(b []byte, priority int32) []byte { return append32(b, uint32(priority)) }
-
-// DecodeSchedParam reads a struct sched_param.
-func DecodeSchedParam(b []byte) (priority int32) { return int32(get32(b, 0)) }
-
 // AppendSchedAttr appends a struct sched_attr in its longest form.
 func AppendSchedAttr(b []byte, a *unix.SchedAttr) []byte {
 	b = append32(b, a.Size, a.Policy)
@@ -129,9 +122,6 @@ type CapHeader struct {
 
 // DecodeCapHeader reads a struct __user_cap_header_struct.
 func DecodeCapHeader(b []byte) CapHeader { return CapHeader{get32(b, 0), int32(get32(b, 4))} }
-
-// AppendCapHeader appends one.
-func AppendCapHeader(b []byte, h CapHeader) []byte { return append32(b, h.Version, uint32(h.PID)) }
 
 // CapData are the low or high halves of capability sets.
 type CapData struct{ Effective, Permitted, Inheritable uint32 }

@@ -55,15 +55,15 @@ const (
 	direntAlign    = 8
 )
 
-// Dirent64Size is the length of a struct linux_dirent64 with a name of n bytes.
-func Dirent64Size(n int) int { return (dirent64Header + n + 1 + direntAlign - 1) &^ (direntAlign - 1) }
+// dirent64Size is the length of a struct linux_dirent64 with a name of n bytes.
+func dirent64Size(n int) int { return (dirent64Header + n + 1 + direntAlign - 1) &^ (direntAlign - 1) }
 
-// DirentSize is the length of a struct linux_dirent, as getdents(2) has it, with a name of n bytes.
-func DirentSize(n int) int { return (direntHeader + n + 2 + direntAlign - 1) &^ (direntAlign - 1) }
+// direntSize is the length of a struct linux_dirent, as getdents(2) has it, with a name of n bytes.
+func direntSize(n int) int { return (direntHeader + n + 2 + direntAlign - 1) &^ (direntAlign - 1) }
 
 // AppendDirent64 appends a struct linux_dirent64. next is the position behind the entry.
 func AppendDirent64(b []byte, ino uint64, next int64, typ uint8, name string) []byte {
-	size := Dirent64Size(len(name))
+	size := dirent64Size(len(name))
 	b = append64(b, ino, uint64(next))
 	b = le.AppendUint16(b, uint16(size))
 	b = append(append(b, typ), name...)
@@ -72,7 +72,7 @@ func AppendDirent64(b []byte, ino uint64, next int64, typ uint8, name string) []
 
 // AppendDirent appends a struct linux_dirent.
 func AppendDirent(b []byte, ino uint64, next int64, typ uint8, name string) []byte {
-	size := DirentSize(len(name))
+	size := direntSize(len(name))
 	b = append64(b, ino, uint64(next))
 	b = le.AppendUint16(b, uint16(size))
 	b = append(b, name...)

@@ -2,15 +2,41 @@ package kernel
 
 import "golang.org/x/sys/unix"
 
-// IOPriority returns the highest I/O priority, as ioprio_get(2) shows it, of those meant; ESRCH. Without a
-// class, 0, it is below all that have one.
+// Classes of I/O priorities, as ioprio_set(2) has them.
+const (
+	ioRealTime   = 1 << 13
+	ioBestEffort = 2 << 13
+	ioIdle       = 3 << 13
+)
+
+// ioPriorityLocked is what the task was given, or what follows from its scheduling.
+func (t *Task) ioPriorityLocked() int32 {
+	const idle, fifo, roundRobin = 5, 1, 2
+	if p := t.ioPriority.Load(); p != 0 {
+		return p
+	}
+	level := (t.nice.Load() + 20) / 5
+	switch t.sched.Policy &^ schedReset {
+	case idle:
+		return ioIdle | level
+	case fifo, roundRobin:
+		return ioRealTime | level
+	}
+	return ioBestEffort | level
+}
+
+// IOPriority returns the highest I/O priority of those meant, and of a single thread what it was given, 0 for
+// nothing; ESRCH.
 func (t *Task) IOPriority(kind NiceKind, who int32) (int32, error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
 	best, found := int32(0), false
 	for _, o := range t.niceTargetsLocked(kind, who) {
-		p := o.ioPriority.Load()
-		if !found || p != 0 && (best == 0 || p < best) {
+		p := o.ioPriorityLocked()
+		if kind == NiceThread {
+			p = o.ioPriority.Load()
+		}
+		if !found || p < best {
 			best = p
 		}
 		found = true

@@ -1,10 +1,9 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +25,6 @@ func sysClockAdjtime(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 // adjtime tells of a clock that nobody disciplines; EPERM for who would adjust it.
 func adjtime(t *kernel.Task, addr uint64) (uint64, error) {
 	const (
-		size        = 208    // of struct timex
 		readOffset  = 0xa001 // ADJ_OFFSET_SS_READ
 		unsync      = 0x40   // STA_UNSYNC
 		stateError  = 5      // TIME_ERROR
@@ -36,22 +34,17 @@ func adjtime(t *kernel.Task, addr uint64) (uint64, error) {
 		defaultPLL  = 2
 		precisionUS = 1
 	)
-	var b [size]byte
+	var b [abi.TimexSize]byte
 	if err := t.CopyIn(mm.Addr(addr), b[:]); err != nil {
 		return 0, err
 	}
-	le := binary.LittleEndian
-	modes := le.Uint32(b[:])
+	modes := abi.DecodeTimexModes(b[:])
 	if modes != 0 && modes != readOffset {
 		return 0, unix.EPERM
 	}
-	clear(b[4:])
-	now := t.Kernel().Clocks().Realtime().Now()
-	for at, v := range map[int]int64{
-		24: worst, 32: worst, 40: unsync, 48: defaultPLL, 56: precisionUS, 64: tolerance,
-		72: now / 1e9, 80: now % 1e9 / 1000, 88: tick,
-	} {
-		le.PutUint64(b[at:], uint64(v))
-	}
-	return stateError, t.CopyOut(mm.Addr(addr), b[:])
+	return stateError, t.CopyOut(mm.Addr(addr), abi.AppendTimex(b[:0], &unix.Timex{
+		Modes: modes, Maxerror: worst, Esterror: worst, Status: unsync, Constant: defaultPLL,
+		Precision: precisionUS, Tolerance: tolerance, Tick: tick,
+		Time: unix.NsecToTimeval(t.Kernel().Clocks().Realtime().Now()),
+	}))
 }

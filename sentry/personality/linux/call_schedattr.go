@@ -1,19 +1,16 @@
 package linux
 
 import (
-	"encoding/binary"
-
 	"gosentry/mm"
 	"gosentry/platform/arch"
+	"gosentry/sentry/abi"
 	"gosentry/sentry/kernel"
 
 	"golang.org/x/sys/unix"
 )
 
-// Sizes of struct sched_attr, in bytes, and its flags (sched_setattr(2)).
+// Flags of struct sched_attr (sched_setattr(2)).
 const (
-	schedAttrSize0      = 48
-	schedAttrSize       = 56
 	schedFlagReset      = 1
 	schedFlagKeepPolicy = 8
 	schedFlagKeepParams = 0x10
@@ -22,31 +19,24 @@ const (
 
 func sysSchedGetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	size := uint64(uint32(a[2]))
-	if a[1] == 0 || int32(a[0]) < 0 || size < schedAttrSize0 || size > mm.PageSize || uint32(a[3]) != 0 {
+	if a[1] == 0 || int32(a[0]) < 0 || size < abi.SchedAttrSizeMin || size > mm.PageSize || uint32(a[3]) != 0 {
 		return 0, unix.EINVAL
 	}
 	s, err := t.Scheduling(int32(a[0]))
 	if err != nil {
 		return 0, err
 	}
-	size = min(size, schedAttrSize)
-	var b [schedAttrSize]byte
-	le := binary.LittleEndian
-	le.PutUint32(b[0:], uint32(size))
-	le.PutUint32(b[4:], uint32(s.Policy&^schedReset))
+	size = min(size, abi.SchedAttrSize)
+	attr := unix.SchedAttr{Size: uint32(size), Policy: uint32(s.Policy &^ schedReset)}
 	if s.Policy&schedReset != 0 {
-		le.PutUint64(b[8:], schedFlagReset)
+		attr.Flags = schedFlagReset
 	}
 	if _, high, _ := priorityRange(s.Policy &^ schedReset); high > 0 {
-		le.PutUint32(b[20:], uint32(s.Priority))
-	} else {
-		nice, err := t.Nice(kernel.NiceThread, int32(a[0]))
-		if err != nil {
-			return 0, err
-		}
-		le.PutUint32(b[16:], uint32(nice))
+		attr.Priority = uint32(s.Priority)
+	} else if attr.Nice, err = t.Nice(kernel.NiceThread, int32(a[0])); err != nil {
+		return 0, err
 	}
-	return 0, t.CopyOut(mm.Addr(a[1]), b[:size])
+	return 0, t.CopyOut(mm.Addr(a[1]), abi.AppendSchedAttr(nil, &attr)[:size])
 }
 
 func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -54,12 +44,11 @@ func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[1] == 0 || id < 0 || uint32(a[2]) != 0 {
 		return 0, unix.EINVAL
 	}
-	b, err := loadSchedAttr(t, a[1])
+	attr, err := loadSchedAttr(t, a[1])
 	if err != nil {
 		return 0, err
 	}
-	le := binary.LittleEndian
-	policy, flags, priority := int32(le.Uint32(b[4:])), le.Uint64(b[8:]), le.Uint32(b[20:])
+	policy, flags := int32(attr.Policy), attr.Flags
 	s, err := t.Scheduling(id)
 	if err != nil {
 		return 0, err
@@ -75,10 +64,10 @@ func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	if flags&schedFlagKeepParams == 0 {
-		if uint64(priority) < low || uint64(priority) > high {
+		if uint64(attr.Priority) < low || uint64(attr.Priority) > high {
 			return 0, unix.EINVAL
 		}
-		s.Priority = int32(priority)
+		s.Priority = int32(attr.Priority)
 	}
 	if (high > 0 || policy == schedDeadline) && !t.Creds().Has(unix.CAP_SYS_NICE) {
 		return 0, unix.EPERM
@@ -87,11 +76,7 @@ func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, unix.EBUSY // nothing can be promised here
 	}
 	if high == 0 && flags&schedFlagKeepParams == 0 {
-		nice := min(max(int32(le.Uint32(b[16:])), -20), 19)
-		if err := t.SetNice(kernel.NiceThread, id, nice); err != nil {
-			if err == unix.EACCES {
-				err = unix.EPERM
-			}
+		if err := renice(t, id, attr.Nice); err != nil {
 			return 0, err
 		}
 	}
@@ -101,34 +86,43 @@ func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, t.SetScheduling(id, s)
 }
 
+// renice is setpriority(2) of one thread, but with EPERM where that says EACCES.
+func renice(t *kernel.Task, id, nice int32) error {
+	err := t.SetNice(kernel.NiceThread, id, min(max(nice, -20), 19))
+	if err == unix.EACCES {
+		return unix.EPERM
+	}
+	return err
+}
+
 // loadSchedAttr copies in a struct sched_attr of any size; E2BIG where one has fields that nobody here knows.
-func loadSchedAttr(t *kernel.Task, addr uint64) ([]byte, error) {
+func loadSchedAttr(t *kernel.Task, addr uint64) (attr unix.SchedAttr, err error) {
 	size, err := load32(t, addr)
 	if err != nil {
-		return nil, err
+		return attr, err
 	}
 	if size == 0 {
-		size = schedAttrSize0
+		size = abi.SchedAttrSizeMin
 	}
-	tooBig := func() ([]byte, error) {
-		if err := store32(t, addr, schedAttrSize); err != nil {
-			return nil, err
+	tooBig := func() (unix.SchedAttr, error) {
+		if err := store32(t, addr, abi.SchedAttrSize); err != nil {
+			return attr, err
 		}
-		return nil, unix.E2BIG
+		return attr, unix.E2BIG
 	}
-	if size < schedAttrSize0 || size > mm.PageSize {
+	if size < abi.SchedAttrSizeMin || size > mm.PageSize {
 		return tooBig()
 	}
-	b := make([]byte, max(size, schedAttrSize))
+	b := make([]byte, max(size, abi.SchedAttrSize))
 	if err := t.CopyIn(mm.Addr(addr), b[:size]); err != nil {
-		return nil, err
+		return attr, err
 	}
-	for _, x := range b[schedAttrSize:] {
+	for _, x := range b[abi.SchedAttrSize:] {
 		if x != 0 {
 			return tooBig()
 		}
 	}
-	return b, nil
+	return abi.DecodeSchedAttr(b), nil
 }
 
 // Classes of I/O priorities, above the 13 bits of data of ioprio_set(2).

@@ -141,7 +141,7 @@ func storeStatfs(t *kernel.Task, addr uint64, p vfs.Path) error {
 	if err != nil {
 		return err
 	}
-	return t.CopyOut(mm.Addr(addr), abi.AppendStatfs(nil, &s))
+	return t.CopyOut(mm.Addr(addr), abi.AppendStatfs(make([]byte, 0, abi.StatfsSize), &s))
 }
 
 func sysAccess(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

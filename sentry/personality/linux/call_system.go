@@ -23,7 +23,7 @@ const (
 
 func sysUname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	host, domain := t.Namespaces().UTS.Names()
-	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendUtsname(nil, &abi.Utsname{
+	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendUtsname(make([]byte, 0, abi.UtsnameSize), &abi.Utsname{
 		Sysname: Sysname, Nodename: host, Release: Release, Version: Version, Machine: Machine, Domainname: domain,
 	}))
 }
@@ -60,7 +60,7 @@ func sysSysinfo(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	memory := t.Kernel().Memory()
 	total := memory.Limit()
 	processes, _ := t.Kernel().Processes()
-	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendSysinfo(nil, &unix.Sysinfo_t{
+	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendSysinfo(make([]byte, 0, abi.SysinfoSize), &unix.Sysinfo_t{
 		Uptime:   t.Kernel().Clocks().Boottime().Now() / 1e9,
 		Totalram: total, Freeram: total - min(memory.Usage(), total),
 		Procs: uint16(min(processes, 1<<16-1)), Unit: 1,

@@ -159,7 +159,7 @@ func sysTimes(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[0] == 0 {
 		return now, nil
 	}
-	return now, t.CopyOut(mm.Addr(a[0]), abi.AppendTms(nil, unix.Tms{
+	return now, t.CopyOut(mm.Addr(a[0]), abi.AppendTms(make([]byte, 0, abi.TmsSize), unix.Tms{
 		Utime: int64(own.User / tick), Stime: int64(own.System / tick),
 		Cutime: int64(children.User / tick), Cstime: int64(children.System / tick),
 	}))

@@ -135,7 +135,7 @@ func finishWaitid(t *kernel.Task, w kernel.WaitArgs, a arch.SyscallArgs) (uint64
 
 // storeRusage writes a struct rusage.
 func storeRusage(t *kernel.Task, addr uint64, u kernel.Usage) error {
-	return t.CopyOut(mm.Addr(addr), abi.AppendRusage(nil, &unix.Rusage{
+	return t.CopyOut(mm.Addr(addr), abi.AppendRusage(make([]byte, 0, abi.RusageSize), &unix.Rusage{
 		Utime: unix.NsecToTimeval(int64(u.User)), Stime: unix.NsecToTimeval(int64(u.System)),
 		Maxrss: int64(u.MaxRSS / 1024), Minflt: int64(u.MinorFaults), Majflt: int64(u.MajFaults),
 		Nvcsw: int64(u.VoluntarySwitches), Nivcsw: int64(u.InvoluntarySwitches),

@@ -54,10 +54,10 @@ func (w *world) close() {
 	}
 	w.files = nil
 	w.collect()
-	if len(w.sockets) != 0 || len(w.abstract) != 0 || w.buffered.Load() != 0 || w.flight.total != 0 ||
+	if len(w.sockets) != 0 || len(w.abstract) != 0 || !w.buffered.Take(maxBuffered) || w.flight.total != 0 ||
 		len(w.flight.sockets) != 0 || len(w.flight.users) != 0 || len(w.trash.files) != 0 {
-		w.t.Fatalf("left: %d sockets, %d names, %d bytes, %d descriptors of %d users, %d sockets in flight",
-			len(w.sockets), len(w.abstract), w.buffered.Load(), w.flight.total, len(w.flight.users), len(w.flight.sockets))
+		w.t.Fatalf("left: %d sockets, %d names, %d descriptors of %d users, %d sockets in flight",
+			len(w.sockets), len(w.abstract), w.flight.total, len(w.flight.users), len(w.flight.sockets))
 	}
 }
 
@@ -151,13 +151,11 @@ func tree(t testing.TB) socket.Place {
 		t.Fatal(err)
 	}
 	t.Cleanup(file.Release)
-	top, err := tmpfs.New(tmpfs.Config{File: file, Mode: 0o777})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := vfs.NewNamespace(vfs.NewSystem(), top, vfs.MountArgs{})
+	ns, err := vfs.NewSystem().NewNamespace(tmpfs.New(tmpfs.Config{File: file, Mode: 0o777}), 0, "tmpfs", "none")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return socket.Place{WalkArgs: vfs.WalkArgs{Root: ns.Root(), Start: ns.Root()}, Umask: 0o22}
 }
+
+func emptyBuffer() *mm.Buffer { return mm.BytesBuffer(nil) }

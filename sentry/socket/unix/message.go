@@ -94,8 +94,7 @@ func (s *Socket) admit(cost int64) error {
 	case s.sent.Load() >= int64(s.opts.SendBuffer()):
 		return unix.EAGAIN
 	}
-	if s.ns.buffered.Add(cost) > maxBuffered {
-		s.ns.buffered.Add(-cost)
+	if !s.ns.buffered.Take(cost) {
 		return unix.ENOBUFS
 	}
 	s.sent.Add(cost)
@@ -104,7 +103,7 @@ func (s *Socket) admit(cost int64) error {
 
 // relieve takes a message out of the sender's buffer, and tells of the room.
 func (s *Socket) relieve(cost int64) {
-	s.ns.buffered.Add(-cost)
+	s.ns.buffered.Take(-cost)
 	after := s.sent.Add(-cost)
 	size := int64(s.opts.SendBuffer())
 	if writable(after, size) && !writable(after+cost, size) {

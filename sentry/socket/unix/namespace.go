@@ -2,7 +2,6 @@ package unix
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"gosentry/fs/vfs"
 	"gosentry/sentry/kernel"
@@ -12,14 +11,14 @@ import (
 
 // maxBuffered bounds the bytes, as messages are counted, that wait in all sockets of a
 // namespace together.
-const maxBuffered = 512 << 20
+const maxBuffered = 128 << 20
 
 // Namespace is what the sockets of one network namespace have in common.
 type Namespace struct {
 	sys      *vfs.System
 	flight   flight
 	trash    trash
-	buffered atomic.Int64
+	buffered *vfs.Budget
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -37,7 +36,10 @@ type abstractName struct {
 
 // NewNamespace returns a namespace without sockets. Their files belong to sys.
 func NewNamespace(sys *vfs.System) *Namespace {
-	n := &Namespace{sys: sys, abstract: map[abstractName]*Socket{}, sockets: map[*Socket]struct{}{}}
+	n := &Namespace{
+		sys: sys, buffered: vfs.NewBudget(maxBuffered),
+		abstract: map[abstractName]*Socket{}, sockets: map[*Socket]struct{}{},
+	}
 	n.flight.sockets = map[*vfs.File]int{}
 	n.flight.users = map[flightUser]int{}
 	return n
