@@ -96,7 +96,8 @@ func TestSetTID(t *testing.T) {
 
 func TestPIDNamespace(t *testing.T) {
 	newMachine(t).run(0, func(g *guest) {
-		outside := g.getpid()
+		g.do(func(tk *Task) error { tk.k.rootPIDNS.last = 50; return nil })
+		outsider := g.fork(idle)
 		inside := make(chan int32, 1)
 		init, err := g.clone(func(g *guest) {
 			if id, parent := g.getpid(), g.getppid(); id != 1 || parent != 0 {
@@ -106,7 +107,7 @@ func TestPIDNamespace(t *testing.T) {
 				if id, parent := g.getpid(), g.getppid(); id != 2 || parent != 1 {
 					t.Errorf("its child has number %d and parent %d", id, parent)
 				}
-				if err := g.kill(outside, 0); err != unix.ESRCH {
+				if err := g.kill(outsider, 0); err != unix.ESRCH {
 					t.Errorf("kill of a process outside: %v", err)
 				}
 				// The init does not obey its own namespace, but for handlers.
@@ -134,6 +135,8 @@ func TestPIDNamespace(t *testing.T) {
 		if id := <-inside; id != 3 {
 			t.Errorf("the second child of init has number %d", id)
 		}
+		g.kill(outsider, unix.SIGKILL)
+		g.reap(outsider)
 		g.eventually("the nested namespace has two processes", func(tk *Task) bool {
 			tk.k.tree.RLock()
 			defer tk.k.tree.RUnlock()
@@ -208,8 +211,13 @@ func TestUnsharePIDNamespace(t *testing.T) {
 			idle(g)
 		})
 		g.kill(init, unix.SIGKILL)
-		g.expectExit(init, ExitStatus{Signal: unix.SIGKILL})
+		// Init waits for those whose parents are outside to be reaped.
+		g.eventually("the second one is a zombie", func(*Task) bool { return g.test.exited(second) })
+		if r, err := g.wait(WaitArgs{Exited: true, Kind: WaitPID, ID: init, NoHang: true}); r.PID != 0 || err != nil {
+			t.Errorf("init ended before its namespace was empty: %+v, %v", r, err)
+		}
 		g.expectExit(second, ExitStatus{Signal: unix.SIGKILL})
+		g.expectExit(init, ExitStatus{Signal: unix.SIGKILL})
 		if _, err := g.clone(idle, ForkArgs{}); err != unix.ENOMEM {
 			t.Errorf("fork into a namespace without init: %v", err)
 		}

@@ -209,7 +209,6 @@ func getdents(t *kernel.Task, a arch.SyscallArgs, encode func([]byte, *vfs.Diren
 	var b []byte
 	full := false
 	_, err := onFile(t, a[0], func(f *vfs.File) error {
-		b = make([]byte, 0, min(room, 32<<10))
 		return f.ReadDir(t, func(d vfs.Dirent) bool {
 			next := encode(b, &d)
 			if full = len(next) > room; full {

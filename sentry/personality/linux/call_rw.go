@@ -198,7 +198,7 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 	if !in.Readable() || !out.Writable() {
 		return 0, unix.EBADF
 	}
-	if err := mayCopy(t, out, in, stream); err != nil {
+	if err := mayCopy(t, out, in, stream, inAddr != 0); err != nil {
 		return 0, err
 	}
 	inOff, err := loadOffset(t, inAddr)
@@ -223,7 +223,9 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 	return uint64(n), nil
 }
 
-func mayCopy(t *kernel.Task, out, in *vfs.File, stream bool) error {
+// mayCopy refuses files that sendfile, or copy_file_range without stream, does not take;
+// positioned says that the caller gives the place to read from.
+func mayCopy(t *kernel.Task, out, in *vfs.File, stream, positioned bool) error {
 	regular := in.FileType() == unix.S_IFREG && out.FileType() == unix.S_IFREG
 	switch {
 	case in.FileType() == unix.S_IFDIR || out.FileType() == unix.S_IFDIR:
@@ -237,7 +239,11 @@ func mayCopy(t *kernel.Task, out, in *vfs.File, stream bool) error {
 	case in.FileType() == unix.S_IFSOCK && out.FileType() == unix.S_IFIFO:
 		return nil
 	}
-	if _, err := in.Seek(t, 0, unix.SEEK_CUR); err != nil {
+	_, err := in.Seek(t, 0, unix.SEEK_CUR)
+	switch {
+	case err != nil && positioned:
+		return unix.ESPIPE
+	case err != nil:
 		return unix.EINVAL // what was read could not be given back
 	}
 	return nil
