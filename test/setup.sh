@@ -3,12 +3,16 @@
 # what needs a program that is not there.
 set -eu
 
-programs="cc busybox dash bash gawk find ps setpriv"
-packages="gcc libc6-dev busybox-static dash bash gawk findutils procps util-linux"
+# program:package, or packages joined with "+".
+programs="cc:gcc+libc6-dev g++:g++ make:make ar:binutils busybox:busybox-static dash:dash bash:bash gawk:gawk
+find:findutils ps:procps setpriv:util-linux flock:util-linux python3:python3 perl:perl prove:perl git:git
+node:nodejs sqlite3:sqlite3 rsync:rsync xz:xz-utils bzip2:bzip2 zstd:zstd zip:zip unzip:unzip patch:patch bc:bc"
 
-missing=""
+missing="" packages=""
 for p in $programs; do
-	command -v "$p" >/dev/null 2>&1 || missing="$missing $p"
+	command -v "${p%%:*}" >/dev/null 2>&1 && continue
+	missing="$missing ${p%%:*}"
+	packages="$packages $(echo "${p#*:}" | tr + ' ')"
 done
 [ -n "$missing" ] || exit 0
 
@@ -18,6 +22,9 @@ elif ! command -v apt-get >/dev/null 2>&1; then
 	echo "setup: no apt-get, so not installed:$missing; tests that need them are skipped"
 else
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get -qq update && apt-get -qq install -y --no-install-recommends $packages >/dev/null ||
-		echo "setup: could not install:$missing; tests that need them are skipped"
+	apt-get -qq update || true
+	for p in $packages; do
+		apt-get -qq install -y --no-install-recommends "$p" >/dev/null ||
+			echo "setup: could not install $p; tests that need it are skipped"
+	done
 fi

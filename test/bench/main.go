@@ -60,8 +60,11 @@ func run(o options, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s --list: %w", micro, err)
 	}
+	if err := setUpPrograms(dir); err != nil {
+		return fmt.Errorf("setting up the whole programs: %w", err)
+	}
 	var rows []row
-	for _, r := range allRows(micro, o, strings.Fields(string(list))) {
+	for _, r := range append(allRows(micro, o, strings.Fields(string(list))), programRows(dir)...) {
 		if o.only != "" && !contains(o.only, r.name) {
 			continue
 		}

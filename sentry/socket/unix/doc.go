@@ -21,7 +21,7 @@
 //
 // Files sent with a message (SCM_RIGHTS) keep a reference while they wait in a queue.
 // Sockets that wait in each other's queues and have no other reference would stay for ever. So
-// the Namespace counts how often each socket is in flight, and whenever a socket is closed looks for
+// the Namespace counts how often each socket is in flight, and when sockets are closed looks for
 // those with no other references that no reachable queue holds (see flight.garbage): what
 // waits in their queues is thrown away, and then they close by themselves. How many descriptors are
 // in flight is bounded, for a user by RLIMIT_NOFILE and for all together.

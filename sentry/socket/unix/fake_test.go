@@ -54,7 +54,11 @@ func (w *world) close() {
 	}
 	w.files = nil
 	w.collect()
-	if len(w.sockets) != 0 || len(w.abstract) != 0 || !w.buffered.Take(maxBuffered) || w.flight.total != 0 ||
+	even := w.buffered.Take(maxBuffered)
+	if even {
+		w.buffered.Take(-maxBuffered)
+	}
+	if len(w.sockets) != 0 || len(w.abstract) != 0 || !even || w.flight.total != 0 ||
 		len(w.flight.sockets) != 0 || len(w.flight.users) != 0 || len(w.trash.files) != 0 {
 		w.t.Fatalf("left: %d sockets, %d names, %d descriptors of %d users, %d sockets in flight",
 			len(w.sockets), len(w.abstract), w.flight.total, len(w.flight.users), len(w.flight.sockets))

@@ -35,7 +35,7 @@ const (
 	streamPiece = pageSize - trailerCost
 	packetPiece = 4*pageSize - trailerCost
 	// maxRun is the longest run of a stream's bytes in one message.
-	maxRun = packetPiece + 8*pageSize
+	maxRun = streamPiece + 8*pageSize
 )
 
 // costOf is what a message of n bytes counts in its sender's buffer.

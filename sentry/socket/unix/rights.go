@@ -23,7 +23,12 @@ type flight struct {
 	sockets map[*vfs.File]int // the AF_UNIX sockets among them, how often each
 	users   map[flightUser]int
 	total   int
+	closed  int // sockets closed since garbage was looked for
 }
+
+// closesPerSocket is how many sockets in flight one closing makes it worth to look at for
+// garbage: the search takes time by their number.
+const closesPerSocket = 16
 
 // flightUser is who a descriptor in flight is charged to.
 type flightUser struct {
@@ -111,10 +116,23 @@ func (f *flight) peek(m *message) []*vfs.File {
 	return append([]*vfs.File(nil), m.rights...)
 }
 
+// closed looks for garbage if there can be enough of it, once a socket has been closed.
+func (n *Namespace) closed() {
+	f := &n.flight
+	f.mu.Lock()
+	f.closed++
+	due := len(f.sockets) > 0 && f.closed*closesPerSocket >= len(f.sockets)
+	f.mu.Unlock()
+	if due {
+		n.collect()
+	}
+}
+
 // collect throws away what waits in the queues of sockets that nobody can reach.
 func (n *Namespace) collect() {
 	f := &n.flight
 	f.mu.Lock()
+	f.closed = 0
 	var files []*vfs.File
 	if len(f.sockets) > 0 {
 		for s := range f.garbage() {

@@ -35,7 +35,7 @@ func TestGarbage(t *testing.T) {
 		owner := map[*vfs.File][2]int{}
 		for i := range nodes {
 			n := new(node)
-			n.in[0], n.in[1] = w.pair(unix.SOCK_DGRAM)
+			n.in[0], n.in[1] = w.pair(unix.SOCK_SEQPACKET)
 			for j := range 2 {
 				n.file[j], n.open[j], n.released[j] = w.fileOf(n.in[j]), true, new(atomic.Int64)
 				owner[n.file[j]] = [2]int{i, j}

@@ -197,7 +197,7 @@ func (s *Socket) fail(err unix.Errno) {
 func (s *Socket) Release() {
 	s.ns.leave(s)
 	s.close(false)
-	s.ns.collect()
+	s.ns.closed()
 }
 
 // close ends the socket. unaccepted says that it was waiting for accept(2).

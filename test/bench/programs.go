@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// program is a row that runs a whole program in a fresh sandbox; setUp makes what it works on.
+type program struct {
+	name string
+	need []string // programs without which the row is left out
+	argv func(dir string) []string
+}
+
+const helloC = `#include <stdio.h>
+int main(void) { puts("hello"); return 0; }
+`
+
+const helloGo = `package main
+
+import "fmt"
+
+func main() { fmt.Println("hello") }
+`
+
+func programs() []program {
+	shell := func(script string) func(string) []string {
+		return func(dir string) []string { return []string{"/bin/sh", "-c", "cd " + dir + " && " + script} }
+	}
+	return []program{
+		{"gcc", []string{"gcc"}, shell("gcc -O2 -o /dev/shm/hello hello.c")},
+		{"python3", []string{"python3"}, func(string) []string {
+			return []string{pythonProgram(), "-c", "import json, re, subprocess, os"}
+		}},
+		{"find", []string{"find"}, shell("find /usr/lib >/dev/null 2>&1; true")},
+		{"tar", []string{"tar"}, shell("tar cf - /usr/include 2>/dev/null | wc -c >/dev/null")},
+		{"git_status", []string{"git"}, shell("git -c safe.directory='*' -C repo status >/dev/null")},
+		{"go_build", []string{"go"}, shell("cd gomod && rm -rf /dev/shm/cache && HOME=/dev/shm GOCACHE=/dev/shm/cache GOFLAGS=-p=2 go build -o /dev/shm/hello .")},
+	}
+}
+
+// pythonProgram is the interpreter itself: what is called python3 may be a script.
+func pythonProgram() string {
+	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		return "python3"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// setUpPrograms fills dir with what the programs work on.
+func setUpPrograms(dir string) error {
+	for name, text := range map[string]string{
+		"hello.c": helloC, "gomod/main.go": helloGo, "gomod/go.mod": "module hello\n\ngo 1.26\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		return nil
+	}
+	script := `mkdir -p repo && cd repo && git init -q . && cp -r /usr/include/linux . && git add . &&
+git -c user.name=a -c user.email=a@b commit -qm first`
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.Dir = dir
+	return cmd.Run()
+}
+
+// programRows are the rows of the programs that the host has.
+func programRows(dir string) []row {
+	var rows []row
+	for _, p := range programs() {
+		missing := false
+		for _, n := range p.need {
+			if _, err := exec.LookPath(n); err != nil {
+				missing = true
+			}
+		}
+		if !missing {
+			argv := p.argv(dir)
+			rows = append(rows, row{name: p.name, rounds: 3, sample: func(w way) (float64, error) { return runTimed(w, argv...) }})
+		}
+	}
+	return rows
+}
