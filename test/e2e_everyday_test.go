@@ -281,9 +281,9 @@ func TestMounts(t *testing.T) {
 	const text = `mkdir -p a b c; mount -t tmpfs -o size=1m,mode=700 none a && stat -c %a a && echo x >a/f && df --output=size a | tail -1
 mount --bind a b && cat b/f; mount -o remount,ro,bind b; (echo y >b/f) 2>/dev/null || echo read-only; mount | tail -1 | sed 's/.*type//'
 umount a; umount b; echo $?; cat b/f 2>/dev/null; mount -t proc proc c && ls -d c/self; mount -t unknown x a 2>/dev/null || echo $?
-mount --move c b 2>/dev/null; ls -d b/self; (cd b/sys; umount ../../b 2>/dev/null; umount -l ../../b; echo $?); ls b; mount --make-rprivate /; echo $?
+mount --move c b 2>/dev/null; ls -d b/self; (cd b/sys; umount ../../b 2>/dev/null; echo $?; umount -l ../../b; echo $?); ls b; mount --make-rprivate /; echo $?
 setpriv --reuid=1000 sh -c 'mount -t tmpfs x /tmp; umount /proc' 2>&1 | grep -c superuser`
-	const want = "700\n     1024\nx\nread-only\n tmpfs (ro,relatime)\n0\nc/self\n32\nb/self\n0\n0\n2\n"
+	const want = "700\n     1024\nx\nread-only\n tmpfs (ro,relatime)\n0\nc/self\n32\nb/self\n32\n0\n0\n2\n"
 	eachPlatform(t, func(t *testing.T, platform string) {
 		if r := (command{argv: []string{"bash", "-c", text}}).sandbox(t, platform); r.stdout != want {
 			t.Errorf("got %v\nwant %q", r, want)

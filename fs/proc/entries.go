@@ -18,7 +18,7 @@ var taskEntries = []entry{
 	{"fd", both, dir, func(d *taskDir) vfs.Inode { return d.newFDDir(0o500, descriptors{d}) }},
 	{"fdinfo", both, dir, func(d *taskDir) vfs.Inode { return d.newFDDir(0o555, descriptorInfos{d}) }},
 	{"ns", both, dir, func(d *taskDir) vfs.Inode { return d.dir(0o511, namespaces{d}) }},
-	{"net", both, dir, func(d *taskDir) vfs.Inode { return d.fs.NewDir(0o555) }},
+	{"net", both, dir, netDir},
 
 	{"cwd", both, lnk, link(func(p Places) vfs.Path { return p.WorkDir })},
 	{"root", both, lnk, link(func(p Places) vfs.Path { return p.Root })},

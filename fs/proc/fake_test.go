@@ -25,6 +25,7 @@ type fakeTask struct {
 	files      map[int32]*vfs.File
 	threads    []int32
 	namespaces []Namespace
+	sockets    []byte
 	adj        int32
 }
 
@@ -46,6 +47,7 @@ func (t *fakeTask) Auxv() []byte              { return t.auxv }
 func (t *fakeTask) Places() Places            { return t.places }
 func (t *fakeTask) Threads() []int32          { return t.threads }
 func (t *fakeTask) Namespaces() []Namespace   { return t.namespaces }
+func (t *fakeTask) Sockets(string) []byte     { return t.sockets }
 func (t *fakeTask) SetName(name string) error { t.status.Name = name; return nil }
 func (t *fakeTask) SetOOMScoreAdj(_ vfs.Caller, adj int32) error {
 	t.status.OOMScoreAdj = adj

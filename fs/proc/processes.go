@@ -60,6 +60,9 @@ type Task interface {
 	Threads() []int32
 	// Namespaces returns the namespaces for /proc/PID/ns.
 	Namespaces() []Namespace
+	// Sockets returns the lines of a table of sockets in /proc/net, by its name there, without their
+	// heading.
+	Sockets(table string) []byte
 	// MayAccess tells whether the caller may look into the task (ptrace(2), access
 	// mode check PTRACE_MODE_READ_FSCREDS); with attach, whether it may change it
 	// (PTRACE_MODE_ATTACH_FSCREDS). EACCES. Threads of the task's own process always may.

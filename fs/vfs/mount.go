@@ -34,7 +34,7 @@ type Mount struct {
 	at atomic.Pointer[Path]
 	// over are the mounts on this one; replaced under Namespace.mu, never changed.
 	over atomic.Pointer[map[*Dentry]*Mount]
-	// files counts open files, for EBUSY.
+	// files counts open files and held paths, for EBUSY.
 	files atomic.Int64
 }
 
@@ -95,6 +95,12 @@ func (m *Mount) writable() error {
 	}
 	return nil
 }
+
+// Hold keeps the mount of p busy, as an open file does, until Unhold: for working and root directories.
+func (p Path) Hold() { p.Mount.files.Add(1) }
+
+// Unhold ends one Hold.
+func (p Path) Unhold() { p.Mount.files.Add(-1) }
 
 // top follows mounts that cover p.
 func (p Path) top() Path {

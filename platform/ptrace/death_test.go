@@ -239,10 +239,15 @@ func TestIdle(t *testing.T) {
 		}
 	}
 	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(tr.tid, &set); err != nil || set != p.cpus.all {
-		t.Errorf("an idle thread is pinned to %v (%v)", set, err)
+	if err := unix.SchedGetaffinity(tr.tid, &set); err != nil {
+		t.Fatal(err)
 	}
+	// The platform of another test may have been made on a pinned thread: then
+	// this one knows fewer processors than the thread may use.
 	for _, cpu := range p.cpus.list {
+		if !set.IsSet(cpu) {
+			t.Errorf("an idle thread is pinned to %v", set)
+		}
 		if n := p.cpus.load[cpu].Load(); n != 0 {
 			t.Errorf("processor %d has a load of %d", cpu, n)
 		}

@@ -92,7 +92,7 @@ func (t *Task) exit() {
 	if exe := t.exe.Swap(nil); exe != nil {
 		exe.DecRef()
 	}
-	if t.isLastOfInit() {
+	if t.lastOfInit() {
 		t.emptyNamespace()
 	}
 	t.tg.unmeterTask(t)
@@ -207,7 +207,7 @@ func (tg *ThreadGroup) exitLocked() {
 // no zombies (SIGCHLD ignored, or SA_NOCLDWAIT).
 func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
 	p := tg.parent
-	autoreap := false
+	autoreap := p.initOf != nil && p.initOf.dying
 	if sig := tg.exitSignal; sig != 0 {
 		if tg.parentExecs != p.execs {
 			// Whoever the parent has become did not choose the signal.
@@ -219,7 +219,7 @@ func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
 		p.sigMu.Lock()
 		act := p.handlers.Get(sig)
 		if sig == unix.SIGCHLD {
-			autoreap = act.Handler == signal.HandlerIgnore || act.Flags&signal.FlagNoCldWait != 0
+			autoreap = autoreap || act.Handler == signal.HandlerIgnore || act.Flags&signal.FlagNoCldWait != 0
 		}
 		if sig != unix.SIGCHLD || act.Handler != signal.HandlerIgnore {
 			p.sendLocked(&info, nil, true) //nolint:errcheck // a lost child signal is not the child's matter

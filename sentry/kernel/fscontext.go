@@ -20,6 +20,8 @@ type FSContext struct {
 }
 
 func newFSContext(root, cwd vfs.Path, umask uint32) *FSContext {
+	root.Hold()
+	cwd.Hold()
 	f := &FSContext{root: root, cwd: cwd, umask: umask}
 	f.refs.Store(1)
 	return f
@@ -30,7 +32,17 @@ func (f *FSContext) incRef() *FSContext {
 	return f
 }
 
-func (f *FSContext) decRef() { f.refs.Add(-1) }
+// decRef drops a reference. The places stay known after the last one, for what looks at a task that ends,
+// but no longer keep their mounts busy.
+func (f *FSContext) decRef() {
+	if f.refs.Add(-1) != 0 {
+		return
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	f.root.Unhold()
+	f.cwd.Unhold()
+}
 
 func (f *FSContext) fork() *FSContext {
 	f.mu.RLock()
@@ -63,6 +75,8 @@ func (f *FSContext) Umask() uint32 {
 func (f *FSContext) SetRoot(p vfs.Path) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p.Hold()
+	f.root.Unhold()
 	f.root = p
 }
 
@@ -70,6 +84,8 @@ func (f *FSContext) SetRoot(p vfs.Path) {
 func (f *FSContext) SetCWD(p vfs.Path) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p.Hold()
+	f.cwd.Unhold()
 	f.cwd = p
 }
 

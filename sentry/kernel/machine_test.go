@@ -61,6 +61,7 @@ func (m *machine) start(p script) *guest {
 			}
 		}()
 		g.emit = yield
+		g.handle() // what came before it began
 		p(g)
 		g.exitGroup(0)
 	})
@@ -102,16 +103,7 @@ func (c *fakeContext) Run(_ platform.AddressSpace, regs *arch.Registers) (platfo
 		return platform.Event{Kind: platform.Interrupted}, nil
 	default:
 	}
-	if c.g == nil {
-		c.m.mu.Lock()
-		p := c.m.programs[regs.Rsp]
-		c.m.mu.Unlock()
-		if p == nil {
-			return platform.Event{}, errors.New("no such program")
-		}
-		c.g = c.m.start(p)
-	}
-	why, ok := c.g.next()
+	why, ok := c.guest(regs).next()
 	switch {
 	case !ok:
 		return platform.Event{}, errors.New("the program went past its end")
@@ -120,6 +112,16 @@ func (c *fakeContext) Run(_ platform.AddressSpace, regs *arch.Registers) (platfo
 	}
 	<-c.kick
 	return platform.Event{Kind: platform.Interrupted}, nil
+}
+
+// guest returns the program that runs in the context, or that regs say is to begin.
+func (c *fakeContext) guest(regs *arch.Registers) *guest {
+	if c.g == nil {
+		c.m.mu.Lock()
+		defer c.m.mu.Unlock()
+		c.g = c.m.start(c.m.programs[regs.Rsp])
+	}
+	return c.g
 }
 
 func (c *fakeContext) FPU() []byte { return c.fpu }
@@ -163,7 +165,7 @@ func (m *machine) Syscall(t *Task) error {
 	return nil
 }
 
-func guestOf(t *Task) *guest { return t.ctx.(*fakeContext).g }
+func guestOf(t *Task) *guest { return t.ctx.(*fakeContext).guest(&t.Regs) }
 
 func (m *machine) PushFrame(t *Task, info *signal.Info, _ signal.Action, mask signal.Set) error {
 	g := guestOf(t)

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"gosentry/fs/vfs"
@@ -74,7 +76,8 @@ func (k *Kernel) newNetNamespace() *NetNamespace {
 	return &NetNamespace{ino: k.nextNSIno(), families: make(map[int]any)}
 }
 
-// Family returns what the family of sockets (AF_*) keeps in the namespace; who asks first makes it.
+// Family returns what the family of sockets (AF_*) keeps in the namespace; who asks first makes it. If
+// that has a method ProcTable(name string) []byte, it gives the lines of the tables in /proc/net that are the family's.
 func (n *NetNamespace) Family(family int, create func() any) any {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -84,4 +87,19 @@ func (n *NetNamespace) Family(family int, create func() any) any {
 		n.families[family] = f
 	}
 	return f
+}
+
+// table returns the lines of a table in /proc/net, from the family of sockets that has it.
+func (n *NetNamespace) table(name string) []byte {
+	n.mu.Lock()
+	families := slices.Collect(maps.Values(n.families))
+	n.mu.Unlock()
+	for _, f := range families {
+		if t, ok := f.(interface{ ProcTable(name string) []byte }); ok {
+			if b := t.ProcTable(name); b != nil {
+				return b
+			}
+		}
+	}
+	return nil
 }

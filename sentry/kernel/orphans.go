@@ -77,27 +77,31 @@ func (tg *ThreadGroup) reaperLocked() *ThreadGroup {
 	return ns.init
 }
 
-// isLastOfInit tells whether t is the last thread of the init of a namespace.
-func (t *Task) isLastOfInit() bool {
+// lastOfInit tells whether t is the last thread of the init of a namespace to get
+// here on its way out.
+func (t *Task) lastOfInit() bool {
 	if t.tg.initOf == nil {
 		return false
 	}
-	t.k.tree.RLock()
-	defer t.k.tree.RUnlock()
-	return t.tg.live == 1
+	t.k.tree.Lock()
+	defer t.k.tree.Unlock()
+	t.leaving = true
+	for _, o := range t.tg.tasks {
+		if !o.leaving {
+			return false
+		}
+	}
+	return true
 }
 
 // emptyNamespace kills everyone in the namespace whose init ends, and waits
-// until they are gone (pid_namespaces(7)).
+// until they are gone (pid_namespaces(7)). Children of a dying init leave no
+// zombies; those of parents elsewhere have to be waited for.
 func (t *Task) emptyNamespace() {
 	ns := t.tg.initOf
 	t.k.tree.Lock()
 	ns.dying = true
 	ns.emptied = make(chan struct{}, 1)
-	t.tg.sigMu.Lock()
-	ignore := signal.Action{Handler: signal.HandlerIgnore}
-	t.tg.handlers.Set(unix.SIGCHLD, ignore) //nolint:errcheck // SIGCHLD can be ignored
-	t.tg.sigMu.Unlock()
 	for _, p := range ns.ids {
 		if p.tg != nil && p.tg != t.tg {
 			p.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
@@ -106,25 +110,20 @@ func (t *Task) emptyNamespace() {
 	for z := t.tg.zombies.Front(); z != nil; z = t.tg.zombies.Front() {
 		z.Value.(*ThreadGroup).reapLocked(nil)
 	}
-	left := ns.tasks
 	t.k.tree.Unlock()
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
 	defer t.switchMode(cpuSystem)
-	for own := t.tg.threadCount(); left > own; {
+	for !t.aloneInNamespace() {
 		<-ns.emptied
-		t.k.tree.RLock()
-		left = ns.tasks
-		t.k.tree.RUnlock()
 	}
 }
 
-// threadCount is the number of threads that still hold an id: the live ones and
-// a leader that has ended.
-func (tg *ThreadGroup) threadCount() int {
-	tg.k.tree.RLock()
-	defer tg.k.tree.RUnlock()
-	return len(tg.tasks)
+// aloneInNamespace tells whether nobody but the init is left in its namespace.
+func (t *Task) aloneInNamespace() bool {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	return t.tg.initOf.tasks == len(t.tg.tasks)
 }
 
 func (ns *PIDNamespace) notifyDyingLocked() {

@@ -20,6 +20,9 @@ func (p procTask) Auxv() []byte {
 	return nil
 }
 
+// Sockets implements proc.Task.
+func (p procTask) Sockets(table string) []byte { return p.t.Namespaces().Net.table(table) }
+
 // Namespaces implements proc.Task. They cannot be opened.
 func (p procTask) Namespaces() []proc.Namespace {
 	ns := p.t.Namespaces()

@@ -61,7 +61,9 @@ type Task struct {
 	// Guarded by Kernel.tree.
 	pid    *PID
 	exited bool
-	sched  Scheduling
+	// leaving is set on the way out of the init of a pid namespace.
+	leaving bool
+	sched   Scheduling
 
 	// Guarded by ThreadGroup.sigMu.
 	pending   signal.Queue

@@ -18,6 +18,7 @@ type Namespace struct {
 	sys      *vfs.System
 	flight   flight
 	trash    trash
+	buffers  buffers
 	buffered *vfs.Budget
 
 	// Guarded by mu.

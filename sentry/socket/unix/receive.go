@@ -214,6 +214,7 @@ func (s *Socket) consume(m *socket.Message, msg *message, n int, peek bool) *mes
 	next := s.in.head
 	s.mu.Unlock()
 	if used {
+		s.ns.buffers.put(msg.data)
 		msg.from.relieve(msg.cost)
 		m.Complete = len(m.Rights) > 0
 	}

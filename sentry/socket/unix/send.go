@@ -82,7 +82,7 @@ func (s *Socket) sendRun(c vfs.Caller, peer *Socket, m *socket.Message) (int, er
 
 // makeMessage copies a message's next bytes in.
 func (s *Socket) makeMessage(m *socket.Message, size int, cost int64) (*message, error) {
-	out := &message{data: make([]byte, size), cost: cost, from: s, creds: m.Credentials}
+	out := &message{data: s.ns.buffers.get(size), cost: cost, from: s, creds: m.Credentials}
 	n, err := m.Data.CopyIn(out.data)
 	if err == nil && n < size {
 		err = unix.EFAULT
