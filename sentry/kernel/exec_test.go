@@ -56,6 +56,8 @@ func TestExecByThread(t *testing.T) {
 					}
 				})
 				if leaderEnds {
+					g.block(unix.SIGUSR2)
+					g.tkill(me, unix.SIGUSR2) // goes with the thread
 					g.exit(0)
 				}
 				idle(g)

@@ -119,6 +119,13 @@ func TestPIDNamespace(t *testing.T) {
 				g.exitGroup(0)
 			})
 			g.expectExit(child, ExitStatus{})
+			// What it blocks is kept for it all the same, and dropped in the end.
+			g.block(unix.SIGTERM)
+			g.kill(1, unix.SIGTERM)
+			if _, group := pendingOf(g); group != signal.SetOf(unix.SIGTERM) {
+				t.Errorf("pending %#x", group)
+			}
+			g.unblock(unix.SIGTERM)
 			inside <- g.fork(idle)
 			nested, err := g.clone(func(g *guest) {
 				g.fork(idle)

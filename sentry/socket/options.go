@@ -162,6 +162,9 @@ func (o *Options) setInt(name int, v int32) error {
 			return unix.ENOPROTOOPT
 		}
 		o.switches &^= 1 << name
+		if name == unix.SO_TIMESTAMP || name == unix.SO_TIMESTAMPNS {
+			o.switches &^= 1<<unix.SO_TIMESTAMP | 1<<unix.SO_TIMESTAMPNS // one form or the other
+		}
 		if v != 0 {
 			o.switches |= 1 << name
 		}

@@ -64,6 +64,8 @@ type Message struct {
 	// Credentials tell who sent it; nil for none given or none asked for.
 	Credentials *Credentials
 
+	// Time is when it was sent, in ns of the real-time clock; 0 when that is not asked for (SO_TIMESTAMP).
+	Time int64
 	// Got is MSG_TRUNC if part of what was received did not fit.
 	Got int
 	// Complete says that nothing can be added to what was received, even with MSG_WAITALL.

@@ -143,6 +143,7 @@ static void datagrams(void)
 	say("two", "%s %s", ret(write(s[0], "first", 5)), ret(send(s[0], "", 0, 0)));
 	say("third", "%s", ret(send(s[0], "third one", 9, 0)));
 	say("write of nothing", "%s", ret(write(s[0], "", 0)));
+	say("writev of nothing", "%s", ret(writev(s[0], NULL, 0)));
 	say("FIONREAD", "%s %d", ret(ioctl(s[1], FIONREAD, &n)), n);
 	say("peek", "%s %.5s", ret(recv(s[1], b, sizeof b, MSG_PEEK)), b);
 	say("first cut", "%s %.3s", ret(recv(s[1], b, 3, 0)), b);

@@ -504,6 +504,35 @@ static void messages(void)
 	say("in bad memory", "%s", ret(sendmmsg(s[0], bad_memory, 1, 0)));
 }
 
+// stamps: when messages were sent.
+static void stamps(void)
+{
+	int on = 1, s[2];
+	for (int k = 0; k < 3; k++)
+		for (int form = 0; form < 2; form++) {
+			char b[8];
+			union control c;
+			struct iovec v = {b, sizeof b};
+			struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c};
+			socketpair(AF_UNIX, kinds[k], 0, s);
+			say(label(k, "set"), "%s", ret(setsockopt(s[1], SOL_SOCKET, form ? SO_TIMESTAMPNS : SO_TIMESTAMP, &on, sizeof on)));
+			say(label(k, "options"), "%s %s", option(s[1], SO_TIMESTAMP), option(s[1], SO_TIMESTAMPNS));
+			time_t before = time(NULL);
+			write(s[0], "x", 1);
+			say(label(k, "received"), "%s control %lu", ret(recvmsg(s[1], &m, 0)), (unsigned long)m.msg_controllen);
+			struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+			if (!h)
+				continue;
+			long t[2];
+			memcpy(t, CMSG_DATA(h), sizeof t);
+			int good = t[0] >= before - 1 && t[0] <= time(NULL) && t[1] >= 0 && t[1] < (form ? 1000000000 : 1000000);
+			say(label(k, "time"), "%d/%d length %lu, %s", h->cmsg_level, h->cmsg_type, (unsigned long)h->cmsg_len, yes(good));
+			write(s[0], "x", 1);
+			m.msg_control = NULL;
+			say(label(k, "no room"), "%s %x", ret(recvmsg(s[1], &m, 0)), m.msg_flags);
+		}
+}
+
 // limited: descriptors that cannot be received.
 static void limited(void)
 {
@@ -530,7 +559,7 @@ static void limited(void)
 
 static const struct section table[] = {
 	{"rights", rights}, {"borders", borders}, {"flying", flying}, {"cycles", cycles}, {"creds", creds}, {"claims", claims},
-	{"messages", messages}, {"limited", limited},
+	{"messages", messages}, {"stamps", stamps}, {"limited", limited},
 };
 
 GUEST(table)

@@ -132,6 +132,7 @@ func receiveMessage(t *kernel.Task, f *vfs.File, s socket.Socket, addr uint64, f
 		return 0, err
 	}
 	out := controlWriter{t: t, addr: h.Control, left: h.Controllen, flags: m.Got | flags&unix.MSG_CMSG_CLOEXEC}
+	out.nanoseconds = m.Time != 0 && s.Common().On(unix.SO_TIMESTAMPNS)
 	out.write(&m)
 	if h.Name != 0 {
 		if err := storeAddress(t, m.Address, h.Name, addr+msghdrNamelen); err != nil {

@@ -108,19 +108,38 @@ type controlWriter struct {
 	addr  uint64 // of what comes next
 	left  uint64
 	flags int // msg_flags
+	// nanoseconds is the form of times (SO_TIMESTAMPNS).
+	nanoseconds bool
 }
 
 // write writes all control messages. Files that there is no room for are released.
 func (w *controlWriter) write(m *socket.Message) {
 	if w.addr == 0 {
-		if m.Credentials != nil || len(m.Rights) > 0 {
+		if m.Time != 0 || m.Credentials != nil || len(m.Rights) > 0 {
 			w.flags |= unix.MSG_CTRUNC
 		}
 		w.left = 0
-	} else if m.Credentials != nil {
-		w.put(unix.SCM_CREDENTIALS, m.Credentials.Append(nil, w.t))
+	} else {
+		w.putTime(m)
+		if m.Credentials != nil {
+			w.put(unix.SCM_CREDENTIALS, m.Credentials.Append(nil, w.t))
+		}
 	}
 	w.putRights(m)
+}
+
+// putTime writes when a message was sent, as a struct timeval or timespec.
+func (w *controlWriter) putTime(m *socket.Message) {
+	if m.Time == 0 {
+		return
+	}
+	kind, unit := uint32(unix.SCM_TIMESTAMP), int64(1000)
+	if w.nanoseconds {
+		kind, unit = unix.SCM_TIMESTAMPNS, 1
+	}
+	le := binary.LittleEndian
+	b := le.AppendUint64(nil, uint64(m.Time/1e9))
+	w.put(kind, le.AppendUint64(b, uint64(m.Time%1e9/unit)))
 }
 
 // header is a struct cmsghdr of level SOL_SOCKET for n bytes of data.

@@ -11,6 +11,9 @@ import (
 // maxBacklog is net.core.somaxconn.
 const maxBacklog = 4096
 
+// pendingCost is what a connection that waits to be accepted counts among the buffers of all sockets.
+const pendingCost = 1024
+
 // errGone says that a socket was closed after it was found. It is for this package alone.
 const errGone = unix.EOWNERDEAD
 
@@ -46,6 +49,10 @@ func (s *Socket) Accept(c vfs.Caller, flags int, wait bool) (*vfs.File, error) {
 		s.mu.Unlock()
 		return nil, unix.EINVAL
 	}
+	if s.ns.crowded() {
+		s.mu.Unlock()
+		return nil, unix.ENFILE
+	}
 	if len(s.pending) == 0 {
 		defer s.mu.Unlock()
 		if wait && s.shut&shutReceive != 0 {
@@ -57,6 +64,7 @@ func (s *Socket) Accept(c vfs.Caller, flags int, wait bool) (*vfs.File, error) {
 	s.pending = s.pending[1:]
 	roomed := len(s.pending) == s.backlog
 	s.mu.Unlock()
+	s.ns.buffered.Take(-pendingCost)
 	if roomed {
 		s.room.Notify(waiter.All)
 	}
@@ -107,7 +115,7 @@ func (s *Socket) nameForCreds() error {
 }
 
 // join connects s to a socket that listens: the new other end waits there to be accepted. EAGAIN
-// when too many wait already.
+// when too many wait already, ENOMEM when too much waits in all sockets.
 func (s *Socket) join(c vfs.Caller, other *Socket) error {
 	end := s.ns.newSocket(s.kind)
 	end.state.Store(connected)
@@ -133,6 +141,9 @@ func (s *Socket) join(c vfs.Caller, other *Socket) error {
 		return unix.EISCONN
 	case listening:
 		return unix.EINVAL
+	}
+	if !s.ns.buffered.Take(pendingCost) {
+		return unix.ENOMEM
 	}
 	end.passCreds.Store(other.passCreds.Load())
 	end.name = other.name

@@ -1,6 +1,8 @@
 package unix
 
 import (
+	"time"
+
 	"gosentry/fs/vfs"
 	"gosentry/sentry/socket"
 	"gosentry/sentry/waiter"
@@ -16,6 +18,7 @@ type message struct {
 	from  *Socket
 	creds *socket.Credentials // nil: not told
 	user  flightUser          // who is charged for rights
+	time  int64               // ns of the real-time clock, 0 when not told
 	// carries tells whether there were rights.
 	carries bool
 
@@ -140,6 +143,9 @@ func (to *Socket) enqueue(c vfs.Caller, from *Socket, m *message) error {
 	if m.creds == nil && (from.passCreds.Load() || to.passCreds.Load() || !to.accepted.Load()) {
 		creds := socket.Real(c)
 		m.creds = &creds
+	}
+	if to.stamps.Load() {
+		m.time = time.Now().UnixNano()
 	}
 	to.in.push(m)
 	to.mu.Unlock()

@@ -13,6 +13,9 @@ import (
 // namespace together.
 const maxBuffered = 128 << 20
 
+// maxSockets bounds the sockets of a namespace that are open, but for a few that are being made.
+const maxSockets = 1 << 18
+
 // Namespace is what the sockets of one network namespace have in common.
 type Namespace struct {
 	sys      *vfs.System
@@ -80,6 +83,13 @@ func (n *Namespace) enter(s *Socket) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sockets[s] = struct{}{}
+}
+
+// crowded tells whether there are as many sockets as there may be.
+func (n *Namespace) crowded() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.sockets) >= maxSockets
 }
 
 func (n *Namespace) leave(s *Socket) {

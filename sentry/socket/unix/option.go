@@ -72,6 +72,8 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int, value []byte) error {
 	case unix.SO_PASSCRED:
 		s.passCreds.Store(v != 0)
 		return nil
+	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS:
+		defer func() { s.stamps.Store(s.opts.On(unix.SO_TIMESTAMP) || s.opts.On(unix.SO_TIMESTAMPNS)) }()
 	case unix.SO_REUSEPORT:
 		if v != 0 {
 			return unix.EOPNOTSUPP

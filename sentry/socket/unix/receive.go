@@ -1,6 +1,9 @@
 package unix
 
 import (
+	"cmp"
+	"time"
+
 	"gosentry/fs/vfs"
 	"gosentry/sentry/socket"
 	"gosentry/sentry/waiter"
@@ -67,6 +70,9 @@ func (s *Socket) receiveDatagram(m *socket.Message) (int, error) {
 	}
 	s.mu.Unlock()
 	s.describe(m, msg)
+	if s.stamps.Load() {
+		m.Time = cmp.Or(msg.time, time.Now().UnixNano())
+	}
 	s.takeRights(m, msg, peek)
 	if !peek {
 		s.popDatagram()

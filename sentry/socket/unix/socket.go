@@ -25,6 +25,7 @@ type Socket struct {
 	state     atomic.Int32 // idle, listening or connected; changes with mu held
 	accepted  atomic.Bool  // it has a file
 	passCreds atomic.Bool
+	stamps    atomic.Bool // datagrams are to tell their times
 
 	// bindMu is held while the socket gets a name.
 	bindMu sync.Mutex
@@ -124,30 +125,33 @@ func (s *Socket) open(c vfs.Caller, flags int) *vfs.File {
 }
 
 // New makes a socket, as socket(2); flags may have O_NONBLOCK. ESOCKTNOSUPPORT for an unknown type,
-// EPROTONOSUPPORT for a protocol.
+// EPROTONOSUPPORT for a protocol, ENFILE when there are too many.
 func (n *Namespace) New(c vfs.Caller, kind, protocol, flags int) (*vfs.File, error) {
-	kind, err := check(kind, protocol)
+	kind, err := n.check(kind, protocol)
 	if err != nil {
 		return nil, err
 	}
 	return n.newSocket(kind).open(c, flags), nil
 }
 
-func check(kind, protocol int) (int, error) {
+func (n *Namespace) check(kind, protocol int) (int, error) {
+	if kind == unix.SOCK_RAW {
+		kind = unix.SOCK_DGRAM
+	}
 	switch {
 	case protocol != 0 && protocol != unix.AF_UNIX:
 		return 0, unix.EPROTONOSUPPORT
-	case kind == unix.SOCK_RAW:
-		return unix.SOCK_DGRAM, nil
 	case kind != unix.SOCK_STREAM && kind != unix.SOCK_DGRAM && kind != unix.SOCK_SEQPACKET:
 		return 0, unix.ESOCKTNOSUPPORT
+	case n.crowded():
+		return 0, unix.ENFILE
 	}
 	return kind, nil
 }
 
 // NewPair makes two sockets connected to each other, as socketpair(2).
 func (n *Namespace) NewPair(c vfs.Caller, kind, protocol, flags int) (a, b *vfs.File, err error) {
-	if kind, err = check(kind, protocol); err != nil {
+	if kind, err = n.check(kind, protocol); err != nil {
 		return nil, nil, err
 	}
 	s, t := n.newSocket(kind), n.newSocket(kind)
@@ -223,6 +227,7 @@ func (s *Socket) close(unaccepted bool) {
 		}
 	}
 	for _, p := range pending {
+		s.ns.buffered.Take(-pendingCost)
 		p.close(true)
 	}
 	s.ns.drop(messages)
