@@ -63,6 +63,17 @@ func TestSelf(t *testing.T) {
 	}
 }
 
+func TestSocketTables(t *testing.T) {
+	w := newWorld(t)
+	w.kernel.tasks[77].sockets = []byte("a line\n")
+	heading, _, _ := strings.Cut(hostFile(t, "net/unix"), "\n")
+	for _, name := range []string{"/proc/net/unix", "/proc/77/net/unix"} {
+		if got, err := w.read(w.user, name); got != heading+"\na line\n" || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestThreads(t *testing.T) {
 	w := newWorld(t)
 	var names []string

@@ -2,29 +2,27 @@ package abi
 
 // Keys of the auxiliary vector (getauxval(3)).
 const (
-	AtNull            = 0
-	AtPhdr            = 3
-	AtPhent           = 4
-	AtPhnum           = 5
-	AtPagesz          = 6
-	AtBase            = 7
-	AtFlags           = 8
-	AtEntry           = 9
-	AtUID             = 11
-	AtEUID            = 12
-	AtGID             = 13
-	AtEGID            = 14
-	AtPlatform        = 15
-	AtHwcap           = 16
-	AtClktck          = 17
-	AtSecure          = 23
-	AtRandom          = 25
-	AtHwcap2          = 26
-	AtRseqFeatureSize = 27
-	AtRseqAlign       = 28
-	AtExecfn          = 31
-	AtSysinfoEhdr     = 33
-	AtMinsigstksz     = 51
+	AtNull        = 0
+	AtPhdr        = 3
+	AtPhent       = 4
+	AtPhnum       = 5
+	AtPagesz      = 6
+	AtBase        = 7
+	AtFlags       = 8
+	AtEntry       = 9
+	AtUID         = 11
+	AtEUID        = 12
+	AtGID         = 13
+	AtEGID        = 14
+	AtPlatform    = 15
+	AtHwcap       = 16
+	AtClktck      = 17
+	AtSecure      = 23
+	AtRandom      = 25
+	AtHwcap2      = 26
+	AtExecfn      = 31
+	AtSysinfoEhdr = 33
+	AtMinsigstksz = 51
 )
 
 // ClockTicks is the number of clock ticks (times(2), /proc) a second.

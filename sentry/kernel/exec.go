@@ -224,7 +224,7 @@ func (t *Task) resetForExec(p *program) {
 	tg.posix.deleteAllLocked()
 	tg.sigMu.Unlock()
 	t.altStack = signal.NoStack()
-	t.robustList, t.rseq, t.clearTID = RobustList{}, RSeq{}, 0
+	t.robustList, t.clearTID = RobustList{}, 0
 	t.SetCreds(creds)
 	tg.SetDumpable(creds.EUID == creds.RUID && creds.EGID == creds.RGID)
 }

@@ -214,9 +214,6 @@ func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
 	if !a.shares(ShareMM) || a.Vfork {
 		c.altStack = t.altStack
 	}
-	if !a.shares(ShareMM) {
-		c.rseq = t.rseq
-	}
 	c.clearTID = a.ClearTID
 	c.ctx = t.k.platform.NewContext(t.ctx.FPU())
 	undo.push(c.ctx.Release)

@@ -199,6 +199,37 @@ func TestNamespaceEndsWithInit(t *testing.T) {
 	}
 }
 
+// TestThreadsOfInitEnd: all threads of an init end at once; one of them has to empty
+// the namespace.
+func TestThreadsOfInitEnd(t *testing.T) {
+	m := newMachine(t)
+	m.run(0, func(g *guest) {
+		for range 100 {
+			init, err := g.clone(func(g *guest) {
+				gate := make(chan struct{})
+				g.fork(idle)
+				for range 3 {
+					g.thread(func(g *guest) {
+						g.sleepOn(gate)
+						g.exit(0)
+					})
+				}
+				close(gate)
+				g.exit(0)
+			}, ForkArgs{Fresh: FreshPID, ExitSignal: unix.SIGCHLD})
+			if err != nil {
+				t.Error(err)
+			}
+			g.expectExit(init, ExitStatus{})
+			m.locked(func() {
+				if n := m.k.rootPIDNS.tasks; n != 2 {
+					t.Errorf("%d tasks are left, want 2", n)
+				}
+			})
+		}
+	})
+}
+
 func TestUnsharePIDNamespace(t *testing.T) {
 	newMachine(t).run(0, func(g *guest) {
 		g.do(func(tk *Task) error { return tk.Unshare(Unshare{PID: true}) })

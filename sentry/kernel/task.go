@@ -31,7 +31,6 @@ type Task struct {
 	robustList  RobustList
 	clearTID    mm.Addr
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
-	rseq        RSeq
 	childPIDNS  *PIDNamespace // for children, as after unshare(CLONE_NEWPID)
 	buffer      mm.Buffer     // what Buffer returns
 	sleeper     *ktime.Sleeper
@@ -104,13 +103,6 @@ type callState struct {
 // RobustList is what set_robust_list(2) registered.
 type RobustList struct {
 	Head mm.Addr
-}
-
-// RSeq is a registered restartable sequence area (rseq(2)).
-type RSeq struct {
-	Addr      mm.Addr
-	Length    uint32
-	Signature uint32
 }
 
 // Restart is what a call interrupted with ERESTARTBLOCK needs to go on.
@@ -196,9 +188,6 @@ func (t *Task) AltStack() *signal.Stack { return &t.altStack }
 
 // RobustList returns the robust list; only for the task itself.
 func (t *Task) RobustList() *RobustList { return &t.robustList }
-
-// RSeq returns the restartable-sequence registration; only for the task itself.
-func (t *Task) RSeq() *RSeq { return &t.rseq }
 
 // SetClearTID sets the address of set_tid_address(2).
 func (t *Task) SetClearTID(a mm.Addr) { t.clearTID = a }

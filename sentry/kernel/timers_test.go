@@ -312,29 +312,26 @@ func TestCPUClocks(t *testing.T) {
 				t.Errorf("timer %d: %v", kind, err)
 			}
 		}
-		// The watch rests once nothing runs.
+		// The watch rests while nothing runs, and then wakes.
+		g.expectExit(g.fork(func(g *guest) {
+			g.do(func(tk *Task) error {
+				_, err := tk.tg.SetITimer(ITimerProf, ktime.Setting{Value: 5 * millisecond})
+				return err
+			})
+			g.call(func(tk *Task) (uint64, error) {
+				time.AfterFunc(time.Millisecond, tk.tg.watchCPU)
+				err := tk.BlockFor(nil, 10*time.Millisecond)
+				if tk.tg.watch.active.Load() {
+					t.Error("the watch is awake while all threads sleep")
+				}
+				return 0, err
+			})
+			g.spinForever()
+		}), ExitStatus{Signal: unix.SIGPROF})
 		g.do(func(tk *Task) error {
 			id := tk.tg.tasks[1].TID()
 			return tk.KillThread(0, id, unix.SIGUSR1, nil)
 		})
 		g.eventually("the thread has ended", func(tk *Task) bool { return ended.Load() && tk.tg.threads() == 1 })
-		g.do(func(tk *Task) error {
-			_, err := tk.tg.SetITimer(ITimerProf, ktime.Setting{Value: int64(time.Hour)})
-			if err != nil {
-				return err
-			}
-			tk.BlockFor(nil, 5*time.Millisecond)
-			return nil
-		})
-		g.call(func(tk *Task) (uint64, error) {
-			time.AfterFunc(time.Millisecond, func() {
-				tk.tg.watchCPU()
-				time.Sleep(5 * time.Millisecond)
-				if tk.tg.watch.active.Load() {
-					t.Error("the watch is awake while all threads sleep")
-				}
-			})
-			return 0, tk.BlockFor(nil, 20*time.Millisecond)
-		})
 	})
 }

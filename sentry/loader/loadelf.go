@@ -147,15 +147,8 @@ func (a *Args) auxv(img *Image, p *program, main placed, vdso uint64, st *stack)
 	add(abi.AtHwcap2, arch.HWCap2())
 	add(abi.AtExecfn, st.execfnAddr)
 	add(abi.AtPlatform, st.platformAddr)
-	add(abi.AtRseqFeatureSize, rseqFeatureSize)
-	add(abi.AtRseqAlign, rseqAlign)
 	return v
 }
 
-const (
-	auxEntries = 22 // at most, without AT_NULL
-
-	// What rseq(2) offers: the fields of its first version, up to flags.
-	rseqFeatureSize = 20
-	rseqAlign       = 32
-)
+// auxEntries is how many entries there are at most, without AT_NULL.
+const auxEntries = 20

@@ -72,45 +72,6 @@ func sysGetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, storeWords(t, a[1], uint64(t.RobustList().Head))
 }
 
-// Flags of rseq(2) and the size of the area's first version.
-const (
-	rseqUnregister = 1
-	rseqSize       = 32
-)
-
-func sysRseq(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	addr, length, flags, sig := mm.Addr(a[0]), uint32(a[1]), a[2], uint32(a[3])
-	r := t.RSeq()
-	if flags&rseqUnregister != 0 {
-		switch {
-		case flags != rseqUnregister || r.Addr == 0 || r.Addr != addr || r.Length != length:
-			return 0, unix.EINVAL
-		case r.Signature != sig:
-			return 0, unix.EPERM
-		}
-		*r = kernel.RSeq{}
-		return 0, nil
-	}
-	switch {
-	case flags != 0:
-		return 0, unix.EINVAL
-	case r.Addr != 0 && (r.Addr != addr || r.Length != length):
-		return 0, unix.EINVAL
-	case r.Addr != 0 && r.Signature != sig:
-		return 0, unix.EPERM
-	case r.Addr != 0:
-		return 0, unix.EBUSY
-	case length < rseqSize || addr%rseqSize != 0:
-		return 0, unix.EINVAL
-	}
-	// cpu_id_start and cpu_id: one processor as far as the guest can tell.
-	if err := t.CopyOut(addr, make([]byte, 8)); err != nil {
-		return 0, err
-	}
-	*r = kernel.RSeq{Addr: addr, Length: length, Signature: sig}
-	return 0, nil
-}
-
 func sysExecve(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return doExec(t, unix.AT_FDCWD, a[0], a[1], a[2], 0)
 }

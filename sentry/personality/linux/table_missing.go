@@ -123,6 +123,7 @@ func missingCalls() []Call {
 		{468, "file_getattr", "hex hex hex hex hex hex", "", nil},
 		{469, "file_setattr", "hex hex hex hex hex hex", "", nil},
 		{470, "listns", "hex hex hex hex hex hex", "", nil},
+		{334, "rseq", "ptr uint hex hex", "", nil},
 		{471, "rseq_slice_yield", "hex hex hex hex hex hex", "", nil},
 	}
 }

@@ -29,7 +29,6 @@ func processCalls() []Call {
 		{311, "process_vm_writev", "int ptr uint ptr uint hex", "", sysProcessVMWritev},
 		{312, "kcmp", "int int int hex hex", "no order; no KCMP_EPOLL_TFD", sysKcmp},
 		{322, "execveat", "fd path argv ptr hex", "", sysExecveat},
-		{334, "rseq", "ptr uint hex hex", "registered, but critical sections are not restarted", sysRseq},
 		{424, "pidfd_send_signal", "fd sig ptr hex", "", sysPidfdSendSignal},
 		{434, "pidfd_open", "int hex", "", sysPidfdOpen},
 		{435, "clone3", "ptr uint", "as clone; no set_tid beyond one namespace's worth of rights, no cgroup", sysClone3},

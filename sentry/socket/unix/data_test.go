@@ -2,6 +2,7 @@ package unix
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -195,6 +196,67 @@ func TestAllBuffers(t *testing.T) {
 		t.Errorf("with room again: %v", err)
 	}
 	w.buffered.Take(1000 - maxBuffered)
+}
+
+// TestPending: connections that nobody accepts are counted too.
+func TestPending(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	l := w.socket(unix.SOCK_STREAM)
+	if err := l.Bind(root, abstractAddress("l"), socket.Place{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Listen(root, 10); err != nil {
+		t.Fatal(err)
+	}
+	connect := func() error {
+		_, err := w.socket(unix.SOCK_STREAM).Connect(root, abstractAddress("l"), socket.Place{})
+		return err
+	}
+	const room = 3*pendingCost + pendingCost/2
+	w.buffered.Take(maxBuffered - room)
+	for i := range 4 {
+		if err := connect(); (err == nil) != (i < 3) || err != nil && err != unix.ENOMEM {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+	if w.accept(l) == nil {
+		t.Fatal("nothing to accept")
+	}
+	if err := connect(); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	w.forget(w.fileOf(l))
+	w.buffered.Take(room - maxBuffered)
+}
+
+// TestTable has the lines of /proc/net/unix.
+func TestTable(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	l := w.socket(unix.SOCK_STREAM)
+	if err := l.Bind(root, abstractAddress("a\x00b"), socket.Place{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Listen(root, 10); err != nil {
+		t.Fatal(err)
+	}
+	f := w.socket(unix.SOCK_DGRAM)
+	if err := f.Bind(root, addressOf("/sock"), tree(t)); err != nil {
+		t.Fatal(err)
+	}
+	w.pair(unix.SOCK_SEQPACKET)
+	want := fmt.Sprintf(`0000000000000000: 00000002 00000000 00010000 0001 01 %[1]*[2]d @a@b
+0000000000000000: 00000002 00000000 00000000 0002 01 %[1]*[3]d /sock
+0000000000000000: 00000003 00000000 00000000 0005 03 %[1]*[4]d
+0000000000000000: 00000003 00000000 00000000 0005 03 %[1]*[5]d
+`, 5, l.ino(), f.ino(), f.ino()+1, f.ino()+2)
+	if got := string(w.ProcTable("unix")); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if w.ProcTable("tcp") != nil {
+		t.Error("a table of another family")
+	}
 }
 
 // TestFiles binds by a name in a file system and is found by it.

@@ -36,8 +36,8 @@
 //	Socket.readMu     held by readers of one socket, for a whole call with its copy to the guest
 //	flight.mu         descriptors in flight; files in messages
 //	Socket.mu         a listening socket before one that does not listen; no other two together
-//	Namespace.mu, inode.mu, socket.Options and waiter queues, innermost; a room queue
-//	before the queue of a socket
+//	Namespace.mu, inode.mu, trash.mu, buffers.mu, socket.Options and waiter queues,
+//	innermost; a room queue before the queue of a socket
 //
 // A writer copies the guest's bytes before it takes a lock.
 package unix
