@@ -105,7 +105,7 @@ func (f *FDTable) SetCloseOnExec(fd int32, on bool) error {
 // the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE.
 func (f *FDTable) NewFD(lim *limits.Set, least int32, file *vfs.File, cloexec bool) (int32, error) {
 	maxFD := min(lim.Soft(limits.NoFile), limits.MaxNoFile)
-	if least < 0 || uint64(least) >= maxFD {
+	if least < 0 || least > 0 && uint64(least) >= maxFD {
 		return -1, unix.EINVAL
 	}
 	f.mu.Lock()

@@ -314,6 +314,7 @@ func TestCPUClocks(t *testing.T) {
 		}
 		// The watch rests while nothing runs, and then wakes.
 		g.expectExit(g.fork(func(g *guest) {
+			g.unblock(unix.SIGPROF)
 			g.do(func(tk *Task) error {
 				_, err := tk.tg.SetITimer(ITimerProf, ktime.Setting{Value: 5 * millisecond})
 				return err

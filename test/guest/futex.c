@@ -243,9 +243,14 @@ static void robust(void)
 	say("bad list", "%s", status(st));
 }
 
+static volatile int pi_held, pi_tried;
+
 static void *pi_owner(void *m)
 {
 	pthread_mutex_lock(m);
+	pi_held = 1;
+	while (!pi_tried)
+		sleep_ms(1);
 	sleep_ms(60);
 	pthread_mutex_unlock(m);
 	return NULL;
@@ -267,10 +272,12 @@ static void inheritance(void)
 	pthread_mutex_t *m = shared_mutex(2);
 	pthread_t t;
 	pthread_create(&t, NULL, pi_owner, m);
-	sleep_ms(20);
+	while (!pi_held)
+		sleep_ms(1);
 	struct timespec abs;
 	clock_gettime(CLOCK_REALTIME, &abs);
 	say("timed lock, past", "%s", errname(pthread_mutex_timedlock(m, &abs)));
+	pi_tried = 1;
 	say("waited lock", "%s", errname(pthread_mutex_lock(m)));
 	say("unlock", "%s", errname(pthread_mutex_unlock(m)));
 	pthread_join(t, NULL);
