@@ -11,6 +11,11 @@
 // it needs to go on: it fails with one of the ERESTART errors, and what the
 // restart needs is in Task.restart.
 //
+// Processor time is charged when a task changes between guest code, the kernel's
+// work and waiting, and also by anyone who wants to know it now (cputime.go). A
+// task that only computes changes nothing, so a timer of the host looks at the
+// clocks of its process when an alarm may be due; without alarms there is none.
+//
 // The field groups of a Task say who may touch them: the task's own goroutine,
 // or holders of a lock.
 //
@@ -21,6 +26,7 @@
 //	signal.Handlers          signal actions
 //	FDTable.mu, FSContext.mu
 //	locks of mm, vfs, ktime and futex
+//	cpuWatch.mu              whose processor time counts; taken by clocks
 //
 // No lock is held while guest code runs, while a guest copy may fault, or while
 // a call blocks.
