@@ -268,15 +268,6 @@ func (m *MemoryManager) unmap(start, end uint64) (withdrawals, error) {
 	return w, nil
 }
 
-// userRange is pageRange for ranges that must lie in user space.
-func (m *MemoryManager) userRange(addr Addr, length uint64) (start, end uint64, err error) {
-	start, end, err = pageRange(addr, length)
-	if err == nil && (end > m.hi || start > m.hi) {
-		err = unix.EINVAL
-	}
-	return start, end, err
-}
-
 // Brk moves the end of the heap to addr if it can, and returns where the end is.
 func (m *MemoryManager) Brk(addr Addr) Addr {
 	end, w := m.moveBrk(uint64(addr))

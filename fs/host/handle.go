@@ -233,13 +233,6 @@ func (t *tree) openName(n *inode, flags int) (int, error) {
 	return t.openFD(dir.fd, name, flags, 0)
 }
 
-// holdFile adds a reference to a file's handle.
-func (t *tree) holdFile(h *handle) {
-	t.mu.Lock()
-	h.refs++
-	t.mu.Unlock()
-}
-
 // releaseFile drops a reference to a file's handle and closes it with the last.
 func (t *tree) releaseFile(h *handle) {
 	t.mu.Lock()

@@ -107,13 +107,6 @@ func (i *inode) link(now unix.Timespec) error {
 	i.ctime = now
 	return nil
 }
-
-func (i *inode) links() uint32 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.nlink
-}
-
 func (i *inode) touch(now unix.Timespec) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -125,18 +125,6 @@ func (t *childTable) remove(hash uint64, name string, d *Dentry) {
 	}
 }
 
-// each calls fn for every living child.
-func (t *childTable) each(fn func(name string, d *Dentry)) {
-	b := *t.buckets.Load()
-	for i := range b {
-		for e := b[i].Load(); e != nil; e = e.next.Load() {
-			if d := e.ref.Value(); d != nil {
-				fn(e.name, d)
-			}
-		}
-	}
-}
-
 // ring keeps dentries that nobody uses from being collected: a clock, whose hand
 // passes once over what was found since it last came by.
 type ring struct {

@@ -93,7 +93,6 @@ func (a *assembler) div(r reg) { a.regs(true, 0xf7, 6, r) }
 func (a *assembler) or(dst, src reg)    { a.regs(true, 0x09, src, dst) }
 func (a *assembler) zero(r reg)         { a.regs(false, 0x31, r, r) }
 func (a *assembler) test(x, y reg)      { a.regs(true, 0x85, x, y) }
-func (a *assembler) test32(x, y reg)    { a.regs(false, 0x85, x, y) }
 func (a *assembler) mov(dst, src reg)   { a.regs(true, 0x89, src, dst) }
 func (a *assembler) mov32(dst, src reg) { a.regs(false, 0x89, src, dst) }
 func (a *assembler) dec32(r reg)        { a.regs(false, 0xff, 1, r) }
