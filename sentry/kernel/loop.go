@@ -59,6 +59,7 @@ func (t *Task) step() bool {
 	t.watchIfArmed()
 	ev, err := t.ctx.Run(t.MM().AddressSpace(), &t.Regs)
 	t.switchMode(cpuSystem)
+	t.guestExits.Add(1)
 	if err != nil {
 		return t.hostFailed(err)
 	}

@@ -37,21 +37,22 @@ type Task struct {
 	futexWaiter *futex.Waiter[mm.FutexKey]
 
 	// Read by anyone, replaced by the task itself.
-	mm     atomic.Pointer[mm.MemoryManager]
-	creds  atomic.Pointer[cred.Credentials]
-	fds    atomic.Pointer[FDTable]
-	fs     atomic.Pointer[FSContext]
-	ns     atomic.Pointer[Namespaces]
-	exe    atomic.Pointer[vfs.File]
-	auxv   atomic.Pointer[[]byte] // as the program got it
-	name   atomic.Pointer[string]
-	pdeath atomic.Int32 // parent-death signal, 0 for none
-	state  atomic.Int32 // a runState
-	acct   accounting
-	meter  cpuMeter
-	cpu    ktime.CPUClock
-	wchan  atomic.Pointer[string]
-	nice   atomic.Int32
+	mm         atomic.Pointer[mm.MemoryManager]
+	creds      atomic.Pointer[cred.Credentials]
+	fds        atomic.Pointer[FDTable]
+	fs         atomic.Pointer[FSContext]
+	ns         atomic.Pointer[Namespaces]
+	exe        atomic.Pointer[vfs.File]
+	auxv       atomic.Pointer[[]byte] // as the program got it
+	guestExits atomic.Uint64          // how often guest code was left
+	name       atomic.Pointer[string]
+	pdeath     atomic.Int32 // parent-death signal, 0 for none
+	state      atomic.Int32 // a runState
+	acct       accounting
+	meter      cpuMeter
+	cpu        ktime.CPUClock
+	wchan      atomic.Pointer[string]
+	nice       atomic.Int32
 	// ioPriority is as ioprio_set(2) has it.
 	ioPriority atomic.Int32
 

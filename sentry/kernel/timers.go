@@ -98,15 +98,3 @@ func (t *Task) CPUClockOf(id int32, thread bool) (ktime.Clock, error) {
 	}
 	return nil, unix.EINVAL
 }
-
-// Barrier makes every other thread of the caller's process that runs guest code
-// leave it once, so that it sees memory as of now (membarrier(2)).
-func (k *Kernel) Barrier(t *Task) {
-	k.tree.RLock()
-	defer k.tree.RUnlock()
-	for _, o := range t.tg.tasks {
-		if o != t && !o.exited {
-			o.ctx.Interrupt()
-		}
-	}
-}
