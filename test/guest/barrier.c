@@ -22,7 +22,7 @@ static void *fast_side(void *arg)
 		seen_y = y;
 		round_done = i;
 	}
-	return NULL;
+	return arg;
 }
 
 static void litmus(void)
