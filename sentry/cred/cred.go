@@ -95,12 +95,5 @@ func (c *Credentials) InGroup(gid GID) bool {
 	return false
 }
 
-// UserNamespace is a user namespace as of user_namespaces(7).
-type UserNamespace struct {
-	Parent *UserNamespace
-	Owner  UID
-	Level  int
-}
-
 // capFirst keeps unix's numbering in view for CapSet's bits.
 var _ = [1]struct{}{}[unix.CAP_CHOWN]

@@ -148,7 +148,7 @@ func TestTextBusy(t *testing.T) {
 			return nil
 		})
 	})
-	f, err := vfs.Open(anybody{}, vfs.WalkArgs{Root: m.k.mounts.Root(), Start: m.k.mounts.Root()}, "/prog", vfs.OpenArgs{Flags: unix.O_WRONLY})
+	f, err := vfs.Open(anybody{}, vfs.WalkArgs{Root: m.k.first.Mount.Root(), Start: m.k.first.Mount.Root()}, "/prog", vfs.OpenArgs{Flags: unix.O_WRONLY})
 	if err != nil {
 		t.Fatalf("writing to a program that ran: %v", err)
 	}

@@ -89,6 +89,7 @@ func (t *Task) exit() {
 	t.releaseMM()
 	t.fds.Swap(nil).DecRef(t)
 	t.fs.Load().decRef()
+	t.leaveNamespaces()
 	if exe := t.exe.Swap(nil); exe != nil {
 		exe.DecRef()
 	}

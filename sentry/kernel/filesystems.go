@@ -21,7 +21,7 @@ func (k *Kernel) RegisterFileSystem(name string, make MakeFileSystem) {
 }
 
 // MountsOf returns the mount namespace of the task.
-func (t *Task) MountsOf() *vfs.Namespace { return t.k.mounts }
+func (t *Task) MountsOf() *vfs.Namespace { return t.Namespaces().Mount.Namespace }
 
 // NewFileSystem makes a file system of a type; ENODEV for an unknown one, ENOSPC for too many.
 func (t *Task) NewFileSystem(name, options string) (vfs.Inode, error) {
@@ -30,7 +30,7 @@ func (t *Task) NewFileSystem(name, options string) (vfs.Inode, error) {
 		return nil, unix.ENODEV
 	}
 	made := 0
-	for _, m := range t.k.mounts.Mounts() {
+	for _, m := range t.MountsOf().Mounts() {
 		if t.k.fileSystems[m.FSType()] != nil {
 			made++
 		}

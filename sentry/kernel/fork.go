@@ -79,7 +79,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	undo.push(func() { t.k.users.leave(c) })
 
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkNamespaces, t.forkGroup, t.forkContext,
+		t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkContext,
 	}
 	for _, step := range steps {
 		if err := step(c, a, undo); err != nil {
@@ -90,13 +90,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 }
 
 func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
-	ns := t.childPIDNS
-	if a.Fresh&FreshPID != 0 {
-		var err error
-		if ns, err = t.k.newPIDNamespace(t.childPIDNS); err != nil {
-			return err
-		}
-	}
+	ns := c.Namespaces().PIDForChildren
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
 	if ns.dying {
@@ -106,7 +100,7 @@ func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
 	if err != nil {
 		return err
 	}
-	c.pid, c.pidns, c.childPIDNS = pid, ns, ns
+	c.pid, c.pidns = pid, ns
 	undo.push(func() {
 		t.k.tree.Lock()
 		defer t.k.tree.Unlock()
@@ -166,12 +160,13 @@ func (t *Task) forkFS(c *Task, a *ForkArgs, undo *undoStack) error {
 	return nil
 }
 
-func (t *Task) forkNamespaces(c *Task, a *ForkArgs, _ *undoStack) error {
-	ns := *t.Namespaces()
-	if a.Fresh&FreshUTS != 0 {
-		ns.UTS = t.k.forkUTS(ns.UTS)
+func (t *Task) forkNamespaces(c *Task, a *ForkArgs, undo *undoStack) error {
+	ns, err := t.makeFresh(a.Fresh, c.Creds())
+	if err != nil {
+		return err
 	}
-	c.ns.Store(&ns)
+	c.ns.Store(ns)
+	undo.push(ns.decRef)
 	return nil
 }
 

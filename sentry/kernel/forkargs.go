@@ -38,7 +38,7 @@ const (
 )
 
 // freshBuilt are the namespaces that exist so far.
-const freshBuilt = FreshUTS | FreshPID
+const freshBuilt = FreshUTS | FreshIPC | FreshPID | FreshCgroup | FreshNet
 
 // ForkArgs tell Fork what to make. They are general: each personality decodes
 // its own calls into a fresh one.
@@ -87,13 +87,10 @@ func (a *ForkArgs) validate() error {
 
 // permit refuses what the caller may not have.
 func (t *Task) permitFork(a *ForkArgs) error {
-	if a.Fresh&^FreshUser != 0 && a.Fresh&FreshUser == 0 && !t.Creds().Has(unix.CAP_SYS_ADMIN) {
-		return unix.EPERM
-	}
 	if a.shares(ShareParent) && t.tg.initOf != nil {
 		return unix.EINVAL
 	}
-	if a.shares(ShareThread) && t.childPIDNS != t.pidns {
+	if a.shares(ShareThread) && t.Namespaces().PIDForChildren != t.pidns {
 		return unix.EINVAL
 	}
 	if len(a.SetTID) > 0 && !t.Creds().Has(unix.CAP_SYS_ADMIN) && !t.Creds().Has(unix.CAP_CHECKPOINT_RESTORE) {

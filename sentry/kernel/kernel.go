@@ -44,14 +44,10 @@ type Kernel struct {
 	users       *userTable
 	rootPIDNS   *PIDNamespace
 	rootUserNS  *cred.UserNamespace
-	mounts      *vfs.Namespace
-	uts         *UTSNamespace
-	net         *NetNamespace
+	first       *Namespaces // of the first task; never released
 	boot        time.Time
 	bootUptime  int64 // ns of the boot-time clock when the kernel was made
 	lastNSIno   atomic.Uint64
-	mountNSIno  uint64
-	userNSIno   uint64
 	counts      counters
 	warned      sync.Map
 
@@ -91,14 +87,10 @@ func New(c Config) (*Kernel, error) {
 		platform: c.Platform, memory: c.Memory, vdso: c.VDSO, clocks: c.Clocks,
 		personality: c.Personality, log: c.Log,
 		futexes: futex.New[mm.FutexKey](), users: newUserTable(),
-		rootUserNS: &cred.UserNamespace{}, mounts: c.Mounts,
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
 		end: make(chan struct{}),
 	}
-	k.uts, k.net = k.newUTSNamespace(c.Hostname), k.newNetNamespace()
-	k.mountNSIno, k.userNSIno = k.nextNSIno(), k.nextNSIno()
-	var err error
-	if k.rootPIDNS, err = k.newPIDNamespace(nil); err != nil {
+	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
 	}
 	if err := k.makeInit(); err != nil {
@@ -125,7 +117,7 @@ func (k *Kernel) makeInit() error {
 	k.linkFirstLocked(t, tg, nil)
 	tg.initOf = k.rootPIDNS
 	k.rootPIDNS.init, k.init = tg, tg
-	root := k.mounts.Root()
+	root := k.first.Mount.Root()
 	t.fs.Store(newFSContext(root, root, 0o22))
 	t.fds.Store(NewFDTable())
 	return nil
@@ -134,13 +126,13 @@ func (k *Kernel) makeInit() error {
 // newTask returns a task with nothing but an identity.
 func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name string) *Task {
 	t := &Task{
-		k: k, pid: pid, pidns: ns, childPIDNS: ns, personality: k.personality,
+		k: k, pid: pid, pidns: ns, personality: k.personality,
 		altStack: signal.NoStack(), wake: make(chan struct{}, 1),
 	}
 	t.creds.Store(c)
 	t.name.Store(&name)
 	t.slackNS.Store(defaultSlack)
-	t.ns.Store(&Namespaces{UTS: k.uts, Mount: k.mounts, Net: k.net})
+	t.ns.Store(k.first.incRef())
 	return t
 }
 
@@ -175,7 +167,7 @@ func (k *Kernel) Clocks() *ktime.Clocks { return k.clocks }
 func (k *Kernel) Memory() *mm.MemoryFile { return k.memory }
 
 // VFS returns what all files of the kernel share.
-func (k *Kernel) VFS() *vfs.System { return k.mounts.System() }
+func (k *Kernel) VFS() *vfs.System { return k.first.Mount.System() }
 
 // Boot returns when the kernel was made.
 func (k *Kernel) Boot() time.Time { return k.boot }

@@ -1,105 +1,136 @@
 package kernel
 
 import (
-	"maps"
-	"slices"
-	"sync"
+	"sync/atomic"
 
 	"gosentry/fs/vfs"
+	"gosentry/sentry/cred"
+
+	"golang.org/x/sys/unix"
 )
 
-// Namespaces are a task's namespaces but for pid and user. A Namespaces is
-// immutable; the objects in it are shared.
+// Namespaces are a task's namespaces but for the user namespace, which is part of its
+// credentials, and the pid namespace of its own ids, which never changes. A Namespaces
+// is immutable and counted, and refers to each object in it; tasks share it until one asks for others.
 type Namespaces struct {
-	UTS   *UTSNamespace
-	Mount *vfs.Namespace
-	Net   *NetNamespace
+	refs atomic.Int32
+
+	Mount           *MountNamespace
+	UTS             *UTSNamespace
+	IPC             *IPCNamespace
+	Net             *NetNamespace
+	Cgroup          *CgroupNamespace
+	Time            *TimeNamespace
+	TimeForChildren *TimeNamespace
+	PIDForChildren  *PIDNamespace
 }
 
-// UTSNamespace holds host and domain name (uts_namespaces(7)).
-type UTSNamespace struct {
-	ino uint64 // inode number in /proc/PID/ns
-
-	// Guarded by mu.
-	mu     sync.RWMutex
-	host   string
-	domain string
-}
-
-func (k *Kernel) newUTSNamespace(host string) *UTSNamespace {
-	return &UTSNamespace{ino: k.nextNSIno(), host: host, domain: "(none)"}
-}
-
-func (k *Kernel) forkUTS(u *UTSNamespace) *UTSNamespace {
-	host, domain := u.Names()
-	return &UTSNamespace{ino: k.nextNSIno(), host: host, domain: domain}
-}
-
-// firstNSIno is where inode numbers of namespaces start.
-const firstNSIno = 4026531832
-
-// nextNSIno returns an inode number for a new namespace.
-func (k *Kernel) nextNSIno() uint64 { return firstNSIno + k.lastNSIno.Add(1) }
-
-// Names returns host and domain name.
-func (u *UTSNamespace) Names() (host, domain string) {
-	u.mu.RLock()
-	defer u.mu.RUnlock()
-	return u.host, u.domain
-}
-
-// SetHost sets the host name.
-func (u *UTSNamespace) SetHost(s string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.host = s
-}
-
-// SetDomain sets the domain name.
-func (u *UTSNamespace) SetDomain(s string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.domain = s
-}
-
-// NetNamespace is a network namespace (network_namespaces(7)): what the families of sockets
-// keep in common for the tasks in it.
-type NetNamespace struct {
-	ino uint64 // inode number in /proc/PID/ns
-
-	// Guarded by mu.
-	mu       sync.Mutex
-	families map[int]any
-}
-
-func (k *Kernel) newNetNamespace() *NetNamespace {
-	return &NetNamespace{ino: k.nextNSIno(), families: make(map[int]any)}
-}
-
-// Family returns what the family of sockets (AF_*) keeps in the namespace; who asks first makes it. If
-// that has a method ProcTable(name string) []byte, it gives the lines of the tables in /proc/net that are the family's.
-func (n *NetNamespace) Family(family int, create func() any) any {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f := n.families[family]
-	if f == nil {
-		f = create()
-		n.families[family] = f
+// all are the common parts of the objects in n.
+func (n *Namespaces) all() [8]*nsCommon {
+	return [...]*nsCommon{
+		&n.Mount.nsCommon, &n.UTS.nsCommon, &n.IPC.nsCommon, &n.Net.nsCommon, &n.Cgroup.nsCommon,
+		&n.Time.nsCommon, &n.TimeForChildren.nsCommon, &n.PIDForChildren.nsCommon,
 	}
-	return f
 }
 
-// table returns the lines of a table in /proc/net, from the family of sockets that has it.
-func (n *NetNamespace) table(name string) []byte {
-	n.mu.Lock()
-	families := slices.Collect(maps.Values(n.families))
-	n.mu.Unlock()
-	for _, f := range families {
-		if t, ok := f.(interface{ ProcTable(name string) []byte }); ok {
-			if b := t.ProcTable(name); b != nil {
-				return b
-			}
-		}
+// publish makes a filled-in Namespaces usable, with one reference.
+func (n *Namespaces) publish() *Namespaces {
+	for _, c := range n.all() {
+		c.incRef()
 	}
+	n.refs.Store(1)
+	return n
+}
+
+// copy returns a Namespaces with the same objects, to be changed and published.
+func (n *Namespaces) copy() *Namespaces {
+	return &Namespaces{
+		Mount: n.Mount, UTS: n.UTS, IPC: n.IPC, Net: n.Net, Cgroup: n.Cgroup,
+		Time: n.Time, TimeForChildren: n.TimeForChildren, PIDForChildren: n.PIDForChildren,
+	}
+}
+
+func (n *Namespaces) incRef() *Namespaces {
+	n.refs.Add(1)
+	return n
+}
+
+func (n *Namespaces) decRef() {
+	if n.refs.Add(-1) != 0 {
+		return
+	}
+	for _, c := range n.all() {
+		c.decRef()
+	}
+}
+
+// makeNamespaces makes the initial namespaces.
+func (k *Kernel) makeNamespaces(hostname string, mounts *vfs.Namespace) error {
+	k.rootUserNS = new(cred.UserNamespace)
+	k.rootUserNS.SetIno(inoUserNS)
+	k.rootUserNS.Hold()
+	n := &Namespaces{
+		Mount: &MountNamespace{Namespace: mounts},
+		UTS:   &UTSNamespace{host: hostname, domain: "(none)"},
+		IPC:   new(IPCNamespace), Net: newNetNamespace(), Cgroup: new(CgroupNamespace), Time: new(TimeNamespace),
+	}
+	n.TimeForChildren = n.Time
+	var err error
+	if n.PIDForChildren, err = k.newPIDNamespace(nil, nil); err != nil {
+		return err
+	}
+	n.Mount.initFirst(k, cred.KindMount, inoMountNS)
+	n.UTS.initFirst(k, cred.KindUTS, inoUTSNS)
+	n.IPC.initFirst(k, cred.KindIPC, inoIPCNS)
+	n.Net.initFirst(k, cred.KindNet, inoNetNS)
+	n.Cgroup.initFirst(k, cred.KindCgroup, inoCgroupNS)
+	n.Time.initFirst(k, cred.KindTime, inoTimeNS)
+	k.first, k.rootPIDNS = n.publish(), n.PIDForChildren
 	return nil
+}
+
+// makeFresh returns what a task with credentials c and namespaces t's has, or its child, after making those
+// that fresh says anew. The result has one reference. EPERM without CAP_SYS_ADMIN, EINVAL, ENOSPC.
+func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) {
+	old := t.Namespaces()
+	if fresh&^FreshUser == 0 {
+		return old.incRef(), nil
+	}
+	if !c.Has(unix.CAP_SYS_ADMIN) {
+		return nil, unix.EPERM
+	}
+	n := old.copy()
+	for _, m := range [...]struct {
+		kind Fresh
+		make func() (*nsCommon, error)
+	}{
+		{FreshUTS, func() (*nsCommon, error) { return t.freshUTS(n, c) }},
+		{FreshIPC, func() (*nsCommon, error) { return t.freshIPC(n, c) }},
+		{FreshPID, func() (*nsCommon, error) { return t.freshPID(n, c) }},
+		{FreshCgroup, func() (*nsCommon, error) { return t.freshCgroup(n, c) }},
+		{FreshNet, func() (*nsCommon, error) { return t.freshNet(n, c) }},
+	} {
+		if fresh&m.kind == 0 {
+			continue
+		}
+		made, err := m.make()
+		if err != nil {
+			return nil, err
+		}
+		// publish takes a reference of n's own.
+		defer made.decRef()
+	}
+	return n.publish(), nil
+}
+
+// setNamespaces gives the task n, whose reference it takes over.
+func (t *Task) setNamespaces(n *Namespaces) {
+	if old := t.ns.Swap(n); old != nil {
+		old.decRef()
+	}
+}
+
+// leaveNamespaces ends the task's part in its namespaces.
+func (t *Task) leaveNamespaces() {
+	t.setNamespaces(nil)
 }

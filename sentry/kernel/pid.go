@@ -1,9 +1,13 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"gosentry/sentry/cred"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
-	// maxPIDLevel is how deep pid namespaces nest (pid_namespaces(7)).
+	// maxPIDLevel is the level of the innermost pid namespace that can be (pid_namespaces(7)).
 	maxPIDLevel = 32
 	// defaultPIDMax is the first id that is never used (proc(5), pid_max).
 	defaultPIDMax = 1 << 22
@@ -21,10 +25,11 @@ type PID struct {
 	ns      *PIDNamespace
 
 	// Guarded by Kernel.tree.
-	task    *Task
-	tg      *ThreadGroup
-	group   *ProcessGroup
-	session *Session
+	reserved bool // the numbers are taken, and a reference on ns is held
+	task     *Task
+	tg       *ThreadGroup
+	group    *ProcessGroup
+	session  *Session
 }
 
 // In returns the number of p in ns, 0 when p is not visible there.
@@ -42,9 +47,9 @@ func (p *PID) In(ns *PIDNamespace) int32 {
 
 // PIDNamespace is a pid namespace as of pid_namespaces(7).
 type PIDNamespace struct {
+	nsCommon
 	parent *PIDNamespace
 	level  int
-	ino    uint64 // inode number in /proc/PID/ns
 
 	// Guarded by Kernel.tree.
 	ids   map[int32]*PID
@@ -57,15 +62,26 @@ type PIDNamespace struct {
 	emptied chan struct{}
 }
 
-func (k *Kernel) newPIDNamespace(parent *PIDNamespace) (*PIDNamespace, error) {
-	ns := &PIDNamespace{parent: parent, ids: make(map[int32]*PID), max: defaultPIDMax, ino: k.nextNSIno()}
-	if parent != nil {
-		if parent.level+1 >= maxPIDLevel {
-			return nil, unix.ENOSPC
-		}
-		ns.level = parent.level + 1
-		ns.max = parent.max
+// newPIDNamespace makes a namespace below parent for the holder of c, with one reference; without a parent, the initial
+// one. ENOSPC too deep or over a limit, EINVAL where c's user namespace is not the one of parent's owner or below it.
+func (k *Kernel) newPIDNamespace(parent *PIDNamespace, c *cred.Credentials) (*PIDNamespace, error) {
+	ns := &PIDNamespace{parent: parent, ids: make(map[int32]*PID), max: defaultPIDMax}
+	if parent == nil {
+		ns.initFirst(k, cred.KindPID, inoPIDNS)
+		return ns, nil
 	}
+	switch {
+	case !c.UserNS.Within(parent.owner):
+		return nil, unix.EINVAL
+	case parent.level >= maxPIDLevel:
+		return nil, unix.ENOSPC
+	}
+	ns.level, ns.max = parent.level+1, parent.max
+	if err := ns.initFor(k, cred.KindPID, c); err != nil {
+		return nil, err
+	}
+	parent.incRef()
+	ns.close = parent.decRef
 	return ns, nil
 }
 
@@ -117,6 +133,8 @@ func newPIDLocked(ns *PIDNamespace, want []int32) (*PID, error) {
 		p.numbers[n.level] = nr
 		n.ids[nr] = p
 	}
+	p.reserved = true
+	ns.incRef()
 	return p, nil
 }
 
@@ -139,6 +157,10 @@ func (p *PID) freeLocked() {
 		if nr := p.numbers[n.level]; nr != 0 && n.ids[nr] == p {
 			delete(n.ids, nr)
 		}
+	}
+	if p.reserved {
+		p.reserved = false
+		p.ns.decRef()
 	}
 }
 

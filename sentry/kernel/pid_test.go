@@ -232,7 +232,7 @@ func TestThreadsOfInitEnd(t *testing.T) {
 
 func TestUnsharePIDNamespace(t *testing.T) {
 	newMachine(t).run(0, func(g *guest) {
-		g.do(func(tk *Task) error { return tk.Unshare(Unshare{PID: true}) })
+		g.do(func(tk *Task) error { return tk.Unshare(Unshare{Fresh: FreshPID}) })
 		if _, err := g.clone(idle, ForkArgs{Share: threadShare}); err != unix.EINVAL {
 			t.Errorf("a thread while children go elsewhere: %v", err)
 		}
@@ -280,8 +280,8 @@ func TestNamespacesNest(t *testing.T) {
 			}
 		}
 		g.reap(g.fork(deeper(0)))
-		if d := <-depths; d != maxPIDLevel-1 {
-			t.Errorf("namespaces nest %d deep, want %d", d, maxPIDLevel-1)
+		if d := <-depths; d != maxPIDLevel {
+			t.Errorf("namespaces nest %d deep, want %d", d, maxPIDLevel)
 		}
 	})
 }

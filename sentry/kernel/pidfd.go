@@ -20,7 +20,7 @@ func newPIDFile(t *Task, thread bool) *vfs.File {
 	if thread {
 		p.task = t
 	}
-	return t.k.mounts.System().NewAnonFile(p, "[pidfd]", unix.O_RDWR)
+	return t.k.VFS().NewAnonFile(p, "[pidfd]", unix.O_RDWR)
 }
 
 // ProcessOf returns the process of a pidfd; EBADF if file is none.

@@ -50,7 +50,7 @@ func (v *ProcView) Root(c vfs.Caller) vfs.Path {
 	if t := taskOf(c); t != nil {
 		return t.FS().Root()
 	}
-	return v.k.mounts.Root()
+	return v.k.first.Mount.Root()
 }
 
 // PIDs implements proc.Processes.
@@ -85,12 +85,12 @@ func (v *ProcView) utsOf(c vfs.Caller) *UTSNamespace {
 	if t := taskOf(c); t != nil {
 		return t.Namespaces().UTS
 	}
-	return v.k.uts
+	return v.k.first.UTS
 }
 
 // SetNames implements proc.Processes.
 func (v *ProcView) SetNames(c vfs.Caller, host, domain string) error {
-	if !c.Creds().Has(unix.CAP_SYS_ADMIN) {
+	if !c.Creds().HasIn(unix.CAP_SYS_ADMIN, v.utsOf(c).Owner()) {
 		return unix.EPERM
 	}
 	if host != "" {
@@ -244,7 +244,10 @@ func (p procTask) Limits() *limits.Set { return p.t.tg.limits }
 
 // Places implements proc.Task.
 func (p procTask) Places() proc.Places {
-	places := proc.Places{Mounts: p.t.Namespaces().Mount}
+	var places proc.Places
+	if ns := p.t.Namespaces(); ns != nil {
+		places.Mounts = ns.Mount.Namespace
+	}
 	if fs := p.t.FS(); fs != nil {
 		places.Root, places.WorkDir = fs.Root(), fs.CWD()
 	}

@@ -198,38 +198,3 @@ func (tg *ThreadGroup) SetPersona(p uint32) uint32 {
 	}
 	return tg.persona.Swap(p)
 }
-
-// Unshare says what unshare(2) separates.
-type Unshare struct{ Files, FS, UTS, PID bool }
-
-// Unshare gives the task its own of what u says; EPERM without CAP_SYS_ADMIN for
-// namespaces.
-func (t *Task) Unshare(u Unshare) error {
-	if (u.UTS || u.PID) && !t.Creds().Has(unix.CAP_SYS_ADMIN) {
-		return unix.EPERM
-	}
-	if u.PID {
-		if t.childPIDNS != t.pidns {
-			return unix.EINVAL
-		}
-		ns, err := t.k.newPIDNamespace(t.pidns)
-		if err != nil {
-			return err
-		}
-		t.childPIDNS = ns
-	}
-	if u.Files {
-		t.UnshareFiles()
-	}
-	if u.FS {
-		old := t.FS()
-		t.fs.Store(old.fork())
-		old.decRef()
-	}
-	if u.UTS {
-		ns := *t.Namespaces()
-		ns.UTS = t.k.forkUTS(ns.UTS)
-		t.ns.Store(&ns)
-	}
-	return nil
-}

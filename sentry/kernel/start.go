@@ -81,7 +81,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 
 // prepareProgram gives the process files, directories and its program.
 func (t *Task) prepareProgram(a *InitArgs) error {
-	root := t.k.mounts.Root()
+	root := t.k.first.Mount.Root()
 	t.fs.Store(newFSContext(root, root, a.Umask))
 	t.fds.Store(NewFDTable())
 	for fd, f := range a.Stdio {

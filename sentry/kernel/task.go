@@ -31,7 +31,6 @@ type Task struct {
 	robustList  RobustList
 	clearTID    mm.Addr
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
-	childPIDNS  *PIDNamespace // for children, as after unshare(CLONE_NEWPID)
 	buffer      mm.Buffer     // what Buffer returns
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
@@ -133,7 +132,8 @@ func (t *Task) FDs() *FDTable { return t.fds.Load() }
 // FS returns root, working directory and umask.
 func (t *Task) FS() *FSContext { return t.fs.Load() }
 
-// Namespaces returns the namespaces other than pid and user.
+// Namespaces returns the namespaces other than the user namespace and that of the task's own ids; nil once the
+// task has ended.
 func (t *Task) Namespaces() *Namespaces { return t.ns.Load() }
 
 // Creds returns the credentials; they are not to be changed.

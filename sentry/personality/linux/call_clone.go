@@ -141,11 +141,7 @@ func doClone(t *kernel.Task, kind string, c *abi.CloneArgs) (uint64, error) {
 			args.Share |= f.share
 		}
 	}
-	for _, f := range freshFlags {
-		if c.Flags&f.flag != 0 {
-			args.Fresh |= f.fresh
-		}
-	}
+	args.Fresh, _ = freshOf(c.Flags)
 	if c.Flags&(unix.CLONE_PTRACE|cloneIntoCgroup) != 0 {
 		return 0, unix.EINVAL
 	}

@@ -45,7 +45,7 @@ func sysSetdomainname(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 }
 
 func loadName(t *kernel.Task, addr, size uint64) (string, error) {
-	if !t.Creds().Has(unix.CAP_SYS_ADMIN) {
+	if !t.Creds().HasIn(unix.CAP_SYS_ADMIN, t.Namespaces().UTS.Owner()) {
 		return "", unix.EPERM
 	}
 	if size > abi.UtsFieldSize-1 {
@@ -114,27 +114,6 @@ func sysMemfdCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	return newFD(t, f, flags&unix.MFD_CLOEXEC != 0)
-}
-
-// Bits of unshare(2) that are built; unsharing what a single thread shares with
-// nobody is always allowed.
-const unshareFlags = unix.CLONE_FILES | unix.CLONE_FS | unix.CLONE_NEWUTS | unix.CLONE_NEWPID |
-	unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM | unix.CLONE_SYSVSEM
-
-func sysUnshare(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	flags := a[0]
-	if flags&^uint64(unshareFlags) != 0 {
-		return 0, unix.EINVAL
-	}
-	if flags&(unix.CLONE_THREAD|unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && t.MM().Users() > 1 {
-		return 0, unix.EINVAL
-	}
-	return 0, t.Unshare(kernel.Unshare{
-		Files: flags&unix.CLONE_FILES != 0,
-		FS:    flags&unix.CLONE_FS != 0,
-		UTS:   flags&unix.CLONE_NEWUTS != 0,
-		PID:   flags&unix.CLONE_NEWPID != 0,
-	})
 }
 
 func sysPersonality(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

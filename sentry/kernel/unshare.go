@@ -1,0 +1,44 @@
+package kernel
+
+import "golang.org/x/sys/unix"
+
+// Unshare says what unshare(2) separates.
+type Unshare struct {
+	Fresh     Fresh
+	Files, FS bool
+	// Thread, Actions and Memory ask for what only a task that shares none of it with another can be told.
+	Thread, Actions, Memory bool
+}
+
+// Unshare gives the task its own of what u says, all or nothing. EINVAL for what cannot be separated any more,
+// EPERM and ENOSPC for namespaces.
+func (t *Task) Unshare(u Unshare) error {
+	if err := t.mayUnshare(&u); err != nil {
+		return err
+	}
+	ns, err := t.makeFresh(u.Fresh, t.Creds())
+	if err != nil {
+		return err
+	}
+	if u.Files {
+		t.UnshareFiles()
+	}
+	if u.FS {
+		old := t.FS()
+		t.fs.Store(old.fork())
+		old.decRef()
+	}
+	t.setNamespaces(ns)
+	return nil
+}
+
+// mayUnshare is EINVAL for a thread of several, and for an address space that others use, vfork's children too.
+func (t *Task) mayUnshare(u *Unshare) error {
+	switch {
+	case u.Fresh&^freshBuilt != 0,
+		(u.Thread || u.Actions || u.Memory) && t.tg.threads() > 1,
+		(u.Actions || u.Memory) && t.MM().Users() > 1:
+		return unix.EINVAL
+	}
+	return nil
+}
