@@ -12,7 +12,7 @@ import (
 func TestEveryday(t *testing.T) {
 	eachPlatform(t, func(t *testing.T, platform string) {
 		for _, s := range everydayScripts() {
-			t.Run(s.name, func(t *testing.T) {
+			sub(t, platform, s.name, func(t *testing.T) {
 				need(t, s.needs...)
 				dir := filepath.Join(workDir(t), "work")
 				env := append(environment(), "HOME="+dir, "GOCACHE="+dir+"/gocache", "GOPATH="+dir+"/gopath",

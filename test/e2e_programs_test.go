@@ -10,13 +10,6 @@ import (
 	"time"
 )
 
-// eachPlatform runs f as a subtest for each platform.
-func eachPlatform(t *testing.T, f func(t *testing.T, platform string)) {
-	for _, p := range platforms() {
-		t.Run(p, func(t *testing.T) { f(t, p) })
-	}
-}
-
 func TestGoProgram(t *testing.T) {
 	path := buildGo(t, "threads")
 	eachPlatform(t, func(t *testing.T, platform string) {

@@ -17,17 +17,15 @@ type script struct {
 
 // runScripts compares the scripts under a shell, given as the command line before the script.
 func runScripts(t *testing.T, shell []string, scripts []script) {
-	for _, platform := range platforms() {
-		t.Run(platform, func(t *testing.T) {
-			need(t, shell[0])
-			for _, s := range scripts {
-				t.Run(s.name, func(t *testing.T) {
-					need(t, s.needs...)
-					compareCommand(t, platform, command{argv: append(append([]string{}, shell...), s.text), stdin: s.stdin})
-				})
-			}
-		})
-	}
+	eachPlatform(t, func(t *testing.T, platform string) {
+		need(t, shell[0])
+		for _, s := range scripts {
+			sub(t, platform, s.name, func(t *testing.T) {
+				need(t, s.needs...)
+				compareCommand(t, platform, command{argv: append(append([]string{}, shell...), s.text), stdin: s.stdin})
+			})
+		}
+	})
 }
 
 // compareCommand runs c on the host and in the sandbox, each in a directory of the same
@@ -73,14 +71,12 @@ func TestApplets(t *testing.T) {
 	if err != nil {
 		t.Skip("busybox is not installed")
 	}
-	for _, platform := range platforms() {
-		t.Run(platform, func(t *testing.T) {
-			for _, s := range appletScripts() {
-				t.Run(s.name, func(t *testing.T) {
-					text := "b() { " + path + ` "$@"; }` + "\n" + s.text
-					compareCommand(t, platform, command{argv: []string{path, "sh", "-c", text}, env: []string{"PATH=/nowhere", "LC_ALL=C"}, stdin: s.stdin})
-				})
-			}
-		})
-	}
+	eachPlatform(t, func(t *testing.T, platform string) {
+		for _, s := range appletScripts() {
+			sub(t, platform, s.name, func(t *testing.T) {
+				text := "b() { " + path + ` "$@"; }` + "\n" + s.text
+				compareCommand(t, platform, command{argv: []string{path, "sh", "-c", text}, env: []string{"PATH=/nowhere", "LC_ALL=C"}, stdin: s.stdin})
+			})
+		}
+	})
 }

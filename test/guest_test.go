@@ -25,14 +25,12 @@ func TestGuest(t *testing.T) {
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no guest programs: %v", err)
 	}
-	for _, platform := range platforms() {
-		t.Run(platform, func(t *testing.T) {
-			for _, source := range sources {
-				name := strings.TrimSuffix(filepath.Base(source), ".c")
-				t.Run(name, func(t *testing.T) { testProgram(t, platform, name, source) })
-			}
-		})
-	}
+	eachPlatform(t, func(t *testing.T, platform string) {
+		for _, source := range sources {
+			name := strings.TrimSuffix(filepath.Base(source), ".c")
+			t.Run(name, func(t *testing.T) { testProgram(t, platform, name, source) })
+		}
+	})
 }
 
 func testProgram(t *testing.T, platform, name, source string) {

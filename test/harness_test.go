@@ -17,14 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// platforms are the platforms under test.
-func platforms() []string {
-	if s := os.Getenv("SENTRY_PLATFORMS"); s != "" {
-		return strings.Split(s, ",")
-	}
-	return []string{"ptrace"}
-}
-
 // tempDir is the directory of this run; every user may enter it.
 var tempDir = sync.OnceValue(func() string {
 	dir, err := os.MkdirTemp("", "sentry-test-")

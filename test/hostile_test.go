@@ -65,16 +65,18 @@ func TestFuzz(t *testing.T) {
 	}
 	eachPlatform(t, func(t *testing.T, platform string) {
 		for _, user := range []string{"", "54333"} {
-			for _, calls := range [][2]int{{0, 59}, {60, 119}, {120, 179}, {180, 239}, {240, 299}, {300, 334}, {424, 470}} {
-				t.Run(fmt.Sprintf("user_%s/%d_to_%d", user, calls[0], calls[1]), func(t *testing.T) {
-					t.Logf("seed %s", seed)
-					r := survives(t, platform, fmt.Sprintf("chmod 777 .; %s %d %d %s %d %s", path, calls[0], calls[1], seed, rounds, user), 4*time.Minute)
-					if !strings.HasPrefix(r.stdout, "fuzz: ") {
-						t.Errorf("the fuzzer did not end: %v", r)
-					}
-					t.Logf("%s%s", r.stdout, r.stderr)
-				})
-			}
+			sub(t, platform, "user_"+user, func(t *testing.T) {
+				for _, calls := range [][2]int{{0, 59}, {60, 119}, {120, 179}, {180, 239}, {240, 299}, {300, 334}, {424, 470}} {
+					t.Run(fmt.Sprintf("%d_to_%d", calls[0], calls[1]), func(t *testing.T) {
+						t.Logf("seed %s", seed)
+						r := survives(t, platform, fmt.Sprintf("chmod 777 .; %s %d %d %s %d %s", path, calls[0], calls[1], seed, rounds, user), 4*time.Minute)
+						if !strings.HasPrefix(r.stdout, "fuzz: ") {
+							t.Errorf("the fuzzer did not end: %v", r)
+						}
+						t.Logf("%s%s", r.stdout, r.stderr)
+					})
+				}
+			})
 		}
 	})
 }
