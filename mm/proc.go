@@ -178,3 +178,27 @@ func (m *MemoryManager) Mincore(addr Addr, vec []byte) error {
 	})
 	return nil
 }
+
+// Sizes returns the bytes of data and stack, as mapped.
+func (m *MemoryManager) Sizes() (data, stack uint64) {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	return m.usage.data, m.usage.stack
+}
+
+// Pages counts the pages that have memory: those of shared mappings and of files, and those that
+// are, or on the first write become, the address space's own. It takes time by the
+// number of ranges.
+func (m *MemoryManager) Pages() (shared, private uint64) {
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	m.pmas.each(0, ^uint64(0), func(s, e uint64, p pma) bool {
+		if p.has(pmaShared) || !p.has(pmaAnon) {
+			shared += (e - s) / PageSize
+		} else {
+			private += (e - s) / PageSize
+		}
+		return true
+	})
+	return shared, private
+}

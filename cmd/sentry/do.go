@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gosentry/sentry/sandbox"
+	"gosentry/sentry/trace"
 
 	"github.com/urfave/cli/v3"
 )
@@ -48,6 +49,9 @@ func doFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "env", Usage: "add `K=V` to the environment"},
 		&cli.StringFlag{Name: "hostname", Usage: "`NAME` of the host inside (default: the host's)"},
 		&cli.GenericFlag{Name: "strace", Value: &strace{}, Usage: "log each system call, or those given as --strace=name,name"},
+		&cli.StringFlag{Name: "trace", Usage: "write what happens to processes (fork, exec, exit, death by a signal) to `FILE`"},
+		&cli.StringFlag{Name: "trace-format", Value: trace.FormatJSON, Usage: "json, a line for each event, or chrome, a timeline for trace viewers"},
+		&cli.BoolFlag{Name: "trace-first-only", Usage: "trace the first process and none of its children"},
 		&cli.StringFlag{Name: "log", Usage: "append the sentry's messages to `FILE`"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more, to standard error without --log; show stack traces"},
@@ -64,6 +68,10 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 	}
 	if s, ok := cmd.Generic("strace").(*strace); ok {
 		spec.Strace = sandbox.Strace(*s)
+	}
+	spec.Trace = sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")}
+	if f := spec.Trace.Format; f != trace.FormatJSON && f != trace.FormatChrome {
+		return spec, badFlag("trace-format", f, "give json or chrome")
 	}
 	switch format := cmd.String("log-format"); format {
 	case "text", "json":

@@ -57,7 +57,8 @@ func TestProgramKeepsItsArguments(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Setenv("GONE", "old")
 	spec, _, _, err := parse("do", "--platform=ptrace", "--rootfs", "/r", "--rw", "/a", "--rw=/b", "--ro", "/c:/d", "--cwd", "/x",
-		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--strace=read,write", "--log", "/l", "--log-format", "json", "--debug", "true")
+		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--strace=read,write", "--trace", "/t", "--trace-format", "chrome",
+		"--trace-first-only", "--log", "/l", "--log-format", "json", "--debug", "true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +70,7 @@ func TestFlags(t *testing.T) {
 			{Host: "/a", Inside: "/a", Writable: true}, {Host: "/b", Inside: "/b", Writable: true}, {Host: "/c", Inside: "/d"},
 		},
 		Strace: sandbox.Strace{On: true, Names: []string{"read", "write"}},
+		Trace:  sandbox.Trace{File: "/t", Format: "chrome", FirstOnly: true},
 		Log:    sandbox.Log{File: "/l", JSON: true, Debug: true}, ReleaseStdio: true,
 	}
 	if d := cmp.Diff(want, *spec); d != "" {

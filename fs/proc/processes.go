@@ -162,6 +162,7 @@ type Info struct {
 	Blocked            int
 	LastPID            int32
 	Forks              uint64
+	ForkCounts         ForkCounts
 	ContextSwitches    uint64
 	UserTime, SysTime  int64
 	MemTotal, MemFree  uint64

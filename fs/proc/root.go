@@ -34,6 +34,7 @@ func New(p Processes) vfs.Inode {
 	r.add("thread-self", f.NewSymlink(f.threadSelf))
 	r.add("mounts", f.NewFixedSymlink("self/mounts"))
 	r.add("net", f.NewFixedSymlink("self/net"))
+	r.add("sentry", f.NewDir(0o555).Add("forks", f.infoFile(writeForks)))
 	r.add("sys", f.sysctl())
 	for _, e := range systemFiles {
 		r.add(e.name, f.infoFile(e.generate))

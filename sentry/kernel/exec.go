@@ -25,6 +25,7 @@ type ExecArgs struct {
 // before anything of the old one goes; after the other threads have ended it
 // cannot fail any more.
 func (t *Task) Exec(a ExecArgs) error {
+	was := t.pid
 	p, err := t.load(&a)
 	a.File.DecRef()
 	if err != nil {
@@ -38,8 +39,8 @@ func (t *Task) Exec(a ExecArgs) error {
 	t.installImage(p)
 	t.resetForExec(p)
 	t.startImage(&p.img)
+	t.k.execed(t, a.Filename, was)
 	t.releaseVfork()
-	t.k.execed(t, a.Filename)
 	return nil
 }
 

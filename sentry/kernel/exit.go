@@ -143,6 +143,7 @@ func (t *Task) exitLocked() {
 	if tg.live == 0 {
 		tg.exitLocked()
 	}
+	t.traceExitLocked()
 	t.k.users.leave(t)
 }
 

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"time"
+
 	"gosentry/fs/vfs"
 	"gosentry/sentry/signal"
 
@@ -12,6 +14,15 @@ import (
 // commit that makes the child visible cannot fail. It returns the child's id in
 // the caller's namespace.
 func (t *Task) Fork(a *ForkArgs) (int32, error) {
+	a.began, t.refusal = time.Now(), refusedOther
+	id, err := t.fork(a)
+	if err != nil {
+		t.forkRefused(a, err)
+	}
+	return id, err
+}
+
+func (t *Task) fork(a *ForkArgs) (int32, error) {
 	if err := a.validate(); err != nil {
 		return 0, err
 	}
@@ -98,7 +109,7 @@ func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
 	}
 	pid, err := newPIDLocked(ns, a.SetTID)
 	if err != nil {
-		return err
+		return t.refuse(refusedIDs, err)
 	}
 	c.pid, c.pidns = pid, ns
 	undo.push(func() {

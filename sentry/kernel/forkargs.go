@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"time"
+
 	"gosentry/mm"
 	"gosentry/sentry/signal"
 
@@ -59,6 +61,8 @@ type ForkArgs struct {
 
 	ClearActions bool // caught signals start at default
 	CleanFiles   bool // the child's descriptor table is empty
+
+	began time.Time // when Fork was called
 }
 
 func (a *ForkArgs) shares(s Share) bool { return a.Share&s == s }

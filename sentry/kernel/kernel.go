@@ -30,6 +30,8 @@ type Config struct {
 	Personality Personality
 	Hostname    string
 	Log         *logrus.Entry
+	// Tracing is for the first program; nil: its events are not told.
+	Tracing *Tracing
 }
 
 // Kernel is one guest system.
@@ -49,6 +51,9 @@ type Kernel struct {
 	bootUptime  int64 // ns of the boot-time clock when the kernel was made
 	lastNSIno   atomic.Uint64
 	counts      counters
+	forkCounts  forkCounts
+	forkHooks   *ForkHooks
+	tracing     *Tracing
 	warned      sync.Map
 
 	// running counts the goroutines of tasks.
@@ -88,8 +93,10 @@ func New(c Config) (*Kernel, error) {
 		personality: c.Personality, log: c.Log,
 		futexes: futex.New[mm.FutexKey](), users: newUserTable(),
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
-		end: make(chan struct{}),
+		end:       make(chan struct{}),
+		forkHooks: newForkHooks(c.Log),
 	}
+	k.setTracing(c.Tracing)
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
 	}
@@ -191,13 +198,6 @@ func (k *Kernel) MissingCall(name string) {
 
 // later runs f once the caller's locks are free.
 func (k *Kernel) later(f func()) { go f() }
-
-// forked, execed and groupExited are the places where processes change.
-func (k *Kernel) forked(parent, child *Task, a *ForkArgs) { k.counts.forks.Add(1) }
-
-func (k *Kernel) execed(t *Task, name string) {
-	k.log.Debugf("process %d runs %s", t.pid.numbers[0], name)
-}
 
 func (k *Kernel) groupExited(tg *ThreadGroup, status ExitStatus) {
 	if tg == k.main {

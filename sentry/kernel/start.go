@@ -76,6 +76,8 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	}
 	t.ctx = k.platform.NewContext(nil)
 	k.linkFirstLocked(t, t.tg, k.init)
+	t.tracing = k.tracing
+	t.traceStart(k.init.leader)
 	return t, nil
 }
 

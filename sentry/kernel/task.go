@@ -19,6 +19,8 @@ type Task struct {
 	k     *Kernel
 	tg    *ThreadGroup
 	pidns *PIDNamespace // the one its own id belongs to
+	// tracing is where its events go, nil for nowhere; set before it runs.
+	tracing *Tracing
 
 	// Only the task's own goroutine touches these.
 	ctx platform.Context
@@ -34,6 +36,7 @@ type Task struct {
 	buffer      mm.Buffer     // what Buffer returns
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
+	refusal     refusal // why its last fork failed, until the next one
 
 	// Read by anyone, replaced by the task itself.
 	mm         atomic.Pointer[mm.MemoryManager]

@@ -71,12 +71,12 @@ func (u *userTable) enter(parent, c *Task) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.tasks >= maxTasks {
-		return unix.EAGAIN
+		return parent.refuse(refusedTableFull, unix.EAGAIN)
 	}
 	n := u.getLocked(k)
 	if !exempt && uint64(n.tasks) >= parent.Limits().Soft(limits.NProc) {
 		u.dropLocked(k, n)
-		return unix.EAGAIN
+		return parent.refuse(refusedUserLimit, unix.EAGAIN)
 	}
 	n.tasks++
 	u.tasks++

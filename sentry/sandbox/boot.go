@@ -27,6 +27,7 @@ type machine struct {
 	streams *host.Streams
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
+	tracing *kernel.Tracing // nil: none
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once
@@ -59,9 +60,13 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err != nil {
 		return nil, &Failure{What: "cannot make the vDSO", Cause: err}
 	}
+	if m.tracing, err = in.tracing(); err != nil {
+		return nil, err
+	}
 	m.kernel, err = kernel.New(kernel.Config{
 		Platform: plat, Memory: memory, VDSO: vdso, Clocks: in.Clocks, Mounts: m.mounts,
 		Personality: linux.New(in.strace()), Hostname: in.Hostname, Log: in.Log,
+		Tracing: m.tracing,
 	})
 	if err != nil {
 		return nil, &Failure{What: "cannot make the kernel", Cause: err}
@@ -109,6 +114,7 @@ func (m *machine) SendExternal(sig unix.Signal) {
 // Wait implements Guest.
 func (m *machine) Wait() (Exit, error) {
 	s, err := m.kernel.Wait()
+	m.endTrace()
 	if err != nil {
 		return Exit{}, err
 	}

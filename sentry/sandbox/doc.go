@@ -4,7 +4,7 @@
 // # Two processes
 //
 // Run, in the outer process, opens what the sandbox may have: the root and the bound
-// directories, the standard streams, the log. Then it executes its own
+// directories, the standard streams, the log, the trace. Then it executes its own
 // program once more into new user, mount, pid, network, ipc, uts and cgroup
 // namespaces, as pid 1 there. Main of the program (or TestMain of a test) sees
 // IsInner and calls Inner, which never returns. The two talk over one socket, lines of JSON

@@ -13,12 +13,13 @@ type grants struct {
 	root  grant
 	binds []grant
 	log   int // -1: none
+	trace int // -1: none
 	opens []int
 }
 
 // openGrants opens everything that spec asks for.
 func openGrants(spec Spec) (*grants, error) {
-	g := &grants{log: -1}
+	g := &grants{log: -1, trace: -1}
 	if err := g.open(spec); err != nil {
 		g.close()
 		return nil, err
@@ -39,24 +40,34 @@ func (g *grants) open(spec Spec) error {
 		}
 		g.binds = append(g.binds, d)
 	}
+	if spec.Trace.File != "" {
+		if g.trace, err = g.output(spec.Trace.File, unix.O_TRUNC, "trace"); err != nil {
+			return err
+		}
+	}
 	return g.openLog(spec)
 }
 
 // openLog opens the log, or takes standard error where messages shall go there.
-func (g *grants) openLog(spec Spec) error {
+func (g *grants) openLog(spec Spec) (err error) {
 	if spec.Log.File == "" {
 		if spec.Log.Debug || spec.Strace.On {
 			g.log = 2
 		}
 		return nil
 	}
-	fd, err := unix.Open(spec.Log.File, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o644)
+	g.log, err = g.output(spec.Log.File, unix.O_APPEND, "log")
+	return err
+}
+
+// output opens a file that the sentry itself writes; flags are added to those of open(2).
+func (g *grants) output(file string, flags int, what string) (int, error) {
+	fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, 0o644)
 	if err != nil {
-		return &Failure{What: "cannot open the log " + spec.Log.File, Cause: err}
+		return -1, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, file), Cause: err}
 	}
-	g.log = fd
 	g.opens = append(g.opens, fd)
-	return nil
+	return fd, nil
 }
 
 // directory opens a directory, sealed where this process may do that.

@@ -25,6 +25,8 @@ type Inside struct {
 	MustCwd  bool // the caller insists on Cwd; else "/" does where it is missing
 	Hostname string
 	Strace   Strace
+	Trace    Trace
+	TraceFD  int // where Trace is written, -1 for nowhere
 
 	Root  Directory
 	Binds []Directory
@@ -162,6 +164,7 @@ func (cfg *config) inside() *Inside {
 	in := &Inside{
 		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), Strace: cfg.Strace,
+		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),

@@ -66,6 +66,7 @@ func newConfig(spec Spec, g *grants) *config {
 		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname),
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
 		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1,
+		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
 		UID: os.Getuid(), GID: os.Getgid(), Groups: groups,
 		Umask: umask(), Limits: resourceLimits(),
 	}
@@ -111,6 +112,9 @@ func (cfg *config) place(control, stderr int, g *grants) []uintptr {
 	}
 	if g.log >= 0 {
 		cfg.LogFD = add(g.log)
+	}
+	if g.trace >= 0 {
+		cfg.TraceFD = add(g.trace)
 	}
 	return files
 }

@@ -36,6 +36,8 @@ type Spec struct {
 	Hostname string
 	// Strace asks for a line in the log for each system call.
 	Strace Strace
+	// Trace asks for a stream of what happens to processes.
+	Trace Trace
 	// Log is where the sentry's own messages go.
 	Log Log
 	// ReleaseStdio says that Run may replace the process's own standard input and output by
@@ -55,6 +57,14 @@ type Bind struct {
 type Strace struct {
 	On    bool
 	Names []string
+}
+
+// Trace says where events of processes are written and how.
+type Trace struct {
+	File   string // empty: nowhere
+	Format string // one of package trace
+	// FirstOnly leaves out what the first process's children do.
+	FirstOnly bool
 }
 
 // Log says where messages go. With no File and no Debug there are none; Debug

@@ -30,6 +30,9 @@ type config struct {
 	Binds []grant
 	Stdio [3]int
 	LogFD int // -1: none
+	// TraceFD is where events go, -1 for nowhere.
+	TraceFD int
+	Trace   Trace
 
 	UID, GID int
 	Groups   []int
