@@ -1,0 +1,32 @@
+package kvmapi
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// MMIO is an ExitMMIO's address and whether it is a store.
+func (r *Run) MMIO() (addr uint64, write bool) {
+	return binary.LittleEndian.Uint64(r.exit[:]), r.exit[20] != 0
+}
+
+// Port is the port of an ExitIO.
+func (r *Run) Port() uint16 { return binary.LittleEndian.Uint16(r.exit[2:]) }
+
+// Describe says in words why the VCPU stopped.
+func (r *Run) Describe() string {
+	switch r.ExitReason {
+	case ExitIO:
+		return fmt.Sprintf("port %#x", r.Port())
+	case ExitMMIO:
+		addr, write := r.MMIO()
+		return fmt.Sprintf("no memory at guest-physical %#x (write: %t)", addr, write)
+	case ExitShutdown:
+		return "triple fault"
+	case ExitFailEntry:
+		return fmt.Sprintf("the processor refused to enter the guest: %#x", binary.LittleEndian.Uint64(r.exit[:]))
+	case ExitInternalError:
+		return fmt.Sprintf("KVM's internal error %d (% x)", binary.LittleEndian.Uint32(r.exit[:]), r.exit[8:40])
+	}
+	return fmt.Sprintf("exit reason %d", r.ExitReason)
+}
