@@ -127,6 +127,7 @@ func (t *Task) defaultActionLocked(sig signal.Signal) bool {
 		}
 		tg.beginStopLocked(sig)
 	default:
+		tg.beginCoreLocked(t, sig)
 		tg.killLocked(ExitStatus{Signal: sig})
 	}
 	return false

@@ -85,6 +85,7 @@ func (t *Task) exit() {
 	if stopDone {
 		t.tg.notifyStopped()
 	}
+	t.joinCoreDump()
 	t.releaseRobustList()
 	t.releaseMM()
 	t.fds.Swap(nil).DecRef(t)

@@ -48,6 +48,7 @@ type ThreadGroup struct {
 	stop       groupStop
 	exiting    bool
 	exitStatus ExitStatus
+	core       *coreDump     // the end is one with a core file
 	execing    *Task         // thread in exec that waits for the others to end
 	initOf     *PIDNamespace // the namespace whose init this is, or nil
 	timers     itimers

@@ -1,0 +1,199 @@
+package coredump
+
+import (
+	"bytes"
+	"debug/elf"
+	"io"
+
+	"gosentry/mm"
+	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dump is a process to be written.
+type Dump struct {
+	Process Process
+	Threads []Thread // the one that ended the process first
+	Memory  *mm.MemoryManager
+	Filter  uint32 // bits as in /proc/PID/coredump_filter (core(5))
+	Limit   uint64 // of the file's size, bytes
+}
+
+// Bits of Filter (core(5)).
+const (
+	AnonymousPrivate = 1 << 0
+	AnonymousShared  = 1 << 1
+	FilePrivate      = 1 << 2
+	FileShared       = 1 << 3
+	ELFHeaders       = 1 << 4
+
+	// DefaultFilter is what a process starts with.
+	DefaultFilter = AnonymousPrivate | AnonymousShared | ELFHeaders | 1<<5
+)
+
+const (
+	headerSize  = 64
+	programSize = 56
+	// maxPrograms is what fits the header's count of program headers.
+	maxPrograms = 0xfffe
+)
+
+// segment is a mapping and how much of it the file holds.
+type segment struct {
+	vma  mm.VMA
+	size uint64
+	off  uint64
+}
+
+// Write writes the dump to w. EFBIG: it would be longer than the limit; other
+// errors are w's.
+func (d *Dump) Write(w io.WriterAt) error {
+	var vmas []mm.VMA
+	d.Memory.VMAs(func(v mm.VMA) bool {
+		vmas = append(vmas, v)
+		return len(vmas) < maxPrograms
+	})
+	notes := d.notes(vmas)
+	segments, end := d.place(vmas, uint64(len(notes)))
+	head := heading(segments, notes)
+	if uint64(len(head)) > d.Limit {
+		return unix.EFBIG
+	}
+	if _, err := w.WriteAt(head, 0); err != nil {
+		return err
+	}
+	last := uint64(len(head))
+	for i := range segments {
+		if err := d.writeSegment(w, &segments[i], &last); err != nil {
+			return err
+		}
+	}
+	if last < end {
+		_, err := w.WriteAt([]byte{0}, int64(end-1))
+		return err
+	}
+	return nil
+}
+
+// place gives every mapping its place in the file and returns the file's length.
+func (d *Dump) place(vmas []mm.VMA, notes uint64) ([]segment, uint64) {
+	at := pageUp(headerSize + programSize*uint64(len(vmas)+1) + notes)
+	segments := make([]segment, 0, len(vmas))
+	for _, v := range vmas {
+		s := segment{vma: v, size: d.dumped(v), off: at}
+		at += s.size
+		segments = append(segments, s)
+	}
+	return segments, at
+}
+
+func pageUp(n uint64) uint64 { return (n + mm.PageSize - 1) &^ (mm.PageSize - 1) }
+
+// dumped tells how many bytes of a mapping the file is to hold.
+func (d *Dump) dumped(v mm.VMA) uint64 {
+	whole := uint64(v.End - v.Start)
+	has := func(bit uint32) bool { return d.Filter&bit != 0 }
+	switch {
+	case v.DontDump:
+		return 0
+	case v.Name == vdsoName:
+		return whole
+	case v.File == nil, v.Private && d.hasCopies(v):
+		if has(AnonymousPrivate) {
+			return whole
+		}
+	case v.Private && has(FilePrivate), !v.Private && v.Ino == 0 && has(AnonymousShared), !v.Private && v.Ino != 0 && has(FileShared):
+		return whole
+	}
+	if has(ELFHeaders) && v.Private && v.Offset == 0 && d.startsWithELF(v) {
+		return mm.PageSize
+	}
+	return 0
+}
+
+// vdsoName is the mapping that no file on disk can stand in for.
+const vdsoName = "[vdso]"
+
+// hasCopies tells whether the process has ever written to a private mapping.
+func (d *Dump) hasCopies(v mm.VMA) bool {
+	copies, _ := d.Memory.Resident(mm.Range{Start: v.Start, End: v.End})
+	return copies > 0
+}
+
+func (d *Dump) startsWithELF(v mm.VMA) bool {
+	var magic [len(elf.ELFMAG)]byte
+	_, err := d.Memory.CopyInForce(v.Start, magic[:])
+	return err == nil && string(magic[:]) == elf.ELFMAG
+}
+
+// heading is everything before the memory.
+func heading(segments []segment, notes []byte) []byte {
+	var b bytes.Buffer
+	h := header(len(segments) + 1)
+	put(&b, &h)
+	put(&b, elf.Prog64{
+		Type: uint32(elf.PT_NOTE), Off: headerSize + programSize*uint64(len(segments)+1), Filesz: uint64(len(notes)), Align: 4,
+	})
+	for _, s := range segments {
+		put(&b, elf.Prog64{
+			Type: uint32(elf.PT_LOAD), Flags: programFlags(s.vma.Prot), Off: s.off, Vaddr: uint64(s.vma.Start),
+			Filesz: s.size, Memsz: uint64(s.vma.End - s.vma.Start), Align: mm.PageSize,
+		})
+	}
+	b.Write(notes)
+	return b.Bytes()
+}
+
+func programFlags(p platform.Prot) uint32 {
+	var f elf.ProgFlag
+	for prot, flag := range map[platform.Prot]elf.ProgFlag{platform.Read: elf.PF_R, platform.Write: elf.PF_W, platform.Exec: elf.PF_X} {
+		if p&prot != 0 {
+			f |= flag
+		}
+	}
+	return uint32(f)
+}
+
+// writeSegment writes the pages of a mapping that hold something; last becomes
+// the end of what was written.
+func (d *Dump) writeSegment(w io.WriterAt, s *segment, last *uint64) error {
+	var page, zero [mm.PageSize]byte
+	for done := uint64(0); done < s.size; {
+		vec := make([]byte, min(window, (s.size-done)/mm.PageSize))
+		d.look(s, done, vec)
+		for _, present := range vec {
+			at, off := s.vma.Start+mm.Addr(done), s.off+done
+			done += mm.PageSize
+			if present == 0 {
+				continue
+			}
+			n, _ := d.Memory.CopyInForce(at, page[:])
+			if bytes.Equal(page[:n], zero[:n]) {
+				continue
+			}
+			if off+uint64(n) > d.Limit {
+				return unix.EFBIG
+			}
+			*last = off + uint64(n)
+			if _, err := w.WriteAt(page[:n], int64(off)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// window is how many pages are asked for at once.
+const window = 4096
+
+// look marks the pages of a mapping that may hold something. Of memory without a
+// file those are the resident ones; a page of a file need not be resident.
+func (d *Dump) look(s *segment, from uint64, vec []byte) {
+	if s.vma.File == nil && d.Memory.Mincore(s.vma.Start+mm.Addr(from), vec) == nil {
+		return
+	}
+	for i := range vec {
+		vec[i] = 1
+	}
+}
