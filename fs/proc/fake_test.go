@@ -86,6 +86,7 @@ type fakeKernel struct {
 	root         vfs.Path
 	info         Info
 	host, domain string
+	pidMax       int64
 }
 
 // caller is a task that asks.
@@ -108,6 +109,20 @@ func (k *fakeKernel) Root(vfs.Caller) vfs.Path               { return k.root }
 func (k *fakeKernel) PIDs() []int32                          { return append([]int32(nil), k.pids...) }
 func (k *fakeKernel) Info() Info                             { return k.info }
 func (k *fakeKernel) Names(vfs.Caller) (host, domain string) { return k.host, k.domain }
+
+func (k *fakeKernel) Knobs() []Knob {
+	return []Knob{{
+		Name: "pid_max",
+		Get:  func(vfs.Caller) int64 { return k.pidMax },
+		Set: func(_ vfs.Caller, n int64) error {
+			if n < 301 {
+				return unix.EINVAL
+			}
+			k.pidMax = n
+			return nil
+		},
+	}}
+}
 
 func (k *fakeKernel) Task(id int32) Task {
 	if t := k.tasks[id]; t != nil {

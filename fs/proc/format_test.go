@@ -289,7 +289,7 @@ func TestFormsAsOnHost(t *testing.T) {
 
 func TestSystemFilesAsOnHost(t *testing.T) {
 	w := newWorld(t)
-	w.kernel.info = Info{CPUs: 2, MemTotal: 24731700 << 10, FileSystems: []string{"proc", "tmpfs"}, BootTime: 9e9, PIDMax: 4194304,
+	w.kernel.info = Info{CPUs: 2, MemTotal: 24731700 << 10, FileSystems: []string{"proc", "tmpfs"}, BootTime: 9e9,
 		CPUInfo: "processor\t: 0\nflags\t\t: fpu amx_tile avx amx_int8\n\n"}
 	host := fieldNames(hostFile(t, "meminfo"))
 	at := 0
@@ -318,9 +318,8 @@ func TestSystemFilesAsOnHost(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"cpuinfo":            "processor\t: 0\nflags\t\t: fpu avx\n\n",
-		"filesystems":        "nodev\tproc\nnodev\ttmpfs\n",
-		"sys/kernel/pid_max": "4194304\n",
+		"cpuinfo":     "processor\t: 0\nflags\t\t: fpu avx\n\n",
+		"filesystems": "nodev\tproc\nnodev\ttmpfs\n",
 	} {
 		if got := w.mustRead("/proc/" + name); got != want {
 			t.Errorf("%s: %q", name, got)

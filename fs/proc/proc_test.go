@@ -360,6 +360,29 @@ func checkMem(t *testing.T, w *world, m *mm.MemoryManager, page mm.Addr) {
 	}
 }
 
+func TestNumberKnobs(t *testing.T) {
+	const path = "/proc/sys/kernel/pid_max"
+	w := newWorld(t)
+	for _, c := range []struct {
+		text string
+		err  error
+		want int64
+	}{
+		{"400\n", nil, 400}, {" 0x200", nil, 512}, {"0700 9\n", nil, 448},
+		{"", nil, 448}, {"12\n", unix.EINVAL, 448}, {"many", unix.EINVAL, 448}, {"99999999999999999999", unix.EINVAL, 448},
+	} {
+		if err := w.write(w.root, path, c.text); err != c.err || w.kernel.pidMax != c.want {
+			t.Errorf("%q: %v, %d", c.text, err, w.kernel.pidMax)
+		}
+	}
+	if got := w.mustRead(path); got != "448\n" {
+		t.Errorf("read %q", got)
+	}
+	if err := w.write(w.user, path, "500"); err != unix.EACCES {
+		t.Errorf("a user: %v", err)
+	}
+}
+
 func TestKnobs(t *testing.T) {
 	w := newWorld(t)
 	task := w.kernel.tasks[77]

@@ -28,6 +28,17 @@ type Processes interface {
 	Names(c vfs.Caller) (host, domain string)
 	// SetNames sets the host or the domain name, the one that is not empty; EPERM.
 	SetNames(c vfs.Caller, host, domain string) error
+	// Knobs returns the numbers in /proc/sys/kernel that can be changed.
+	Knobs() []Knob
+}
+
+// Knob is a number in /proc/sys/kernel.
+type Knob struct {
+	Name     string
+	Everyone bool // may open it for writing; else its owner, root
+	Get      func(c vfs.Caller) int64
+	// Set is given what was written; EINVAL for a number that does not fit.
+	Set func(c vfs.Caller, n int64) error
 }
 
 // Task is a thread, or as the leader in /proc/PID its process. Values for the
@@ -156,23 +167,22 @@ type Info struct {
 	Uptime   int64
 	Idle     int64 // of all CPUs
 
-	Load               [3]float64
-	Running            int // tasks that can run
-	Tasks              int // threads in all
-	Blocked            int
-	LastPID            int32
-	Forks              uint64
-	ForkCounts         ForkCounts
-	ContextSwitches    uint64
-	UserTime, SysTime  int64
-	MemTotal, MemFree  uint64
-	MemAvailable       uint64
-	Cached, Shmem      uint64
-	Anonymous, Mapped  uint64
-	Committed          uint64
-	FileSystems        []string // types, as "tmpfs"
-	PIDMax, ThreadsMax int64
-	OpenFiles          int64
-	MaxFiles           int64
-	BootID             string
+	Load              [3]float64
+	Running           int // tasks that can run
+	Tasks             int // threads in all
+	Blocked           int
+	LastPID           int32
+	Forks             uint64
+	ForkCounts        ForkCounts
+	ContextSwitches   uint64
+	UserTime, SysTime int64
+	MemTotal, MemFree uint64
+	MemAvailable      uint64
+	Cached, Shmem     uint64
+	Anonymous, Mapped uint64
+	Committed         uint64
+	FileSystems       []string // types, as "tmpfs"
+	OpenFiles         int64
+	MaxFiles          int64
+	BootID            string
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gosentry/fs/pseudo"
 	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // settings are the fixed files below /proc/sys: what the kernel does and cannot
@@ -51,7 +54,6 @@ var settings = []struct{ path, value string }{
 	{"kernel/randomize_va_space", "2"},
 	{"kernel/random/entropy_avail", "256"},
 	{"kernel/random/poolsize", "256"},
-	{"kernel/sched_child_runs_first", "0"},
 	{"kernel/sched_rr_timeslice_ms", "100"},
 	{"kernel/sched_rt_period_us", "1000000"},
 	{"kernel/sched_rt_runtime_us", "950000"},
@@ -119,14 +121,14 @@ func (f *fileSystem) sysctl() vfs.Inode {
 		"kernel/osrelease":      func(i *Info) any { return i.Release },
 		"kernel/version":        func(i *Info) any { return i.Version },
 		"kernel/arch":           func(i *Info) any { return i.Machine },
-		"kernel/pid_max":        func(i *Info) any { return i.PIDMax },
-		"kernel/threads-max":    func(i *Info) any { return i.ThreadsMax },
-		"kernel/ns_last_pid":    func(i *Info) any { return i.LastPID },
 		"kernel/random/boot_id": func(i *Info) any { return i.BootID },
 		"fs/file-max":           func(i *Info) any { return i.MaxFiles },
 		"fs/file-nr":            func(i *Info) any { return fmt.Sprintf("%d\t0\t%d", i.OpenFiles, i.MaxFiles) },
 	} {
 		t.add(path, f.infoFile(func(b *bytes.Buffer, i *Info) { fmt.Fprintln(b, value(i)) }))
+	}
+	for _, k := range f.processes.Knobs() {
+		t.add("kernel/"+k.Name, f.number(k))
 	}
 	t.add("kernel/random/uuid", f.NewFile(0o444, func(_ vfs.Caller, b *bytes.Buffer) error {
 		b.WriteString(newUUID() + "\n")
@@ -149,6 +151,26 @@ func (f *fileSystem) nameKnob(pick func(host, domain string) string, set func(vf
 	}, func(c vfs.Caller, data []byte) error {
 		name, _, _ := strings.Cut(string(data), "\n")
 		return set(c, name[:min(len(name), maxName)])
+	})
+}
+
+// number makes the file of a number that can be changed; what is written is in decimal, octal or
+// hexadecimal notation.
+func (f *fileSystem) number(k Knob) vfs.Inode {
+	mode := uint32(0o644)
+	if k.Everyone {
+		mode = 0o666
+	}
+	return f.NewKnob(mode, func(c vfs.Caller, b *bytes.Buffer) error {
+		fmt.Fprintln(b, k.Get(c))
+		return nil
+	}, func(c vfs.Caller, data []byte) error {
+		word, _, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+		n, err := strconv.ParseInt(word, 0, 64)
+		if err != nil {
+			return unix.EINVAL
+		}
+		return k.Set(c, n)
 	})
 }
 

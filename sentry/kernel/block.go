@@ -56,17 +56,27 @@ func (t *Task) BlockFor(event <-chan struct{}, d time.Duration) error {
 // BlockUntilTime is Block until clock reads at, in ns; ktime.Forever means no end. ETIMEDOUT
 // when the time has come.
 func (t *Task) BlockUntilTime(event <-chan struct{}, clock ktime.Clock, at int64) error {
+	return t.blockUntilTime(event, clock, at, false)
+}
+
+func (t *Task) blockUntilTime(event <-chan struct{}, clock ktime.Clock, at int64, onlyKill bool) error {
 	if t.sleeper == nil {
 		t.sleeper = ktime.NewSleeper()
 	}
 	t.sleeper.Set(clock, at)
 	defer t.sleeper.Stop()
-	return t.block(event, t.sleeper.C, false)
+	return t.block(event, t.sleeper.C, onlyKill)
 }
 
 // BlockKillable waits until event has something or the task dies (ERESTARTSYS).
 func (t *Task) BlockKillable(event <-chan struct{}) error {
 	return t.block(event, nil, true)
+}
+
+// blockKillableFor waits until event has something, d is over or the task dies.
+func (t *Task) blockKillableFor(event <-chan struct{}, d time.Duration) {
+	clock := t.k.clocks.Monotonic()
+	t.blockUntilTime(event, clock, clock.Now()+int64(d), true) //nolint:errcheck // all the same
 }
 
 // resume says that the task goes on after it was blocked or stopped.

@@ -3,6 +3,7 @@ package kernel
 import (
 	"gosentry/fs/vfs"
 	"gosentry/sentry/cred"
+	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,8 +11,12 @@ import (
 // SetCreds replaces the credentials, and moves the task to its new user's count.
 // Only the task itself calls it.
 func (t *Task) SetCreds(c *cred.Credentials) {
-	old := t.creds.Swap(c)
-	t.k.users.move(keyOf(old), keyOf(c))
+	old := t.creds.Load()
+	if to := keyOf(c); to != keyOf(old) {
+		t.overNProc = t.k.users.count(to) > t.Limits().Soft(limits.NProc) && !isRootOfAll(c)
+		t.k.users.move(keyOf(old), to)
+	}
+	t.creds.Store(c)
 	if old.EUID != c.EUID || old.EGID != c.EGID || old.FSUID != c.FSUID || old.FSGID != c.FSGID ||
 		!old.Permitted.Contains(c.Permitted) {
 		t.pdeath.Store(0)

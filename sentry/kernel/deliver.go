@@ -19,6 +19,7 @@ func (t *Task) doWork() bool {
 			return false
 		case stopTask:
 			t.waitStopped()
+			t.waitHeld()
 		case terminalStop:
 			t.stopUnlessOrphaned(info.Signo)
 		case runHandler:

@@ -54,6 +54,9 @@ type program struct {
 
 // load makes a fresh address space with the program in it.
 func (t *Task) load(a *ExecArgs) (*program, error) {
+	if err := t.checkNProc(); err != nil {
+		return nil, err
+	}
 	fresh, err := mm.New(t.k.platform, t.k.memory)
 	if err != nil {
 		return nil, err

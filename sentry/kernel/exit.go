@@ -50,6 +50,7 @@ func (t *Task) dieLocked(s ExitStatus) {
 	t.dying = true
 	t.status = s
 	t.interrupt()
+	t.tg.hold.notifyLocked()
 }
 
 // killAll ends every thread of the group with one status; the first caller's counts.
@@ -77,6 +78,7 @@ func (tg *ThreadGroup) killLocked(s ExitStatus) {
 // exit takes the task apart; it runs on the task's goroutine after its last guest
 // instruction.
 func (t *Task) exit() {
+	t.hasBegun()
 	t.tg.sigMu.Lock()
 	t.dying = true
 	stopDone := t.leaveRunningLocked()

@@ -3,7 +3,6 @@ package kernel
 import (
 	"time"
 
-	"gosentry/fs/vfs"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +17,7 @@ func (t *Task) Fork(a *ForkArgs) (int32, error) {
 	id, err := t.fork(a)
 	if err != nil {
 		t.forkRefused(a, err)
+		t.payForRefusal()
 	}
 	return id, err
 }
@@ -29,48 +29,53 @@ func (t *Task) fork(a *ForkArgs) (int32, error) {
 	if err := t.permitFork(a); err != nil {
 		return 0, err
 	}
+	hold, err := t.holdProcess(a)
+	if err != nil {
+		return 0, err
+	}
+	defer hold.release()
 	var undo undoStack
-	defer undo.run()
 	child, err := t.prepareChild(a, &undo)
 	if err != nil {
+		undo.run()
 		return 0, err
 	}
-	pidfd, err := t.reservePIDFD(a, child, &undo)
-	if err != nil {
-		return 0, err
-	}
-	var done chan struct{}
-	if a.Vfork {
-		done = make(chan struct{})
-		child.vforkDone = done
-	}
+	done := child.borrowMM(a)
 	id, err := t.publish(child, a)
 	if err != nil {
+		undo.run()
 		return 0, err
 	}
-	undo.forget()
+	undo.commit()
 	t.storeIDs(child, a)
-	pidfd.install()
 	t.k.forked(t, child, a)
-	child.start()
-	if a.Vfork {
-		t.BlockKillable(done) //nolint:errcheck // a killed parent ends before it sees the result
-	}
+	t.startChild(child, a)
+	t.waitVfork(a, done)
 	return id, nil
 }
 
-// undoStack holds the undoing of each step done, last first.
-type undoStack []func()
+// undoStack holds the undoing of each step done, last first, and what is left to do once
+// nothing can fail any more.
+type undoStack struct {
+	undo []func()
+	rest []func()
+}
 
-func (u *undoStack) push(f func()) { *u = append(*u, f) }
+func (u *undoStack) push(f func()) { u.undo = append(u.undo, f) }
+
+func (u *undoStack) atCommit(f func()) { u.rest = append(u.rest, f) }
 
 func (u *undoStack) run() {
-	for i := len(*u) - 1; i >= 0; i-- {
-		(*u)[i]()
+	for i := len(u.undo) - 1; i >= 0; i-- {
+		u.undo[i]()
 	}
 }
 
-func (u *undoStack) forget() { *u = nil }
+func (u *undoStack) commit() {
+	for _, f := range u.rest {
+		f()
+	}
+}
 
 // prepareChild makes a whole child that nobody can see yet.
 func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
@@ -84,20 +89,34 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.nice.Store(t.nice.Load())
 	c.ioPriority.Store(t.ioPriority.Load())
 	c.slackNS.Store(t.slackNS.Load())
-	if err := t.k.users.enter(t, c); err != nil {
-		return nil, err
-	}
-	undo.push(func() { t.k.users.leave(c) })
-
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkContext,
+		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkContext, t.forkPIDFD,
 	}
-	for _, step := range steps {
+	for i, step := range steps {
+		if err := t.k.faultAt(i); err != nil {
+			return c, err
+		}
 		if err := step(c, a, undo); err != nil {
-			return nil, err
+			return c, err
 		}
 	}
-	return c, nil
+	return c, t.k.faultAt(len(steps))
+}
+
+// faultAt is where tests make a fork fail.
+func (k *Kernel) faultAt(step int) error {
+	if k.forkFault == nil {
+		return nil
+	}
+	return k.forkFault(step)
+}
+
+func (t *Task) forkCount(c *Task, _ *ForkArgs, undo *undoStack) error {
+	if err := t.k.enter(t, c); err != nil {
+		return err
+	}
+	undo.push(func() { t.k.users.leave(c) })
+	return nil
 }
 
 func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
@@ -107,7 +126,8 @@ func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
 	if ns.dying {
 		return unix.ENOMEM
 	}
-	pid, err := newPIDLocked(ns, a.SetTID)
+	lasts := ns.lastsLocked()
+	pid, err := newPIDLocked(ns, a.SetTID, a.HighPID)
 	if err != nil {
 		return t.refuse(refusedIDs, err)
 	}
@@ -115,7 +135,7 @@ func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
 	undo.push(func() {
 		t.k.tree.Lock()
 		defer t.k.tree.Unlock()
-		pid.freeLocked()
+		pid.takeBackLocked(lasts)
 	})
 	return nil
 }
@@ -199,7 +219,7 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	if !a.shares(ShareMM) {
 		c.MM().SetLimits(c.tg.limits)
 	}
-	c.tg.exitSignal = a.ExitSignal
+	c.tg.exitSignal, c.tg.waitByID = a.ExitSignal, a.WaitByID
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
 	c.tg.dumpable.Store(t.tg.dumpable.Load())
 	c.tg.persona.Store(t.tg.persona.Load())
@@ -226,39 +246,25 @@ func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
 	return nil
 }
 
-// pidfdReservation is a descriptor number kept for a pidfd, and its file.
-type pidfdReservation struct {
-	table *FDTable
-	fd    int32
-	file  *vfs.File
-}
-
-// install makes the pidfd visible; a nil reservation has none.
-func (r *pidfdReservation) install() {
-	if r != nil {
-		r.table.install(r.fd, r.file, true)
-	}
-}
-
-func (t *Task) reservePIDFD(a *ForkArgs, c *Task, undo *undoStack) (*pidfdReservation, error) {
+// forkPIDFD reserves a descriptor for a pidfd, and tells the parent its number.
+func (t *Task) forkPIDFD(c *Task, a *ForkArgs, undo *undoStack) error {
 	if !a.WantPIDFD {
-		return nil, nil
+		return nil
 	}
-	fd, err := t.FDs().reserve(t.Limits())
+	table := t.FDs()
+	fd, err := table.reserve(t.Limits())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := &pidfdReservation{table: t.FDs(), fd: fd, file: newPIDFile(c, a.shares(ShareThread))}
+	file := newPIDFile(c, a.shares(ShareThread))
 	undo.push(func() {
-		r.table.unreserve(fd)
-		r.file.DecRef()
+		table.unreserve(fd)
+		file.DecRef()
 	})
+	undo.atCommit(func() { table.install(fd, file, true) })
 	var b [4]byte
 	putUint32(b[:], uint32(fd))
-	if err := t.CopyOut(a.PIDFD, b[:]); err != nil {
-		return nil, err
-	}
-	return r, nil
+	return t.CopyOut(a.PIDFD, b[:])
 }
 
 // publish looks again at what may have changed while nothing was locked, and
@@ -269,6 +275,9 @@ func (t *Task) publish(c *Task, a *ForkArgs) (int32, error) {
 	defer t.k.tree.Unlock()
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
+	if t.k.ending() {
+		return 0, t.refuse(refusedShutdown, unix.EAGAIN)
+	}
 	if c.pid.ns.dying {
 		return 0, unix.ENOMEM
 	}
@@ -312,10 +321,17 @@ func (t *Task) linkGroupLocked(c *Task, a *ForkArgs) {
 		parent, by = t.tg.parent, t.tg.parentTask
 		tg.exitSignal = t.tg.exitSignal
 	}
+	if init := c.pid.ns.init; a.ToInit && init != tg {
+		parent, by = init, init.anyLiveLocked()
+	}
 	parent.addChildLocked(tg, by)
 	t.tg.group.joinLocked(tg)
 	t.k.counts.processes.Add(1)
 	tg.armCPULimit()
+	tg.stopForks.Store(t.tg.stopForks.Load())
+	if a.BornStopped || tg.stopForks.Load() {
+		tg.stopAtBirth()
+	}
 }
 
 // storeIDs writes the child's id where it was asked for; bad addresses are

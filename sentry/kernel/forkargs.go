@@ -62,7 +62,12 @@ type ForkArgs struct {
 	ClearActions bool // caught signals start at default
 	CleanFiles   bool // the child's descriptor table is empty
 
-	began time.Time // when Fork was called
+	began       time.Time // when Fork was called
+	HoldProcess bool      // with Vfork: every thread of the process waits, and stops while it waits
+	BornStopped bool      // the child runs once it is continued
+	ToInit      bool      // the child is init's from the beginning
+	WaitByID    bool      // only a wait for the child's own id reaps it
+	HighPID     bool      // the child takes no low number, nor the place of the next
 }
 
 func (a *ForkArgs) shares(s Share) bool { return a.Share&s == s }
@@ -79,6 +84,8 @@ func (a *ForkArgs) validate() error {
 		a.shares(ShareParent) && a.Fresh&(FreshUser|FreshPID) != 0,
 		a.shares(ShareMM) && a.Fresh&FreshTime != 0,
 		a.shares(ShareFiles) && a.CleanFiles,
+		a.HoldProcess && !a.Vfork,
+		a.shares(ShareThread) && (a.BornStopped || a.ToInit || a.WaitByID || a.HoldProcess),
 		a.Fresh&^freshBuilt != 0,
 	}
 	for _, b := range bad {
@@ -91,6 +98,15 @@ func (a *ForkArgs) validate() error {
 
 // permit refuses what the caller may not have.
 func (t *Task) permitFork(a *ForkArgs) error {
+	if may := t.k.policy.MayFork; may != nil && !may(t.Creds()) {
+		return t.refuse(refusedPolicy, unix.EPERM)
+	}
+	if t.k.ending() {
+		return t.refuse(refusedShutdown, unix.EAGAIN)
+	}
+	if t.k.shortOfMemory() {
+		return t.refuse(refusedMemory, unix.EAGAIN)
+	}
 	if a.shares(ShareParent) && t.tg.initOf != nil {
 		return unix.EINVAL
 	}

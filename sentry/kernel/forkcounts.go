@@ -50,11 +50,13 @@ const (
 	refusedCgroup
 	refusedContainer
 	refusedKilled
+	refusedShutdown
+	refusedMemory
 	refusals
 )
 
 func (r refusal) String() string {
-	return [...]string{"other", "policy", "user_limit", "table_full", "ids", "cgroup", "container", "killed"}[r]
+	return [...]string{"other", "policy", "user_limit", "table_full", "ids", "cgroup", "container", "killed", "shutdown", "memory"}[r]
 }
 
 // refuse remembers why the task's fork is going to fail and returns err; only for the task itself.

@@ -32,6 +32,10 @@ type Config struct {
 	Log         *logrus.Entry
 	// Tracing is for the first program; nil: its events are not told.
 	Tracing *Tracing
+	// Tasks is how many tasks there may be in the sandbox; 0: as many as the kernel takes.
+	Tasks int
+	// ForkPolicy has a say in each fork.
+	ForkPolicy ForkPolicy
 }
 
 // Kernel is one guest system.
@@ -55,6 +59,11 @@ type Kernel struct {
 	forkHooks   *ForkHooks
 	tracing     *Tracing
 	warned      sync.Map
+	knobs       forkKnobs
+	refusals    forkRefusals
+	policy      ForkPolicy
+	// forkFault makes forks fail in tests, before the step of the given number.
+	forkFault func(step int) error
 
 	// running counts the goroutines of tasks.
 	running sync.WaitGroup
@@ -94,9 +103,10 @@ func New(c Config) (*Kernel, error) {
 		futexes: futex.New[mm.FutexKey](), users: newUserTable(),
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
 		end:       make(chan struct{}),
-		forkHooks: newForkHooks(c.Log),
+		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,
 	}
 	k.setTracing(c.Tracing)
+	k.knobs.init(c.Tasks)
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
 	}
@@ -110,7 +120,7 @@ func New(c Config) (*Kernel, error) {
 func (k *Kernel) makeInit() error {
 	k.tree.Lock()
 	defer k.tree.Unlock()
-	pid, err := newPIDLocked(k.rootPIDNS, nil)
+	pid, err := newPIDLocked(k.rootPIDNS, nil, false)
 	if err != nil {
 		return err
 	}

@@ -77,6 +77,7 @@ func (t *Task) step() bool {
 }
 
 func (t *Task) doCall() {
+	t.hasBegun()
 	t.call = callState{number: t.Regs.Number()}
 	err := t.personality.Syscall(t)
 	if IsRestart(err) {

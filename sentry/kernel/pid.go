@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"sync/atomic"
+
 	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
@@ -50,9 +52,12 @@ type PIDNamespace struct {
 	nsCommon
 	parent *PIDNamespace
 	level  int
+	steps  *atomic.Int64 // the bound of random steps, of all namespaces
 
 	// Guarded by Kernel.tree.
-	ids   map[int32]*PID
+	ids  map[int32]*PID
+	used pidMap // the keys of ids
+	// last is the number found last, 0 at first; max is never used.
 	last  int32
 	max   int32
 	init  *ThreadGroup
@@ -65,7 +70,7 @@ type PIDNamespace struct {
 // newPIDNamespace makes a namespace below parent for the holder of c, with one reference; without a parent, the initial
 // one. ENOSPC too deep or over a limit, EINVAL where c's user namespace is not the one of parent's owner or below it.
 func (k *Kernel) newPIDNamespace(parent *PIDNamespace, c *cred.Credentials) (*PIDNamespace, error) {
-	ns := &PIDNamespace{parent: parent, ids: make(map[int32]*PID), max: defaultPIDMax}
+	ns := &PIDNamespace{parent: parent, ids: make(map[int32]*PID), used: make(pidMap), steps: &k.knobs.randomStep, max: defaultPIDMax}
 	if parent == nil {
 		ns.initFirst(k, cred.KindPID, inoPIDNS)
 		return ns, nil
@@ -88,30 +93,10 @@ func (k *Kernel) newPIDNamespace(parent *PIDNamespace, c *cred.Credentials) (*PI
 // Level is the number of ancestors of ns.
 func (ns *PIDNamespace) Level() int { return ns.level }
 
-// nextLocked finds a free number after the last one, wrapping once.
-func (ns *PIDNamespace) nextLocked() (int32, error) {
-	if int32(len(ns.ids)) >= ns.max-1 {
-		return 0, unix.EAGAIN
-	}
-	n := ns.last
-	for range ns.max {
-		if n++; n >= ns.max {
-			n = reservedPIDs
-			if n >= ns.max {
-				n = 1
-			}
-		}
-		if _, used := ns.ids[n]; !used {
-			ns.last = n
-			return n, nil
-		}
-	}
-	return 0, unix.EAGAIN
-}
-
 // newPIDLocked reserves a number in ns and each of its ancestors. want holds
-// numbers asked for (clone3's set_tid), innermost namespace first.
-func newPIDLocked(ns *PIDNamespace, want []int32) (*PID, error) {
+// numbers asked for (clone3's set_tid), innermost namespace first; with high the numbers
+// found are none of the low ones, and the search for the next goes on from where it was.
+func newPIDLocked(ns *PIDNamespace, want []int32, high bool) (*PID, error) {
 	if len(want) > ns.level+1 {
 		return nil, unix.EINVAL
 	}
@@ -124,7 +109,7 @@ func newPIDLocked(ns *PIDNamespace, want []int32) (*PID, error) {
 		if i < len(want) {
 			nr, err = want[i], n.checkWantedLocked(want[i])
 		} else {
-			nr, err = n.nextLocked()
+			nr, err = n.nextLocked(high)
 		}
 		if err != nil {
 			p.freeLocked()
@@ -132,6 +117,7 @@ func newPIDLocked(ns *PIDNamespace, want []int32) (*PID, error) {
 		}
 		p.numbers[n.level] = nr
 		n.ids[nr] = p
+		n.used.set(nr)
 	}
 	p.reserved = true
 	ns.incRef()
@@ -156,6 +142,7 @@ func (p *PID) freeLocked() {
 	for n := p.ns; n != nil; n = n.parent {
 		if nr := p.numbers[n.level]; nr != 0 && n.ids[nr] == p {
 			delete(n.ids, nr)
+			n.used.clear(nr)
 		}
 	}
 	if p.reserved {

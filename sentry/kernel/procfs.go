@@ -130,8 +130,6 @@ func (v *ProcView) Info() proc.Info {
 	i.LastPID = v.ns.last
 	i.Forks = k.counts.forks.Load()
 	i.ForkCounts = k.forkCounts.show()
-	i.PIDMax = int64(v.ns.max)
-	i.ThreadsMax = maxTasks
 	return i
 }
 

@@ -64,13 +64,13 @@ func (k *Kernel) Start(a InitArgs) error {
 func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	k.tree.Lock()
 	defer k.tree.Unlock()
-	pid, err := newPIDLocked(k.rootPIDNS, nil)
+	pid, err := newPIDLocked(k.rootPIDNS, nil, false)
 	if err != nil {
 		return nil, err
 	}
 	t := k.newTask(pid, k.rootPIDNS, cred.New(a.UID, a.GID, a.Groups, k.rootUserNS), "init")
 	t.tg = newThreadGroup(k, pid, limits.New(a.Limits), new(signal.Handlers))
-	if err := k.users.enter(t, t); err != nil {
+	if err := k.enter(t, t); err != nil {
 		pid.freeLocked()
 		return nil, err
 	}

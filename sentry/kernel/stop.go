@@ -22,8 +22,8 @@ func (tg *ThreadGroup) beginStopLocked(sig signal.Signal) {
 	}
 }
 
-// mustStopLocked tells whether the task has to wait for the end of a stop.
-func (t *Task) mustStopLocked() bool { return t.tg.stop.signal != 0 }
+// mustStopLocked tells whether the task has to wait for the end of a stop or a hold.
+func (t *Task) mustStopLocked() bool { return t.tg.stop.signal != 0 || t.heldLocked() != nil }
 
 // waitStopped counts the task as stopped and waits for SIGCONT or death.
 func (t *Task) waitStopped() {

@@ -33,6 +33,8 @@ type Task struct {
 	robustList  RobustList
 	clearTID    mm.Addr
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
+	overNProc   bool          // became a user that had more tasks than RLIMIT_NPROC says
+	begun       chan struct{} // closed at the first call; a parent may wait for it
 	buffer      mm.Buffer     // what Buffer returns
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
@@ -75,6 +77,7 @@ type Task struct {
 	forced    bool        // a fault whose default action not even an init survives
 	dying     bool        // the thread is to end before it runs guest code again
 	stopping  bool        // the thread counts in tg.stop.remaining
+	held      bool        // waits for tg.hold
 	stopTaken bool        // took a terminal's stop signal, and no SIGCONT came since
 	gone      bool        // the thread is off the group's list
 	status    ExitStatus  // of the thread itself

@@ -38,6 +38,7 @@ type ThreadGroup struct {
 	execs       int // programs that the process has begun
 	parentExecs int // execs of the parent when it got this child
 	subreaper   bool
+	waitByID    bool // reaped by a wait for its id only
 	childUsage  Usage
 	deadUsage   Usage // of threads that are gone
 
@@ -51,6 +52,7 @@ type ThreadGroup struct {
 	core       *coreDump     // the end is one with a core file
 	execing    *Task         // thread in exec that waits for the others to end
 	initOf     *PIDNamespace // the namespace whose init this is, or nil
+	hold       *hold         // what holds the threads still, or nil
 	timers     itimers
 	posix      posixTimers
 	cpuLimit   ktime.Alarm // of RLIMIT_CPU, nil if there never was one
@@ -65,6 +67,7 @@ type ThreadGroup struct {
 	exitQueue   waiter.Queue
 	signalQueue waiter.Queue // notified when a signal becomes pending
 	oomScore    atomic.Int32
+	stopForks   atomic.Bool // children are born stopped, and theirs
 	dumpable    atomic.Int32
 	persona     atomic.Uint32
 	cpu         ktime.CPUClock

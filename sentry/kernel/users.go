@@ -6,13 +6,7 @@ import (
 	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
-
-	"golang.org/x/sys/unix"
 )
-
-// maxTasks bounds the tasks of a sandbox whatever its limits say: each is a
-// goroutine and a few kilobytes of the sentry.
-const maxTasks = 32768
 
 // maxSignals bounds the queued signals of a sandbox in the same way.
 const maxSignals = 1 << 17
@@ -23,7 +17,7 @@ type userTable struct {
 	// Guarded by mu.
 	mu    sync.Mutex
 	users map[userKey]*userCounts
-	tasks int
+	tasks int // of all users together; enter says what bounds them
 	// queued is how many signals are queued in all.
 	queued int
 }
@@ -60,29 +54,6 @@ func (u *userTable) dropLocked(k userKey, c *userCounts) {
 	}
 }
 
-// enter counts a new task c of parent's user. EAGAIN over RLIMIT_NPROC, which
-// does not bind root and holders of CAP_SYS_RESOURCE or CAP_SYS_ADMIN, and over the
-// sandbox's own bound, which binds everyone.
-func (u *userTable) enter(parent, c *Task) error {
-	creds := c.Creds()
-	exempt := creds.Has(unix.CAP_SYS_RESOURCE) || creds.Has(unix.CAP_SYS_ADMIN) ||
-		creds.RUID == 0 && creds.UserNS.Parent == nil
-	k := keyOf(creds)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.tasks >= maxTasks {
-		return parent.refuse(refusedTableFull, unix.EAGAIN)
-	}
-	n := u.getLocked(k)
-	if !exempt && uint64(n.tasks) >= parent.Limits().Soft(limits.NProc) {
-		u.dropLocked(k, n)
-		return parent.refuse(refusedUserLimit, unix.EAGAIN)
-	}
-	n.tasks++
-	u.tasks++
-	return nil
-}
-
 // leave takes an ended task out.
 func (u *userTable) leave(t *Task) {
 	u.mu.Lock()
@@ -94,11 +65,18 @@ func (u *userTable) leave(t *Task) {
 	u.dropLocked(k, n)
 }
 
+// count is the number of tasks of a user.
+func (u *userTable) count(k userKey) uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if c := u.users[k]; c != nil {
+		return uint64(c.tasks)
+	}
+	return 0
+}
+
 // move changes the user a task counts for.
 func (u *userTable) move(from, to userKey) {
-	if from == to {
-		return
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.getLocked(to).tasks++

@@ -134,6 +134,9 @@ func (t *Task) mayWaitLocked(c *ThreadGroup, a *WaitArgs) bool {
 	if c.parent != t.tg || c.reaped || (a.OwnOnly && c.parentTask != t) {
 		return false
 	}
+	if c.waitByID && a.Kind != WaitPID && a.Kind != WaitProcess {
+		return false
+	}
 	return a.All || a.Clone == (c.exitSignal != unix.SIGCHLD)
 }
 

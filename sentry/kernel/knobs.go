@@ -1,0 +1,117 @@
+package kernel
+
+import (
+	"sync/atomic"
+
+	"gosentry/fs/proc"
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxFailSleep = 60_000 // ms
+	leastStep    = 100
+	maxStep      = defaultPIDMax - 100
+	maxFreeFloor = 1 << 40 // KiB
+)
+
+// Knobs implements proc.Processes.
+func (v *ProcView) Knobs() []proc.Knob {
+	k := &v.k.knobs
+	return []proc.Knob{
+		{Name: "pid_max", Get: v.pidMax, Set: v.setPIDMax},
+		{Name: "ns_last_pid", Everyone: true, Get: v.lastPID, Set: v.setLastPID},
+		knob("threads-max", &k.table, within(minTasks, maxTasks)),
+		knob("sched_child_runs_first", &k.childFirst, within(0, 1)),
+		knob("forkfsleep", &k.failSleep, within(0, maxFailSleep)),
+		knob("fork_brake", &k.brake, within(0, 1)),
+		knob("fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
+		knob("randompid", &k.randomStep, clampStep),
+	}
+}
+
+// knob is a knob that holds what fit makes of what is written.
+func knob(name string, value *atomic.Int64, fit func(int64) (int64, error)) proc.Knob {
+	return proc.Knob{
+		Name: name,
+		Get:  func(vfs.Caller) int64 { return value.Load() },
+		Set: func(_ vfs.Caller, n int64) error {
+			n, err := fit(n)
+			if err == nil {
+				value.Store(n)
+			}
+			return err
+		},
+	}
+}
+
+func within(lo, hi int64) func(int64) (int64, error) {
+	return func(n int64) (int64, error) {
+		if n < lo || n > hi {
+			return 0, unix.EINVAL
+		}
+		return n, nil
+	}
+}
+
+// clampStep makes the bound of random pid steps a sensible one; 0 means none.
+func clampStep(n int64) (int64, error) {
+	switch {
+	case n < 0 || n > maxStep:
+		return maxStep, nil
+	case n < 2:
+		return 0, nil
+	case n < leastStep:
+		return leastStep, nil
+	}
+	return n, nil
+}
+
+// namespaceOf is the pid namespace whose knobs the caller sees: its own.
+func (v *ProcView) namespaceOf(c vfs.Caller) *PIDNamespace {
+	if t := taskOf(c); t != nil {
+		return t.pidns
+	}
+	return v.ns
+}
+
+func (v *ProcView) pidMax(c vfs.Caller) int64 {
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	return int64(v.namespaceOf(c).max)
+}
+
+// setPIDMax sets the first number that is never used; EINVAL for one so low that only reserved
+// numbers would be left. Numbers in use stay.
+func (v *ProcView) setPIDMax(c vfs.Caller, n int64) error {
+	if n <= reservedPIDs || n > defaultPIDMax {
+		return unix.EINVAL
+	}
+	v.k.tree.Lock()
+	defer v.k.tree.Unlock()
+	v.namespaceOf(c).max = int32(n)
+	return nil
+}
+
+func (v *ProcView) lastPID(c vfs.Caller) int64 {
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	return int64(v.namespaceOf(c).last)
+}
+
+// setLastPID has the search for the next number begin behind n; EPERM without CAP_CHECKPOINT_RESTORE
+// (pid_namespaces(7)).
+func (v *ProcView) setLastPID(c vfs.Caller, n int64) error {
+	if !c.Creds().Has(unix.CAP_SYS_ADMIN) && !c.Creds().Has(unix.CAP_CHECKPOINT_RESTORE) {
+		return unix.EPERM
+	}
+	v.k.tree.Lock()
+	defer v.k.tree.Unlock()
+	ns := v.namespaceOf(c)
+	if n < 0 || n > int64(ns.max) {
+		return unix.EINVAL
+	}
+	ns.last = int32(n)
+	return nil
+}
