@@ -47,7 +47,12 @@ func (a *anonFile) RemoveMapping(m *MemoryManager, ar Range, off uint64, writabl
 	a.Remove(m, ar, off, writable)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.maps -= ar.Length(); a.maps == 0 {
+	a.unmappedLocked(ar.Length())
+}
+
+// unmappedLocked gives the pages back when nothing is mapped any more.
+func (a *anonFile) unmappedLocked(length uint64) {
+	if a.maps -= length; a.maps == 0 {
 		a.file.decRefs(a.take(0, a.size))
 	}
 }

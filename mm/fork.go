@@ -24,6 +24,7 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 		return nil, err
 	}
 	c := newManager(m.platform, m.file, as)
+	c.owner.Store(m.owner.Load())
 	if err := m.forkVMAs(c); err != nil {
 		as.Release()
 		return nil, err

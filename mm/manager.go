@@ -20,6 +20,7 @@ type MemoryManager struct {
 	users atomic.Int64
 	// space is as for readers without the lock.
 	space atomic.Pointer[spaceBox]
+	owner atomic.Pointer[any]
 
 	mappingMu  sync.RWMutex
 	vmas       vmaSet

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"testing"
 
 	"gosentry/fs/pseudo"
@@ -87,6 +88,7 @@ type fakeKernel struct {
 	info         Info
 	host, domain string
 	pidMax       int64
+	knobs        map[string]string
 }
 
 // caller is a task that asks.
@@ -105,7 +107,13 @@ func (k *fakeKernel) Self(c vfs.Caller) (pid, tid int32) {
 	return t.pid, t.tid
 }
 
-func (k *fakeKernel) Root(vfs.Caller) vfs.Path               { return k.root }
+func (k *fakeKernel) Root(vfs.Caller) vfs.Path                            { return k.root }
+func (k *fakeKernel) IPCTable(_ vfs.Caller, name string, b *bytes.Buffer) { b.WriteString(name) }
+func (k *fakeKernel) IPCKnob(_ vfs.Caller, name string) (string, error)   { return k.knobs[name], nil }
+func (k *fakeKernel) SetIPCKnob(_ vfs.Caller, name, text string) error {
+	k.knobs[name] = text
+	return nil
+}
 func (k *fakeKernel) PIDs() []int32                          { return append([]int32(nil), k.pids...) }
 func (k *fakeKernel) Info() Info                             { return k.info }
 func (k *fakeKernel) Names(vfs.Caller) (host, domain string) { return k.host, k.domain }

@@ -36,6 +36,7 @@ func New(p Processes) vfs.Inode {
 	r.add("net", f.NewFixedSymlink("self/net"))
 	r.add("sentry", f.NewDir(0o555).Add("forks", f.infoFile(writeForks)))
 	r.add("sys", f.sysctl())
+	r.add("sysvipc", f.sysvipc())
 	for _, e := range systemFiles {
 		r.add(e.name, f.infoFile(e.generate))
 	}

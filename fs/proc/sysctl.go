@@ -41,9 +41,6 @@ var settings = []struct{ path, value string }{
 	{"kernel/core_uses_pid", "0"},
 	{"kernel/dmesg_restrict", "1"},
 	{"kernel/kptr_restrict", "1"},
-	{"kernel/msgmax", "8192"},
-	{"kernel/msgmnb", "16384"},
-	{"kernel/msgmni", "32000"},
 	{"kernel/ngroups_max", "65536"},
 	{"kernel/overflowgid", "65534"},
 	{"kernel/overflowuid", "65534"},
@@ -58,10 +55,6 @@ var settings = []struct{ path, value string }{
 	{"kernel/sched_rt_period_us", "1000000"},
 	{"kernel/sched_rt_runtime_us", "950000"},
 	{"kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow"},
-	{"kernel/sem", "32000\t1024000000\t500\t32000"},
-	{"kernel/shmall", "18446744073692774399"},
-	{"kernel/shmmax", "18446744073692774399"},
-	{"kernel/shmmni", "4096"},
 	{"kernel/sysrq", "0"},
 	{"kernel/tainted", "0"},
 	{"kernel/unprivileged_bpf_disabled", "2"},
@@ -134,6 +127,7 @@ func (f *fileSystem) sysctl() vfs.Inode {
 		b.WriteString(newUUID() + "\n")
 		return nil
 	}))
+	f.ipcKnobs(t)
 	t.add("kernel/hostname", f.nameKnob(func(host, _ string) string { return host },
 		func(c vfs.Caller, s string) error { return f.processes.SetNames(c, s, "") }))
 	t.add("kernel/domainname", f.nameKnob(func(_, domain string) string { return domain },

@@ -61,6 +61,7 @@ func (t *Task) load(a *ExecArgs) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	fresh.SetOwner(t.tg.pid)
 	p := &program{mm: fresh, creds: t.Creds()}
 	p.img, err = loader.Load(loader.Args{
 		MM: fresh, Caller: t, Exec: a.File, Filename: a.Filename,

@@ -90,7 +90,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.ioPriority.Store(t.ioPriority.Load())
 	c.slackNS.Store(t.slackNS.Load())
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkContext, t.forkPIDFD,
+		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkSemUndo, t.forkContext, t.forkPIDFD,
 	}
 	for i, step := range steps {
 		if err := t.k.faultAt(i); err != nil {
@@ -149,6 +149,7 @@ func (t *Task) forkMM(c *Task, a *ForkArgs, undo *undoStack) error {
 		if m, err = m.Fork(); err != nil {
 			return err
 		}
+		m.SetOwner(c.pid)
 	}
 	c.mm.Store(m)
 	if exe := t.exe.Load(); exe != nil {

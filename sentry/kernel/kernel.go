@@ -11,6 +11,7 @@ import (
 	"gosentry/platform"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/futex"
+	"gosentry/sentry/ipc"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/loader"
@@ -48,6 +49,7 @@ type Kernel struct {
 	log         *logrus.Entry
 	futexes     *futex.Manager[mm.FutexKey]
 	users       *userTable
+	ipcBudget   *ipc.Budget
 	rootPIDNS   *PIDNamespace
 	rootUserNS  *cred.UserNamespace
 	first       *Namespaces // of the first task; never released
@@ -100,7 +102,7 @@ func New(c Config) (*Kernel, error) {
 	k := &Kernel{
 		platform: c.Platform, memory: c.Memory, vdso: c.VDSO, clocks: c.Clocks,
 		personality: c.Personality, log: c.Log,
-		futexes: futex.New[mm.FutexKey](), users: newUserTable(),
+		futexes: futex.New[mm.FutexKey](), users: newUserTable(), ipcBudget: newIPCBudget(c.Memory),
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
 		end:       make(chan struct{}),
 		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,

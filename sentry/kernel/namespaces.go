@@ -125,7 +125,12 @@ func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) 
 
 // setNamespaces gives the task n, whose reference it takes over.
 func (t *Task) setNamespaces(n *Namespaces) {
-	if old := t.ns.Swap(n); old != nil {
+	old := t.ns.Load()
+	if old != nil && (n == nil || n.IPC != old.IPC) {
+		t.dropSemUndo()
+	}
+	t.ns.Store(n)
+	if old != nil {
 		old.decRef()
 	}
 }

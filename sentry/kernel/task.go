@@ -9,6 +9,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/futex"
+	"gosentry/sentry/ipc"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
@@ -36,6 +37,7 @@ type Task struct {
 	overNProc   bool          // became a user that had more tasks than RLIMIT_NPROC says
 	begun       chan struct{} // closed at the first call; a parent may wait for it
 	buffer      mm.Buffer     // what Buffer returns
+	semUndo     *ipc.UndoList // nil: none yet
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
 	refusal     refusal // why its last fork failed, until the next one

@@ -6,6 +6,7 @@ import "golang.org/x/sys/unix"
 type Unshare struct {
 	Fresh     Fresh
 	Files, FS bool
+	SysVSem   bool
 	// Thread, Actions and Memory ask for what only a task that shares none of it with another can be told.
 	Thread, Actions, Memory bool
 }
@@ -27,6 +28,9 @@ func (t *Task) Unshare(u Unshare) error {
 		old := t.FS()
 		t.fs.Store(old.fork())
 		old.decRef()
+	}
+	if u.SysVSem {
+		t.dropSemUndo()
 	}
 	t.setNamespaces(ns)
 	return nil

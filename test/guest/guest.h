@@ -226,6 +226,19 @@ static MAYBE const char *get(const char *path)
 	return buf;
 }
 
+// has_line tells whether a line of a file of any length begins with text.
+static MAYBE int has_line(const char *path, const char *text)
+{
+	char line[512];
+	int found = 0;
+	FILE *f = fopen(path, "r");
+	while (f && !found && fgets(line, sizeof line, f))
+		found = !strncmp(line, text, strlen(text));
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static MAYBE int guest_main(int argc, char **argv, const struct section *s, int n)
 {
 	alarm(60);

@@ -32,6 +32,7 @@ func sysUnshare(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		Fresh:   fresh,
 		Files:   flags&unix.CLONE_FILES != 0,
 		FS:      flags&unix.CLONE_FS != 0 || fresh&(kernel.FreshMount|kernel.FreshUser) != 0,
+		SysVSem: flags&unix.CLONE_SYSVSEM != 0,
 		Memory:  flags&unix.CLONE_VM != 0,
 		Actions: flags&(unix.CLONE_SIGHAND|unix.CLONE_VM) != 0,
 		Thread:  flags&unix.CLONE_THREAD != 0 || fresh&kernel.FreshUser != 0,

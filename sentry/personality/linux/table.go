@@ -44,5 +44,5 @@ func (p *Personality) Calls() []*Call {
 
 // tables returns the parts of the table. A call stands in exactly one of them.
 func tables() [][]Call {
-	return [][]Call{processCalls(), signalCalls(), memoryCalls(), timeCalls(), fileCalls(), ioCalls(), socketCalls(), systemCalls(), missingCalls()}
+	return [][]Call{processCalls(), signalCalls(), memoryCalls(), timeCalls(), fileCalls(), ioCalls(), socketCalls(), systemCalls(), ipcCalls(), missingCalls()}
 }

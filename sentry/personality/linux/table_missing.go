@@ -3,17 +3,6 @@ package linux
 // missingCalls are the calls of Linux that are not built: ENOSYS, logged once.
 func missingCalls() []Call {
 	return []Call{
-		{29, "shmget", "hex hex hex hex hex hex", "", nil},
-		{30, "shmat", "hex hex hex hex hex hex", "", nil},
-		{31, "shmctl", "hex hex hex hex hex hex", "", nil},
-		{64, "semget", "hex hex hex hex hex hex", "", nil},
-		{65, "semop", "hex hex hex hex hex hex", "", nil},
-		{66, "semctl", "hex hex hex hex hex hex", "", nil},
-		{67, "shmdt", "hex hex hex hex hex hex", "", nil},
-		{68, "msgget", "hex hex hex hex hex hex", "", nil},
-		{69, "msgsnd", "hex hex hex hex hex hex", "", nil},
-		{70, "msgrcv", "hex hex hex hex hex hex", "", nil},
-		{71, "msgctl", "hex hex hex hex hex hex", "", nil},
 		{101, "ptrace", "hex hex hex hex hex hex", "", nil},
 		{103, "syslog", "hex hex hex hex hex hex", "", nil},
 		{134, "uselib", "hex hex hex hex hex hex", "", nil},
@@ -53,7 +42,6 @@ func missingCalls() []Call {
 		{214, "epoll_ctl_old", "hex hex hex hex hex hex", "", nil},
 		{215, "epoll_wait_old", "hex hex hex hex hex hex", "", nil},
 		{216, "remap_file_pages", "hex hex hex hex hex hex", "", nil},
-		{220, "semtimedop", "hex hex hex hex hex hex", "", nil},
 		{236, "vserver", "hex hex hex hex hex hex", "", nil},
 		{237, "mbind", "hex hex hex hex hex hex", "", nil},
 		{238, "set_mempolicy", "hex hex hex hex hex hex", "", nil},

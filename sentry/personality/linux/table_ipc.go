@@ -1,0 +1,19 @@
+package linux
+
+// ipcCalls are the calls of System V interprocess communication.
+func ipcCalls() []Call {
+	return []Call{
+		{29, "shmget", "hex uint hex", "no SHM_HUGETLB", sysShmget},
+		{30, "shmat", "int ptr hex", "", sysShmat},
+		{31, "shmctl", "int int ptr", "SHM_LOCK is remembered, the host may still page", sysShmctl},
+		{64, "semget", "hex int hex", "", sysSemget},
+		{65, "semop", "int ptr uint", "", sysSemop},
+		{66, "semctl", "int int int ptr", "", sysSemctl},
+		{67, "shmdt", "ptr", "", sysShmdt},
+		{68, "msgget", "hex hex", "", sysMsgget},
+		{69, "msgsnd", "int ptr uint hex", "", sysMsgsnd},
+		{70, "msgrcv", "int ptr uint int hex", "", sysMsgrcv},
+		{71, "msgctl", "int int ptr", "", sysMsgctl},
+		{220, "semtimedop", "int ptr uint ptr", "", sysSemtimedop},
+	}
+}

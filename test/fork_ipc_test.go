@@ -1,0 +1,9 @@
+package test
+
+// ipcForkRows are rows about System V objects.
+func ipcForkRows() []forkRow {
+	return []forkRow{
+		{name: "L11_semaphore_adjustments", program: "ipc"},
+		{name: "I14_shared_memory_segments", program: "ipc"},
+	}
+}
