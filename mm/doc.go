@@ -25,8 +25,11 @@
 // often everything was forgotten, makes the record exact.
 //
 // Private memory is copied on write after a fork: both sides' pmas are marked, and the
-// parent's rights are withdrawn in one list of changes. Who writes first copies
-// a few neighbouring pages, or, when the other side is gone, takes them over.
+// parent's rights are withdrawn in one list of changes; where much is mapped, which the host would
+// go through page by page, the AddressSpace forgets everything instead. Who writes first copies
+// a few neighbouring pages, or, when the other side is gone, takes them over. Memory that was forgotten
+// comes back in pieces that grow where neighbours are touched, filled so that it costs
+// no fault a page.
 //
 // # Locks
 //

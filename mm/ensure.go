@@ -24,6 +24,9 @@ func (m *MemoryManager) ensure(page uint64, g *vmaSeg, write bool) (pmaSeg, erro
 	if p == nil {
 		p = m.pmas.get(page)
 	}
+	if p.v.has(pmaCow) && (write || p.v.has(pmaAnon) && p.v.host == 0) && m.takeOver(page, *p) {
+		p = m.pmas.get(page)
+	}
 	if write && p.v.has(pmaCow) {
 		if err = m.breakCow(page, *p); err != nil {
 			return pmaSeg{}, err
@@ -85,22 +88,29 @@ func (m *MemoryManager) translate(page uint64, g *vmaSeg) error {
 	return nil
 }
 
-// breakCow makes the pages around page ours alone: taken over when nobody else has them,
-// else copied.
+// takeOver makes the pages around page ours alone if nobody else has them.
+func (m *MemoryManager) takeOver(page uint64, p pmaSeg) bool {
+	if !p.v.inMemory() {
+		return false
+	}
+	lo, hi := window(page, takeOver, p.start, p.end)
+	s, e, ok := m.file.soleAround(page+p.v.delta, lo+p.v.delta, hi+p.v.delta)
+	if ok {
+		m.pmas.update(s-p.v.delta, e-p.v.delta, func(_, _ uint64, p pma) pma {
+			p.flags = p.flags&^pmaCow | pmaAnon
+			return p
+		})
+	}
+	return ok
+}
+
+// breakCow makes the pages around page ours alone by copying them.
 func (m *MemoryManager) breakCow(page uint64, p pmaSeg) error {
 	if !p.v.inMemory() {
 		lo, hi := window(page, cowChunk, p.start, p.end)
 		return &hostCopy{start: lo, end: hi, page: page, p: p.v}
 	}
-	lo, hi := window(page, takeOver, p.start, p.end)
-	if s, e, ok := m.file.soleAround(page+p.v.delta, lo+p.v.delta, hi+p.v.delta); ok {
-		m.pmas.update(s-p.v.delta, e-p.v.delta, func(_, _ uint64, p pma) pma {
-			p.flags = p.flags&^pmaCow | pmaAnon
-			return p
-		})
-		return nil
-	}
-	lo, hi = page, page+PageSize
+	lo, hi := page, page+PageSize
 	if p.v.has(pmaAnon) {
 		lo, hi = window(page, cowChunk, p.start, p.end)
 	} // A file's other pages stay the file's: what is written to it is seen here.

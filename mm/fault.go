@@ -111,6 +111,7 @@ func (m *MemoryManager) faultLocked(f *fault, g *vmaSeg) error {
 			return &FaultError{f.addr, false}
 		}
 	}
+	known := m.pmas.get(page) != nil
 	p, err := m.ensure(page, g, try&platform.Write != 0)
 	if err != nil {
 		return err
@@ -125,12 +126,54 @@ func (m *MemoryManager) faultLocked(f *fault, g *vmaSeg) error {
 	switch {
 	case !p.v.inMemory():
 		lo, hi = min(lo, p.start), max(hi, p.end)
-	case p.v.host != 0: // a right more for what is mapped
-		lo, hi = window(page, takeOver, g.start, g.end)
+	case p.v.host != 0:
+		m.giveRights(page, g, p)
+		return nil
+	case known && p.v.has(pmaAnon) && m.refill(page, p):
+		return nil
 	}
 	m.mapPMAs(max(lo, p.start), min(hi, p.end), 1) // this one in any case
 	m.mapPMAs(lo, hi, faultMaps)
 	return nil
+}
+
+// giveRights gives p and what is mapped around it all their rights.
+func (m *MemoryManager) giveRights(page uint64, g *vmaSeg, p pmaSeg) {
+	lo, hi := window(page, takeOver, g.start, g.end)
+	m.grantPMAs(max(lo, p.start), min(hi, p.end), 1) // this one in any case
+	m.grantPMAs(lo, hi, faultMaps)
+}
+
+// refill maps a page of private memory again that was forgotten, with what lies around it: a little, or
+// more where neighbours are mapped already. It returns false when most of that was never touched.
+func (m *MemoryManager) refill(page uint64, p pmaSeg) bool {
+	lo, hi := window(page, maxChunk, p.start, p.end)
+	if !m.mappedAround(page, lo) {
+		lo, hi = window(page, cowChunk, lo, hi)
+	}
+	start, end := m.file.residentAround(page+p.v.delta, lo+p.v.delta, hi+p.v.delta)
+	if end-start <= (hi-lo)/2 {
+		return false
+	}
+	lo, hi = start-p.v.delta, end-p.v.delta
+	c := m.mapChange(lo, hi, p.v)
+	c.Fill = true
+	m.change(c)
+	m.pmas.update(lo, hi, func(_, _ uint64, p pma) pma {
+		p.host = p.rights()
+		return p
+	})
+	return true
+}
+
+// mappedAround tells whether memory in the block of maxChunk around page, or that next to it, is mapped; lo is
+// where the block starts.
+func (m *MemoryManager) mappedAround(page, lo uint64) (any bool) {
+	m.pmas.each(lo-min(lo, PageSize), page&^(maxChunk-1)+maxChunk+PageSize, func(_, _ uint64, p pma) bool {
+		any = p.host != 0 && p.has(pmaAnon)
+		return !any
+	})
+	return any
 }
 
 // remap answers a fault in p, which is mapped with all its rights, or so we thought: it may

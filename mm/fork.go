@@ -6,11 +6,15 @@ import (
 
 // Bounds of what a fork does at once.
 const (
-	// forkMaps is up to how many mapped ranges the child gets mapped from the start.
+	// forkMaps is up to how many mapped ranges either side gets mapped from the start.
 	forkMaps = 48
-	// replaceOver is the size in bytes of mapped private memory from which the parent
-	// gets a fresh AddressSpace: withdrawing rights costs the host time by the page.
-	replaceOver = 64 << 20
+	// childAdopts is up to how many bytes the child gets of each, as it has to unmap them again; parentAdopts is
+	// less, as the parent does better to have them filled once it writes there.
+	childAdopts  = 2 << 20
+	parentAdopts = 64 << 10
+	// forgetOver is the size in bytes of mapped private memory from which the parent's
+	// AddressSpace forgets everything: withdrawing rights costs the host time by the page.
+	forgetOver = 16 << 20
 )
 
 // Fork returns a copy with one user. Private memory is copied on write from now on; mappings
@@ -105,19 +109,20 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager) {
 	}
 	m.file.incRefs(refs)
 	m.markCow(maps)
-	c.adoptMaps(maps <= forkMaps)
+	c.adoptMaps(maps, childAdopts)
 	_ = c.apply() // else it faults
 }
 
-// adoptMaps corrects the record of an empty AddressSpace: what is recorded as mapped
-// gets mapped, or is recorded as not.
-func (m *MemoryManager) adoptMaps(really bool) {
+// adoptMaps corrects the record of an empty AddressSpace: what is recorded as mapped, maps ranges,
+// gets mapped, or is recorded as not. Memory is mapped in ranges of at most most bytes.
+func (m *MemoryManager) adoptMaps(maps int, most uint64) {
 	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
 		g := m.pmas.at(p)
 		if g.v.host == 0 {
 			continue
 		}
-		if g.v.host = 0; really {
+		g.v.host = 0
+		if maps <= forkMaps && (g.end-g.start <= most || !g.v.inMemory()) {
 			if g.v.host = g.v.rights(); g.v.host != 0 {
 				m.change(m.mapChange(g.start, g.end, g.v))
 			}
@@ -127,9 +132,12 @@ func (m *MemoryManager) adoptMaps(really bool) {
 
 // markCow marks all private pages as shared with another address space, and withdraws
 // the right to write to them: with one change for each run of ranges that end up with the same
-// rights, or by a fresh AddressSpace. maps is how many ranges are mapped.
+// rights, or by having everything forgotten. maps is how many ranges are mapped.
 func (m *MemoryManager) markCow(maps int) {
-	replaced := m.replaceSpace()
+	forgotten := m.writableBytes() >= forgetOver
+	if forgotten {
+		m.change(unmapChange(m.lo, m.hi))
+	}
 	var run platform.Change
 	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
 		g := m.pmas.at(p)
@@ -140,7 +148,7 @@ func (m *MemoryManager) markCow(maps int) {
 			continue
 		}
 		rights := g.v.host & g.v.rights()
-		if replaced {
+		if forgotten {
 			continue
 		}
 		switch {
@@ -162,36 +170,18 @@ func (m *MemoryManager) markCow(maps int) {
 	if run.Length != 0 {
 		m.change(run)
 	}
-	if replaced {
-		m.adoptMaps(maps <= forkMaps)
+	if forgotten {
+		m.adoptMaps(maps, parentAdopts)
 	}
 	m.pmas.mergeRange(0, ^uint64(0))
 }
 
-// replaceSpace gives m a fresh AddressSpace if that is cheaper than withdrawing rights,
-// and nobody can be running in the old one.
-func (m *MemoryManager) replaceSpace() bool {
-	if m.Users() > 1 {
-		return false
-	}
-	var bytes uint64
+// writableBytes is how much private memory is mapped so that the guest can write to it.
+func (m *MemoryManager) writableBytes() (bytes uint64) {
 	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
 		if g := m.pmas.at(p); !g.v.has(pmaShared) && g.v.host&platform.Write != 0 {
 			bytes += g.end - g.start
 		}
 	}
-	if bytes < replaceOver {
-		return false
-	}
-	as, err := m.platform.NewAddressSpace(m.as)
-	if err != nil {
-		return false
-	}
-	go m.as.Release() // takes the host long
-	m.as = as
-	m.space.Store(&spaceBox{as})
-	if d, ok := as.(dropCounter); ok {
-		m.drops = d.Drops()
-	}
-	return true
+	return bytes
 }

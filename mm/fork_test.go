@@ -86,43 +86,66 @@ func TestForkWithdrawsRightsAtOnce(t *testing.T) {
 	}
 }
 
-func TestForkOfMuchMemoryReplacesTheAddressSpace(t *testing.T) {
+// TestForkOfMuchMemory has the parent's address space forget everything, also when other threads
+// are in it, and maps memory again in growing pieces.
+func TestForkOfMuchMemory(t *testing.T) {
 	w := newWorld(t, 1<<30)
 	defer w.close()
-	a := w.anon(2 * replaceOver)
-	for i := Addr(0); i < 2*replaceOver; i += maxChunk {
+	if !w.m.IncUsers() {
+		t.Fatal("no user")
+	}
+	defer w.m.DecUsers()
+	a := w.anon(2*forgetOver + maxChunk)
+	a = (a + maxChunk - 1) &^ (maxChunk - 1)
+	for i := Addr(0); i < 2*forgetOver; i += pg {
 		w.write(w.m, a+i, 7)
 	}
-	old := space(w.m)
-	old.reset()
+	s := space(w.m)
+	s.reset()
 	c := w.fork()
-	defer c.DecUsers()
-	if space(w.m) == old {
-		t.Fatal("the parent kept its address space")
-	}
-	if n := old.count(platform.Protect); n != 0 {
-		t.Errorf("rights were withdrawn by %d changes", n)
+	if n, m := s.count(platform.Protect), s.count(platform.Unmap); n != 0 || m != 1 {
+		t.Errorf("%d changes of rights, %d unmappings", n, m)
 	}
 	w.write(w.m, a, 8)
 	if b, d := w.read(c, a), w.read(c, a+maxChunk); b != 7 || d != 7 {
 		t.Errorf("the child reads %d %d", b, d)
 	}
-
-	if !w.m.IncUsers() {
-		t.Fatal("no user")
-	}
-	defer w.m.DecUsers()
-	for i := Addr(0); i < 2*replaceOver; i += maxChunk {
+	c.DecUsers()
+	s.reset()
+	for i := Addr(maxChunk); i < 2*forgetOver; i += pg {
 		w.write(w.m, a+i, 9)
 	}
-	old = space(w.m)
-	d := w.fork()
-	defer d.DecUsers()
-	if space(w.m) != old {
-		t.Error("the address space was taken from under another task")
+	if n, blocks := s.count(platform.Map), 2*forgetOver/maxChunk-1; n > blocks+1 || s.count(platform.Protect) != 0 {
+		t.Errorf("%d mappings for %d blocks, %d changes of rights", n, blocks, s.count(platform.Protect))
 	}
-	if b := w.read(d, a); b != 9 {
-		t.Errorf("the second child reads %d", b)
+	for _, c := range s.changes {
+		if !c.Fill {
+			t.Errorf("faults are left to the guest: %+v", c)
+		}
+	}
+}
+
+// TestTouchesAfterForkAreNotAmplified: a page touched here and there brings little along.
+func TestTouchesAfterForkAreNotAmplified(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(2*forgetOver + maxChunk)
+	a = (a + maxChunk - 1) &^ (maxChunk - 1)
+	for i := Addr(0); i < 2*forgetOver; i += pg {
+		w.write(w.m, a+i, 7)
+	}
+	c := w.fork()
+	defer c.DecUsers()
+	for _, m := range []*MemoryManager{w.m, c} {
+		space(m).reset()
+		for i := Addr(maxChunk); i < 2*forgetOver; i += 4 * maxChunk {
+			w.read(m, a+i)
+		}
+		for _, c := range space(m).changes {
+			if c.Length > cowChunk {
+				t.Errorf("a touched page maps %d bytes", c.Length)
+			}
+		}
 	}
 }
 

@@ -69,8 +69,7 @@ func newManager(p platform.Platform, f *MemoryFile, as platform.AddressSpace) *M
 // MemoryFile is where the memory comes from.
 func (m *MemoryManager) MemoryFile() *MemoryFile { return m.file }
 
-// AddressSpace is what to give to the platform's Run. Ask again before every Run:
-// a fork may replace it.
+// AddressSpace is what to give to the platform's Run.
 func (m *MemoryManager) AddressSpace() platform.AddressSpace { return m.space.Load().as }
 
 // SetLimits says whose resource limits count; nil means none. RLIMIT_AS, DATA, STACK and

@@ -44,6 +44,24 @@ func (f *MemoryFile) copyRun(dst, src, size uint64, touched, zeroed bool) (err e
 	return err
 }
 
+// residentAround returns the part around off of [lo, hi), at most maxChunk, whose pages the
+// host has. It is off's page alone if the host does not tell.
+func (f *MemoryFile) residentAround(off, lo, hi uint64) (start, end uint64) {
+	var pages [maxChunk / PageSize]byte
+	vec := pages[:(hi-lo)/PageSize]
+	i := int((off - lo) / PageSize)
+	j := i + 1
+	if f.resident(lo, hi-lo, vec) == nil {
+		for i > 0 && vec[i-1]&1 != 0 {
+			i--
+		}
+		for j < len(vec) && vec[j]&1 != 0 {
+			j++
+		}
+	}
+	return lo + uint64(i)*PageSize, lo + uint64(j)*PageSize
+}
+
 // findSwapped marks pages in vec, which starts at off, that are not resident but
 // exist: swapped out by the host.
 func (f *MemoryFile) findSwapped(off uint64, vec []byte) {

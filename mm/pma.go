@@ -86,6 +86,19 @@ func (m *MemoryManager) reprotect(start, end uint64, prot platform.Prot) {
 	})
 }
 
+// grantPMAs queues Protect changes for the pmas in [start, end) that the AddressSpace knows without
+// all their rights, at most limit of them.
+func (m *MemoryManager) grantPMAs(start, end uint64, limit int) {
+	m.pmas.update(start, end, func(s, e uint64, p pma) pma {
+		if rights := p.rights(); p.host != 0 && rights != p.host && limit > 0 {
+			limit--
+			m.change(platform.Change{Op: platform.Protect, Prot: rights, Addr: s, Length: e - s})
+			p.host = rights
+		}
+		return p
+	})
+}
+
 // mapPMAs queues Map changes for the pmas in [start, end) that the AddressSpace
 // does not know with all their rights, at most limit of them.
 func (m *MemoryManager) mapPMAs(start, end uint64, limit int) {

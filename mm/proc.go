@@ -97,7 +97,7 @@ func (m *MemoryManager) Stats() Stats {
 		Size: u.total, PeakSize: m.peak, Data: u.data, Stack: u.stack, Locked: u.locked, Exec: u.exec, Shared: u.shared,
 		Mappings: m.vmas.len(),
 	}
-	s.Anonymous, s.FileRSS = m.countResident(0, ^uint64(0))
+	s.Anonymous, s.FileRSS = m.countResident(0, ^uint64(0), exactMost)
 	s.Resident = s.Anonymous + s.FileRSS
 	m.activeMu.Lock()
 	m.peakRSS = max(m.peakRSS, s.Resident)
@@ -111,19 +111,37 @@ func (m *MemoryManager) Stats() Stats {
 func (m *MemoryManager) Resident(r Range) (anonymous, file uint64) {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
-	return m.countResident(uint64(r.Start), uint64(r.End))
+	return m.countResident(uint64(r.Start), uint64(r.End), exactMost)
 }
 
-// exactOver is the size of a range from which pages are not looked at one by one.
-const exactOver = 256 << 20
+// PeakRSS is the largest resident size that was seen, in bytes, now included. Unlike Stats it takes no time by the
+// page: all but a little memory counts as touched whole.
+func (m *MemoryManager) PeakRSS() uint64 {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	anonymous, file := m.countResident(0, ^uint64(0), exactLittle)
+	m.activeMu.Lock()
+	defer m.activeMu.Unlock()
+	m.peakRSS = max(m.peakRSS, anonymous+file)
+	return m.peakRSS
+}
 
-func (m *MemoryManager) countResident(start, end uint64) (anonymous, file uint64) {
+// How many bytes of memory are looked at page by page.
+const (
+	exactMost   = 1 << 30
+	exactLittle = 4 << 20
+)
+
+// countResident tells how much of [start, end) is touched. Memory is looked at page by page, exact bytes of it at
+// most.
+func (m *MemoryManager) countResident(start, end, exact uint64) (anonymous, file uint64) {
 	m.activeMu.RLock()
 	defer m.activeMu.RUnlock()
 	var vec []byte
 	m.pmas.each(start, end, func(s, e uint64, p pma) bool {
 		n := e - s
-		if p.inMemory() && n <= exactOver {
+		if p.inMemory() && n <= exact {
+			exact -= n
 			if need := int(n / PageSize); len(vec) < need {
 				vec = make([]byte, need)
 			}

@@ -38,7 +38,7 @@ type Op uint8
 // Kinds of Change.
 const (
 	Map     Op = iota // map File at Offset, shared, replacing what was there
-	Unmap             // nothing is mapped there afterwards; need not have been
+	Unmap             // nothing is mapped there afterwards; need not have been. Of all that the guest may use: in a time that does not grow with what was mapped
 	Protect           // change the rights of what is mapped; holes are skipped
 )
 
@@ -47,6 +47,7 @@ const (
 type Change struct {
 	Op     Op
 	Prot   Prot  // Map and Protect
+	Fill   bool  // Map: a hint that the pages exist and will be used: no fault on each
 	File   int32 // Map: host descriptor, open for as long as the mapping may be used
 	Addr   uint64
 	Length uint64

@@ -32,6 +32,7 @@ func Run(t *testing.T, newPlatform New) {
 		{"ClosedDescriptor", testClosedDescriptor},
 		{"ConcurrentChanges", testConcurrentChanges},
 		{"ReplaceUnderRunner", testReplaceUnderRunner},
+		{"ForgetUnderRunners", testForgetUnderRunners},
 		{"ManyMappings", testManyMappings},
 		{"FPU", testFPU},
 		{"FPUShared", testFPUShared},

@@ -1,6 +1,7 @@
 package platformtest
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -221,6 +222,55 @@ func testReplaceUnderRunner(t *testing.T, e *env) {
 	}
 	c.Interrupt()
 	<-done
+}
+
+// testForgetUnderRunners unmaps all that a guest may use, much memory among it, under contexts that write:
+// after Apply nothing is written any more, and they go on where it is mapped again.
+func testForgetUnderRunners(t *testing.T, e *env) {
+	lo, hi := e.p.UserRange()
+	as := e.empty()
+	copy(e.mem, program{}.set(rbx, dataAt).set(rax, 7).store().back(20))
+	events := make(chan platform.Event)
+	resume := make(chan struct{})
+	const contexts, rounds = 3, 20
+	var left sync.WaitGroup
+	for range contexts {
+		c := e.context(nil)
+		left.Add(1)
+		go func() {
+			defer left.Done()
+			defer c.Leave()
+			regs := start()
+			for range resume {
+				ev, err := c.Run(as, regs)
+				if err != nil {
+					t.Errorf("Run: %v", err)
+				}
+				events <- ev
+			}
+		}()
+	}
+	for range rounds {
+		fill := e.file(0x50000000, filePages*page, 0, rw)
+		fill.Fill = true
+		e.apply(as, e.file(codeAt, codePages*page, 0, rx), e.file(dataAt, page, dataPage*page, rw), fill)
+		for range contexts {
+			resume <- struct{}{}
+		}
+		waitFor(t, "a store", func() bool { return e.atomic(dataPage*page) == 7 })
+		e.apply(as, unmap(lo, hi-lo))
+		e.poke(dataPage*page, 0)
+		for range contexts {
+			if ev := <-events; ev.Kind != platform.Fault {
+				t.Fatalf("%+v", ev)
+			}
+		}
+		if e.atomic(dataPage*page) != 0 {
+			t.Fatal("what was unmapped was written to")
+		}
+	}
+	close(resume)
+	left.Wait()
 }
 
 // testManyMappings maps more pages apart than a host process can have mappings; the

@@ -49,8 +49,9 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if err := as.begin(c); err != nil {
 			return platform.Event{}, err
 		}
+		t := c.t
 		ev, done, err := c.run(regs)
-		as.finish(c, err)
+		as.finish(t, err)
 		if done || err != nil {
 			return ev, err
 		}

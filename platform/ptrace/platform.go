@@ -28,6 +28,7 @@ type Platform struct {
 	slots   chan struct{}
 
 	waiting atomic.Int32 // contexts that wait for a slot
+	dying   atomic.Int32 // processes that are being killed
 	ids     atomic.Uint64
 	uses    atomic.Uint64
 	ticking atomic.Bool   // the monitor has a timer
@@ -124,7 +125,9 @@ func (p *Platform) tracer(tid int) *tracer {
 
 // NewAddressSpace implements platform.Platform.
 func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
-	return &addressSpace{p: p}, nil
+	as := &addressSpace{p: p}
+	as.left.L = &as.mu
+	return as, nil
 }
 
 // NewContext implements platform.Platform.

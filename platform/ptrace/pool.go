@@ -7,9 +7,12 @@ import (
 const (
 	// maxProcesses bounds the blank processes in use and in store.
 	maxProcesses = 128
-	// maxSpares is how many emptied processes are kept, minSpares how many are made in advance.
+	// maxSpares is how many emptied processes are kept, minSpares how many are made in advance:
+	// a fork may need one for either side.
 	maxSpares = 8
-	minSpares = 1
+	minSpares = 2
+	// maxDying is how many processes with much memory may take their time to end.
+	maxDying = 8
 )
 
 // take returns a process for as, whose lock is held.
@@ -111,7 +114,7 @@ func (p *Platform) evict() *process {
 	}
 	proc := victim.proc
 	victim.proc = nil
-	victim.queue.Wipe()
+	victim.forget()
 	victim.mu.Unlock()
 	return proc
 }
@@ -153,12 +156,19 @@ func (p *Platform) retire(proc *process) {
 	p.work()
 }
 
-// discard forgets and kills a process.
+// discard forgets and kills a process, in the background: the host frees what was mapped page by page.
 func (p *Platform) discard(proc *process) {
 	p.mu.Lock()
 	delete(p.procs, proc)
 	p.mu.Unlock()
-	go proc.doom()
+	if p.dying.Load() < maxDying {
+		proc.YieldToOthers(&p.cpus.all)
+	}
+	p.dying.Add(1)
+	go func() {
+		defer p.dying.Add(-1)
+		proc.doom()
+	}()
 }
 
 // work sees to it that retired processes are emptied and the store is filled. mu is held.

@@ -2,6 +2,7 @@ package ptrace
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"gosentry/platform"
@@ -15,6 +16,8 @@ const (
 	pageSize = 4096
 	// maxPending bounds the changes that wait for a Run.
 	maxPending = 1024
+	// muchMapped is how many bytes are dearer to unmap than another process to make.
+	muchMapped = 8 << 20
 )
 
 // addressSpace is a guest address space. Its blank process is a cache of it.
@@ -24,11 +27,14 @@ type addressSpace struct {
 	mu       sync.Mutex
 	proc     *process // nil before the first Run, after eviction and at the end
 	queue    changes.Queue
-	running  int // contexts in guest code
+	inside   []*tracee // of contexts in guest code
+	left     sync.Cond // inside has got shorter
+	dropping bool      // abandon waits
 	died     *platform.Died
 	released bool
 	lastUse  uint64 // Platform.uses when a context last took a tracee
 	calls    []blank.Call
+	drops    uint64 // how often everything was forgotten
 }
 
 // Apply implements platform.AddressSpace.
@@ -41,24 +47,65 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	as.mu.Lock()
 	defer as.mu.Unlock()
+	for as.dropping {
+		as.left.Wait()
+	}
 	if as.released || as.died != nil {
 		return nil
 	}
 	for _, c := range list {
-		if c.Length != 0 {
+		switch {
+		case c.Length == 0:
+		case c.Op == platform.Unmap && c.Length == blank.High-blank.Low && as.queue.Mapped() >= muchMapped:
+			as.abandon()
+		default:
 			as.queue.Add(c)
 		}
 	}
 	switch {
-	case as.running > 0:
+	case len(as.inside) > 0 && as.proc != nil:
 		return as.flush(anyCPU)
 	case as.queue.Len() <= maxPending:
 		return nil
 	case as.proc != nil:
 		return as.flush(anyCPU)
 	}
-	as.queue.Wipe()
+	as.forget()
 	return nil
+}
+
+// Drops counts how often everything was forgotten other than by Apply.
+func (as *addressSpace) Drops() uint64 {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.drops
+}
+
+// forget says that nothing is mapped any more. mu is held.
+func (as *addressSpace) forget() {
+	as.queue.Wipe()
+	as.drops++
+}
+
+// abandon unmaps everything by giving the process up: contexts in guest code are stopped and
+// go on in another one. mu is held, and let go meanwhile.
+func (as *addressSpace) abandon() {
+	old := as.proc
+	as.proc = nil
+	as.queue.Wipe()
+	if old == nil {
+		return
+	}
+	as.dropping = true
+	for _, t := range as.inside {
+		unix.Tgkill(old.PID(), t.tid, kickSignal)
+	}
+	for slices.ContainsFunc(as.inside, func(t *tracee) bool { return t.proc == old }) {
+		as.left.Wait()
+	}
+	as.dropping = false
+	as.left.Broadcast()
+	as.p.discard(old)
 }
 
 // begin gives c a tracee of the address space and brings that up to date.
@@ -95,7 +142,7 @@ func (as *addressSpace) begin(c *context) error {
 			return as.dead(err)
 		}
 	}
-	as.running++
+	as.inside = append(as.inside, c.t)
 	return nil
 }
 
@@ -110,11 +157,16 @@ func (as *addressSpace) seat(tr *tracer) (*tracee, error) {
 	}
 }
 
-// finish says that c has left guest code, with err if that ended the process.
-func (as *addressSpace) finish(c *context, err error) {
+// finish says that t's context has left guest code, with err if that ended the process.
+func (as *addressSpace) finish(t *tracee, err error) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	as.running--
+	i, n := slices.Index(as.inside, t), len(as.inside)-1
+	as.inside[i] = as.inside[n]
+	as.inside = as.inside[:n]
+	if as.dropping {
+		as.left.Broadcast()
+	}
 	var died *platform.Died
 	if errors.As(err, &died) {
 		as.dead(err)
@@ -162,7 +214,7 @@ func (as *addressSpace) flush(cpu int) error {
 			again = append(again, c)
 		}
 	}
-	as.queue.Wipe()
+	as.forget()
 	if err := as.proc.Reset(); err != nil || len(again) == 0 {
 		return err
 	}
@@ -183,7 +235,11 @@ func (as *addressSpace) carryOut(list []platform.Change) (failed unix.Errno, err
 	for _, c := range list {
 		switch c.Op {
 		case platform.Map:
-			as.calls = append(as.calls, blank.MapCall(c.Addr, c.Length, uint8(c.Prot), c.File, c.Offset))
+			call := blank.MapCall(c.Addr, c.Length, uint8(c.Prot), c.File, c.Offset)
+			if c.Fill {
+				call.Args[3] |= unix.MAP_POPULATE
+			}
+			as.calls = append(as.calls, call)
 		case platform.Unmap:
 			as.calls = append(as.calls, blank.UnmapCall(c.Addr, c.Length))
 		case platform.Protect:
@@ -204,12 +260,16 @@ func (as *addressSpace) carryOut(list []platform.Change) (failed unix.Errno, err
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {
 	as.mu.Lock()
-	proc := as.proc
+	proc, mapped := as.proc, as.queue.Mapped()
 	as.proc = nil
 	as.released = true
 	as.queue.Wipe()
 	as.mu.Unlock()
-	if proc != nil {
+	switch {
+	case proc == nil:
+	case mapped >= muchMapped:
+		as.p.discard(proc)
+	default:
 		as.p.retire(proc)
 	}
 }

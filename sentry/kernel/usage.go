@@ -49,12 +49,11 @@ func (t *Task) Usage() Usage {
 	return t.acct.usage()
 }
 
-// MeasureRSS brings the largest resident size in Usage up to date. It looks at
-// all of the address space, so only those call it who want to know, and the
+// MeasureRSS brings the largest resident size in Usage up to date. Those call it who want to know, and the
 // last user of an address space before it goes.
 func (t *Task) MeasureRSS() {
 	if m := t.MM(); m != nil {
-		t.acct.maxRSS.Store(m.Stats().PeakRSS)
+		t.acct.maxRSS.Store(m.PeakRSS())
 	}
 }
 

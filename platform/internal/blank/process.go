@@ -13,6 +13,9 @@ import (
 // ErrDead says that a blank process is there no more.
 var ErrDead = errors.New("the blank process is dead")
 
+// lowestNice is the nice value of the lowest priority.
+const lowestNice = 19
+
 // Call is a system call for a leader to make, and how it ended. A number that
 // is not an error is lost.
 type Call struct {
@@ -134,6 +137,17 @@ func (p *Process) Forget(tid int) {
 
 // Pin lets the leader run on the processors of mask only.
 func (p *Process) Pin(mask *unix.CPUSet) error { return setAffinity(p.pid, mask) }
+
+// YieldToOthers has the process run only when little else does, for good, on the processors of mask. It does
+// not starve: while it ends it takes locks that others wait for.
+func (p *Process) YieldToOthers(mask *unix.CPUSet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tid := range append(slices.Clone(p.threads), p.pid) {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, lowestNice)
+		_ = setAffinity(tid, mask)
+	}
+}
 
 // Reset unmaps everything a guest could have mapped.
 func (p *Process) Reset() error {

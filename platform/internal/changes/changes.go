@@ -20,6 +20,9 @@ type Queue struct {
 	mapped  RangeSet
 }
 
+// Mapped is how many bytes are mapped once all is carried out.
+func (q *Queue) Mapped() uint64 { return q.mapped.bytes }
+
 // Len is the number of changes pending.
 func (q *Queue) Len() int { return len(q.pending) }
 
@@ -68,7 +71,7 @@ func (q *Queue) push(c platform.Change) {
 	if n := len(q.pending); n > 0 {
 		l := &q.pending[n-1]
 		if l.Op == c.Op && l.Prot == c.Prot && l.Addr+l.Length == c.Addr &&
-			(c.Op != platform.Map || l.File == c.File && l.Offset+l.Length == c.Offset) {
+			(c.Op != platform.Map || l.File == c.File && l.Fill == c.Fill && l.Offset+l.Length == c.Offset) {
 			l.Length += c.Length
 			return
 		}

@@ -57,6 +57,15 @@ func TestQueue(t *testing.T) {
 			if got != want {
 				t.Fatalf("got  %+v\nwant %+v", got, want)
 			}
+			mapped := uint64(0)
+			for _, p := range got {
+				if p.mapped {
+					mapped += pageSize
+				}
+			}
+			if q.Mapped() != mapped {
+				t.Fatalf("%d bytes are mapped, not %d", mapped, q.Mapped())
+			}
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "changes") {
 			start := rapid.Uint64Range(0, 62).Draw(t, "start")

@@ -5,7 +5,8 @@ import "sort"
 // RangeSet is a set of addresses, kept as sorted disjoint ranges that do not
 // touch. The zero value is empty.
 type RangeSet struct {
-	r []span
+	r     []span
+	bytes uint64
 }
 
 type span struct{ start, end uint64 }
@@ -64,6 +65,12 @@ func (s *RangeSet) Remove(start, end uint64) {
 
 // replace puts n where the ranges i to j-1 are.
 func (s *RangeSet) replace(i, j int, n ...span) {
+	for _, o := range s.r[i:j] {
+		s.bytes -= o.end - o.start
+	}
+	for _, o := range n {
+		s.bytes += o.end - o.start
+	}
 	switch grow := len(n) - (j - i); {
 	case grow > 0:
 		s.r = append(s.r, n[:grow]...)
