@@ -28,6 +28,15 @@ type entry struct {
 	make  func(d *taskDir) vfs.Inode
 }
 
+// ProcessOfDir returns the leader of the process whose directory inode is, nil if it is
+// another file. Such a directory stands for the process in pidfd_send_signal(2).
+func ProcessOfDir(inode vfs.Inode) Task {
+	if d, ok := inode.(*taskDir); ok && d.process {
+		return d.task
+	}
+	return nil
+}
+
 // place says in which directories an entry is.
 type place int
 

@@ -93,10 +93,16 @@ func (t *Task) CredsOf(id int32) (*cred.Credentials, error) {
 // TimerSlack returns the timer slack in ns (prctl(2)).
 func (t *Task) TimerSlack() uint64 { return t.slackNS.Load() }
 
-// SetTimerSlack sets it; 0 means the default. Timers here have none.
+// SetTimerSlack sets it; 0 means what the thread started with. Timers here have none.
 func (t *Task) SetTimerSlack(ns uint64) {
 	if ns == 0 {
-		ns = defaultSlack
+		ns = t.slackAtStart
 	}
 	t.slackNS.Store(ns)
 }
+
+// THPDisabled tells whether huge pages are switched off (PR_SET_THP_DISABLE).
+func (tg *ThreadGroup) THPDisabled() bool { return tg.thpDisabled.Load() }
+
+// SetTHPDisabled remembers the switch; memory here has no huge pages of its own.
+func (tg *ThreadGroup) SetTHPDisabled(off bool) { tg.thpDisabled.Store(off) }

@@ -88,7 +88,8 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.auxv.Store(t.auxv.Load())
 	c.nice.Store(t.nice.Load())
 	c.ioPriority.Store(t.ioPriority.Load())
-	c.slackNS.Store(t.slackNS.Load())
+	c.slackAtStart = t.slackNS.Load()
+	c.slackNS.Store(c.slackAtStart)
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
 		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkSemUndo, t.forkContext, t.forkPIDFD,
 	}
@@ -223,6 +224,7 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	c.tg.exitSignal, c.tg.waitByID = a.ExitSignal, a.WaitByID
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
 	c.tg.dumpable.Store(t.tg.dumpable.Load())
+	c.tg.thpDisabled.Store(t.tg.thpDisabled.Load())
 	c.tg.persona.Store(t.tg.persona.Load())
 	return nil
 }

@@ -150,6 +150,7 @@ func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name s
 	}
 	t.creds.Store(c)
 	t.name.Store(&name)
+	t.slackAtStart = defaultSlack
 	t.slackNS.Store(defaultSlack)
 	t.ns.Store(k.first.incRef())
 	return t

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"gosentry/fs/proc"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/waiter"
@@ -29,6 +30,33 @@ func ProcessOf(file *vfs.File) (*ThreadGroup, error) {
 		return p.tg, nil
 	}
 	return nil, unix.EBADF
+}
+
+// SignalTarget returns the process that file stands for in pidfd_send_signal(2), which takes
+// pidfds and directories of processes in /proc; EBADF if file is neither.
+func SignalTarget(file *vfs.File) (*ThreadGroup, error) {
+	if p, ok := proc.ProcessOfDir(file.Inode()).(procTask); ok {
+		return p.t.tg, nil
+	}
+	return ProcessOf(file)
+}
+
+// FileOf returns the file behind descriptor fd of the process of a pidfd, with a reference for
+// the caller (pidfd_getfd(2)). EBADF, EPERM, ESRCH.
+func (t *Task) FileOf(pidfd *vfs.File, fd int32) (*vfs.File, error) {
+	tg, err := ProcessOf(pidfd)
+	if err != nil {
+		return nil, err
+	}
+	o := tg.leader
+	if !t.mayInspect(o) {
+		return nil, unix.EPERM
+	}
+	fds := o.FDs()
+	if fds == nil {
+		return nil, unix.ESRCH
+	}
+	return fds.Get(fd)
 }
 
 // OpenPIDFD returns a new pidfd's file for the process pid (pidfd_open(2)).

@@ -62,7 +62,9 @@ type Task struct {
 	// ioPriority is as ioprio_set(2) has it.
 	ioPriority atomic.Int32
 
-	slackNS atomic.Uint64
+	// Timer slack in ns: now, and what 0 sets it back to (prctl(2)).
+	slackNS      atomic.Uint64
+	slackAtStart uint64
 
 	// Guarded by Kernel.tree.
 	pid    *PID

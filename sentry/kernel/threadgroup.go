@@ -69,6 +69,7 @@ type ThreadGroup struct {
 	oomScore    atomic.Int32
 	stopForks   atomic.Bool // children are born stopped, and theirs
 	dumpable    atomic.Int32
+	thpDisabled atomic.Bool
 	persona     atomic.Uint32
 	cpu         ktime.CPUClock
 	userCPU     ktime.CPUClock // without the kernel's work

@@ -53,12 +53,37 @@ func sysPrctl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return t.TimerSlack(), nil
 	case unix.PR_GET_TSC, unix.PR_GET_UNALIGN, unix.PR_GET_FPEMU, unix.PR_GET_ENDIAN:
 		return 0, unix.EINVAL
-	case unix.PR_GET_THP_DISABLE, unix.PR_GET_SPECULATION_CTRL, unix.PR_GET_SECCOMP:
+	case unix.PR_SET_THP_DISABLE:
+		if a[2] != 0 || a[3] != 0 || a[4] != 0 {
+			return 0, unix.EINVAL
+		}
+		t.ThreadGroup().SetTHPDisabled(a[1] != 0)
 		return 0, nil
-	case unix.PR_SET_THP_DISABLE, unix.PR_SET_VMA:
+	case unix.PR_GET_THP_DISABLE:
+		if a[1] != 0 || a[2] != 0 || a[3] != 0 || a[4] != 0 {
+			return 0, unix.EINVAL
+		}
+		return boolean(t.ThreadGroup().THPDisabled()), nil
+	case unix.PR_GET_SPECULATION_CTRL:
+		return prSpeculation(a)
+	case unix.PR_GET_SECCOMP:
+		return 0, nil
+	case unix.PR_SET_VMA:
 		return 0, unix.EINVAL
 	}
 	return prctlCaps(t, a)
+}
+
+// prSpeculation answers PR_GET_SPECULATION_CTRL: what leaks through speculation is the
+// host's to control, so no thread is affected by a setting.
+func prSpeculation(a arch.SyscallArgs) (uint64, error) {
+	switch {
+	case a[2] != 0 || a[3] != 0 || a[4] != 0:
+		return 0, unix.EINVAL
+	case a[1] > unix.PR_SPEC_L1D_FLUSH:
+		return 0, unix.ENODEV
+	}
+	return unix.PR_SPEC_NOT_AFFECTED, nil
 }
 
 func prSetName(t *kernel.Task, addr uint64) (uint64, error) {

@@ -137,6 +137,22 @@ func sysPidfdOpen(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return newFD(t, file, true)
 }
 
+func sysPidfdGetfd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if uint32(a[2]) != 0 {
+		return 0, unix.EINVAL
+	}
+	pidfd, err := t.FDs().Get(int32(a[0]))
+	if err != nil {
+		return 0, err
+	}
+	defer pidfd.DecRef()
+	file, err := t.FileOf(pidfd, int32(a[1]))
+	if err != nil {
+		return 0, err
+	}
+	return newFD(t, file, true)
+}
+
 func sysPidfdSendSignal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[3] != 0 {
 		return 0, unix.EINVAL
@@ -146,7 +162,7 @@ func sysPidfdSendSignal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	defer file.DecRef()
-	tg, err := kernel.ProcessOf(file)
+	tg, err := kernel.SignalTarget(file)
 	if err != nil {
 		return 0, err
 	}

@@ -81,7 +81,6 @@ func missingCalls() []Call {
 		{431, "fsconfig", "hex hex hex hex hex hex", "", nil},
 		{432, "fsmount", "hex hex hex hex hex hex", "", nil},
 		{433, "fspick", "hex hex hex hex hex hex", "", nil},
-		{438, "pidfd_getfd", "hex hex hex hex hex hex", "", nil},
 		{440, "process_madvise", "hex hex hex hex hex hex", "", nil},
 		{442, "mount_setattr", "hex hex hex hex hex hex", "", nil},
 		{443, "quotactl_fd", "hex hex hex hex hex hex", "", nil},

@@ -31,6 +31,7 @@ func processCalls() []Call {
 		{322, "execveat", "fd path argv ptr hex", "", sysExecveat},
 		{424, "pidfd_send_signal", "fd sig ptr hex", "", sysPidfdSendSignal},
 		{434, "pidfd_open", "int hex", "", sysPidfdOpen},
+		{438, "pidfd_getfd", "fd fd hex", "", sysPidfdGetfd},
 		{435, "clone3", "ptr uint", "as clone; no CLONE_INTO_CGROUP", sysClone3},
 
 		{102, "getuid", "", "", sysGetuid},

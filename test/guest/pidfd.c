@@ -1,0 +1,90 @@
+// pidfds beyond wait: descriptors taken from another process, directories of /proc as
+// targets of signals; and what prctl keeps by process and thread.
+#include "guest.h"
+#include <fcntl.h>
+#include <sys/prctl.h>
+
+static int getfd(int pidfd, int fd, unsigned flags)
+{
+	return syscall(SYS_pidfd_getfd, pidfd, fd, flags);
+}
+
+static void takes(void)
+{
+	int sync[2];
+	if (pipe(sync))
+		return;
+	pid_t p = fork();
+	if (p == 0) {
+		int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+		dup2(fd, 60);
+		(void)!write(sync[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	char c;
+	(void)!read(sync[0], &c, 1);
+	int pidfd = syscall(SYS_pidfd_open, p, 0);
+	say("flags", "%s", ret(getfd(pidfd, 60, 1)));
+	say("no such", "%s", ret(getfd(pidfd, 61, 0)));
+	say("negative", "%s", ret(getfd(pidfd, -1, 0)));
+	say("not a pidfd", "%s", ret(getfd(sync[0], 60, 0)));
+	say("closed pidfd", "%s", ret(getfd(99, 60, 0)));
+	int fd = getfd(pidfd, 60, 0);
+	say("taken", "%s cloexec %d", okret(fd), fcntl(fd, F_GETFD));
+	say("same description", "%ld", syscall(SYS_kcmp, getpid(), p, 0, fd, 60));
+	kill(p, SIGKILL);
+	waitpid(p, NULL, 0);
+	say("of the gone", "%s", ret(getfd(pidfd, 60, 0)));
+}
+
+static volatile sig_atomic_t caught;
+
+static void note_signal(int sig) { caught = sig; }
+
+static void directories(void)
+{
+	signal(SIGUSR1, note_signal);
+	int self = open("/proc/self", O_DIRECTORY | O_RDONLY);
+	say("to /proc/self", "%s caught %d", ret(syscall(SYS_pidfd_send_signal, self, SIGUSR1, NULL, 0)), caught == SIGUSR1);
+	int other = open("/proc/self/fd", O_DIRECTORY | O_RDONLY);
+	say("to /proc/self/fd", "%s", ret(syscall(SYS_pidfd_send_signal, other, 0, NULL, 0)));
+	int root = open("/proc", O_DIRECTORY | O_RDONLY);
+	say("to /proc", "%s", ret(syscall(SYS_pidfd_send_signal, root, 0, NULL, 0)));
+	say("to a thread's", "%s", ret(syscall(SYS_pidfd_send_signal, open("/proc/thread-self", O_DIRECTORY), 0, NULL, 0)));
+	siginfo_t si = {0};
+	say("waited for", "%s", ret(waitid(P_PIDFD, self, &si, WEXITED | WNOHANG)));
+}
+
+static void switches(void)
+{
+	say("slack", "%s", ret(prctl(PR_SET_TIMERSLACK, 70000)));
+	pid_t p = fork();
+	if (p == 0) {
+		say("child's", "%d", prctl(PR_GET_TIMERSLACK));
+		prctl(PR_SET_TIMERSLACK, 1);
+		prctl(PR_SET_TIMERSLACK, 0);
+		say("child's default", "%d", prctl(PR_GET_TIMERSLACK));
+		_exit(0);
+	}
+	waitpid(p, NULL, 0);
+	prctl(PR_SET_TIMERSLACK, 0);
+	say("own default", "%d", prctl(PR_GET_TIMERSLACK));
+	say("thp", "%d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
+	say("thp get with an argument", "%s", ret(prctl(PR_GET_THP_DISABLE, 1, 0, 0, 0)));
+	say("thp set", "%s", ret(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)));
+	say("thp after", "%d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
+	if (fork() == 0) {
+		say("thp child's", "%d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
+		_exit(0);
+	}
+	wait(NULL);
+	say("speculation, argument", "%s", ret(prctl(PR_GET_SPECULATION_CTRL, 0, 1, 0, 0)));
+	say("speculation, unknown", "%s", ret(prctl(PR_GET_SPECULATION_CTRL, 50, 0, 0, 0)));
+}
+
+static const struct section table[] = {
+	{"takes", takes}, {"directories", directories}, {"switches", switches},
+};
+
+GUEST(table)
