@@ -13,6 +13,7 @@ var systemFiles = []struct {
 	generate func(b *bytes.Buffer, i *Info)
 }{
 	{"cmdline", func(b *bytes.Buffer, _ *Info) { b.WriteString("quiet\n") }},
+	{"config.gz", writeOptions},
 	{"cpuinfo", writeCPUInfo},
 	{"devices", func(b *bytes.Buffer, _ *Info) { b.WriteString(devices) }},
 	{"filesystems", writeFileSystems},
