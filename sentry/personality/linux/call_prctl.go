@@ -46,6 +46,13 @@ func sysPrctl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, nil
 	case unix.PR_GET_CHILD_SUBREAPER:
 		return 0, store32(t, a[1], uint32(boolean(t.ThreadGroup().Subreaper())))
+	}
+	return prctlTuning(t, a)
+}
+
+// prctlTuning answers the operations that only change how fast something is, or what may leak.
+func prctlTuning(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	switch int32(a[0]) {
 	case unix.PR_SET_TIMERSLACK:
 		t.SetTimerSlack(a[1])
 		return 0, nil
