@@ -50,7 +50,7 @@ var taskEntries = []entry{
 	{"mountinfo", both, reg, stepwise(mountFile(writeMountinfo))},
 	{"mountstats", processOnly, reg, stepwise(mountFile(writeMountstats))},
 
-	{"cgroup", both, reg, readable(text("0::/\n"))},
+	{"cgroup", both, reg, readable(writeCgroup)},
 	{"cpuset", both, reg, readable(text("/\n"))},
 	{"loginuid", both, reg, readable(text("4294967295"))},
 	{"sessionid", both, reg, readable(text("4294967295"))},

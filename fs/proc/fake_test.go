@@ -48,6 +48,7 @@ func (t *fakeTask) Auxv() []byte              { return t.auxv }
 func (t *fakeTask) Places() Places            { return t.places }
 func (t *fakeTask) Threads() []int32          { return t.threads }
 func (t *fakeTask) Namespaces() []Namespace   { return t.namespaces }
+func (t *fakeTask) Cgroup(vfs.Caller) string  { return "/" }
 func (t *fakeTask) Sockets(string) []byte     { return t.sockets }
 func (t *fakeTask) SetName(name string) error { t.status.Name = name; return nil }
 func (t *fakeTask) SetOOMScoreAdj(_ vfs.Caller, adj int32) error {

@@ -79,6 +79,8 @@ type Task interface {
 	Threads() []int32
 	// Namespaces returns the namespaces for /proc/PID/ns.
 	Namespaces() []Namespace
+	// Cgroup returns the name of the task's control group as the caller sees it.
+	Cgroup(c vfs.Caller) string
 	// Sockets returns the lines of a table of sockets in /proc/net, by its name there, without their
 	// heading.
 	Sockets(table string) []byte

@@ -28,6 +28,12 @@ func storeComm(d *taskDir, c vfs.Caller, data []byte) error {
 	return d.task.SetName(string(bytes.TrimSuffix(name, []byte("\n"))))
 }
 
+// writeCgroup writes the one line of a system with cgroup2 alone.
+func writeCgroup(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
+	b.WriteString("0::" + d.task.Cgroup(c) + "\n")
+	return nil
+}
+
 // readStrings appends the memory in r behind the offset cursor, one step of it, as
 // far as it can be read.
 func readStrings(m *mm.MemoryManager, r mm.Range, cursor uint64, b *bytes.Buffer) (next uint64, more bool) {

@@ -20,6 +20,7 @@ func (t *Task) doWork() bool {
 		case stopTask:
 			t.waitStopped()
 			t.waitHeld()
+			t.waitThawed()
 		case terminalStop:
 			t.stopUnlessOrphaned(info.Signo)
 		case runHandler:

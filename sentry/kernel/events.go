@@ -91,6 +91,7 @@ func describeFork(e *trace.Event, a *ForkArgs) {
 	}{
 		{a.Vfork, "vfork"}, {a.ClearActions, "clear_actions"}, {a.CleanFiles, "clean_files"},
 		{a.WantPIDFD, "pidfd"}, {len(a.SetTID) > 0, "set_tid"},
+		{a.IntoCgroup, "into_cgroup"},
 	} {
 		if o.set {
 			e.Flags = append(e.Flags, o.name)

@@ -188,6 +188,7 @@ func (t *Task) takeLeadershipLocked() {
 	t.pid.task = t
 	own.task = nil
 	own.dropLocked()
+	old.cgroup.Uncharge()
 	for n := own.ns; n != nil; n = n.parent {
 		n.tasks--
 	}

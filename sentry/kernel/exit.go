@@ -132,6 +132,7 @@ func (t *Task) exitLocked() {
 	t.setState(zombie)
 	t.exited = true
 	tg.deadUsage.Add(t.Usage())
+	t.cgroup.Leave()
 	if tg.live--; tg.live == 0 {
 		tg.hangUpOrphanedGroupsLocked()
 	}
@@ -169,6 +170,7 @@ func (t *Task) detachLocked() {
 func (t *Task) leavePIDLocked() {
 	t.pid.task = nil
 	t.pid.dropLocked()
+	t.cgroup.Uncharge()
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks--
 		if n.dying {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MakeFileSystem makes a file system for mount(2) and returns its root; options are its data.
-type MakeFileSystem func(options string) (vfs.Inode, error)
+// MakeFileSystem makes a file system for the mount(2) of t and returns its root; options are its data.
+type MakeFileSystem func(t *Task, options string) (vfs.Inode, error)
 
 // maxMade bounds the mounts of guests' own file systems, whose names cost the sentry memory.
 const maxMade = 256
@@ -38,5 +38,5 @@ func (t *Task) NewFileSystem(name, options string) (vfs.Inode, error) {
 	if made >= maxMade {
 		return nil, unix.ENOSPC
 	}
-	return make(options)
+	return make(t, options)
 }

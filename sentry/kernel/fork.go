@@ -91,7 +91,8 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.slackAtStart = t.slackNS.Load()
 	c.slackNS.Store(c.slackAtStart)
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkSemUndo, t.forkContext, t.forkPIDFD,
+		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkCgroup,
+		t.forkSemUndo, t.forkContext, t.forkPIDFD,
 	}
 	for i, step := range steps {
 		if err := t.k.faultAt(i); err != nil {
@@ -300,6 +301,7 @@ func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 		n.tasks++
 	}
 	tg := c.tg
+	t.joinCgroupLocked(c, a)
 	if a.shares(ShareThread) {
 		tg.tasks = append(tg.tasks, c)
 	} else {

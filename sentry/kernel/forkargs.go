@@ -62,6 +62,9 @@ type ForkArgs struct {
 	ClearActions bool // caught signals start at default
 	CleanFiles   bool // the child's descriptor table is empty
 
+	IntoCgroup bool  // the child is born in the cgroup whose directory is CgroupFD
+	CgroupFD   int32 // else in its parent's
+
 	began       time.Time // when Fork was called
 	HoldProcess bool      // with Vfork: every thread of the process waits, and stops while it waits
 	BornStopped bool      // the child runs once it is continued

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gosentry/fs/cgroup"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
@@ -59,6 +60,7 @@ type Kernel struct {
 	counts      counters
 	forkCounts  forkCounts
 	forkHooks   *ForkHooks
+	cgroups     *cgroup.Tree
 	tracing     *Tracing
 	warned      sync.Map
 	knobs       forkKnobs
@@ -108,6 +110,7 @@ func New(c Config) (*Kernel, error) {
 		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,
 	}
 	k.setTracing(c.Tracing)
+	k.cgroups = cgroup.New(cgroupTasks{k})
 	k.knobs.init(c.Tasks)
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
@@ -169,6 +172,8 @@ func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) 
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}
+	tg.cgroup, t.cgroup = k.cgroups.Root(), k.cgroups.Root()
+	t.cgroup.AdmitAnyway() //nolint:errcheck // the root is always there
 	tg.meterTask(t)
 	tg.armCPULimit()
 	if parent != nil {
@@ -188,6 +193,9 @@ func (k *Kernel) Memory() *mm.MemoryFile { return k.memory }
 
 // VFS returns what all files of the kernel share.
 func (k *Kernel) VFS() *vfs.System { return k.first.Mount.System() }
+
+// Cgroups returns the tree of control groups.
+func (k *Kernel) Cgroups() *cgroup.Tree { return k.cgroups }
 
 // Boot returns when the kernel was made.
 func (k *Kernel) Boot() time.Time { return k.boot }

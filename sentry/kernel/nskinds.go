@@ -108,16 +108,6 @@ func (t *Task) freshIPC(n *Namespaces, c *cred.Credentials) (*nsCommon, error) {
 	return &n.IPC.nsCommon, n.IPC.initFor(t.k, cred.KindIPC, c)
 }
 
-// CgroupNamespace is a cgroup namespace (cgroup_namespaces(7)).
-type CgroupNamespace struct {
-	nsCommon
-}
-
-func (t *Task) freshCgroup(n *Namespaces, c *cred.Credentials) (*nsCommon, error) {
-	n.Cgroup = new(CgroupNamespace)
-	return &n.Cgroup.nsCommon, n.Cgroup.initFor(t.k, cred.KindCgroup, c)
-}
-
 // NetNamespace is a network namespace (network_namespaces(7)): what the families of sockets
 // keep in common for the tasks in it.
 type NetNamespace struct {

@@ -22,8 +22,10 @@ func (tg *ThreadGroup) beginStopLocked(sig signal.Signal) {
 	}
 }
 
-// mustStopLocked tells whether the task has to wait for the end of a stop or a hold.
-func (t *Task) mustStopLocked() bool { return t.tg.stop.signal != 0 || t.heldLocked() != nil }
+// mustStopLocked tells whether the task has to wait for the end of a stop, a hold or a freeze.
+func (t *Task) mustStopLocked() bool {
+	return t.tg.stop.signal != 0 || t.tg.thaw != nil || t.heldLocked() != nil
+}
 
 // waitStopped counts the task as stopped and waits for SIGCONT or death.
 func (t *Task) waitStopped() {

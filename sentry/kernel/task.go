@@ -3,6 +3,7 @@ package kernel
 import (
 	"sync/atomic"
 
+	"gosentry/fs/cgroup"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
@@ -72,6 +73,9 @@ type Task struct {
 	// leaving is set on the way out of the init of a pid namespace.
 	leaving bool
 	sched   Scheduling
+	// cgroup is the group that the thread is charged to; standing says that it stands still there.
+	cgroup   *cgroup.Group
+	standing bool
 
 	// Guarded by ThreadGroup.sigMu.
 	pending   signal.Queue

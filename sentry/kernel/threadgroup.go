@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"container/list"
+	"gosentry/fs/cgroup"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,8 @@ type ThreadGroup struct {
 	execs       int // programs that the process has begun
 	parentExecs int // execs of the parent when it got this child
 	subreaper   bool
-	waitByID    bool // reaped by a wait for its id only
+	cgroup      *cgroup.Group // also of the process that has ended
+	waitByID    bool          // reaped by a wait for its id only
 	childUsage  Usage
 	deadUsage   Usage // of threads that are gone
 
@@ -47,6 +49,7 @@ type ThreadGroup struct {
 	handlers   *signal.Handlers
 	pending    signal.Queue
 	stop       groupStop
+	thaw       chan struct{} // closed when the cgroup's freeze ends; nil: there is none
 	exiting    bool
 	exitStatus ExitStatus
 	core       *coreDump     // the end is one with a core file

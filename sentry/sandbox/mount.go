@@ -80,6 +80,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
 		{"/proc", proc.New(k.NewProcView(systemInfo())), plain | vfs.NoExec, "proc"},
 		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
+		{"/sys/fs/cgroup", k.Cgroups().Root().Inode(), plain | vfs.NoExec, "cgroup2"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
 	}
 	in.registerFileSystems(k, memory)
@@ -106,22 +107,23 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 
 // registerFileSystems makes known what guests may mount.
 func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
-	k.RegisterFileSystem("tmpfs", func(options string) (vfs.Inode, error) {
+	k.RegisterFileSystem("tmpfs", func(_ *kernel.Task, options string) (vfs.Inode, error) {
 		config, err := tmpfs.Config{File: memory}.WithOptions(options)
 		if err != nil {
 			return nil, err
 		}
 		return tmpfs.New(config), nil
 	})
-	k.RegisterFileSystem("proc", func(string) (vfs.Inode, error) { return proc.New(k.NewProcView(systemInfo())), nil })
-	k.RegisterFileSystem("sysfs", func(string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
+	k.RegisterFileSystem("proc", func(*kernel.Task, string) (vfs.Inode, error) { return proc.New(k.NewProcView(systemInfo())), nil })
+	k.RegisterFileSystem("sysfs", func(*kernel.Task, string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
+	k.RegisterFileSystem("cgroup2", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.CgroupRoot().Inode(), nil })
 }
 
 // systemInfo is what /proc tells of the system itself.
 func systemInfo() proc.Info {
 	return proc.Info{
 		Sysname: linux.Sysname, Release: linux.Release, Version: linux.Version, Machine: linux.Machine,
-		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "devtmpfs", "pipefs"},
+		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "cgroup2", "devtmpfs", "pipefs"},
 	}
 }
 

@@ -135,6 +135,7 @@ func doClone(t *kernel.Task, kind string, c *abi.CloneArgs) (uint64, error) {
 		ClearActions: c.Flags&cloneClearSighand != 0,
 		WantPIDFD:    c.Flags&unix.CLONE_PIDFD != 0,
 		PIDFD:        mm.Addr(c.PidFD),
+		IntoCgroup:   c.Flags&cloneIntoCgroup != 0, CgroupFD: int32(c.Cgroup),
 	}
 	for _, f := range shareFlags {
 		if c.Flags&f.flag != 0 {
@@ -142,7 +143,7 @@ func doClone(t *kernel.Task, kind string, c *abi.CloneArgs) (uint64, error) {
 		}
 	}
 	args.Fresh, _ = freshOf(c.Flags)
-	if c.Flags&(unix.CLONE_PTRACE|cloneIntoCgroup) != 0 {
+	if c.Flags&unix.CLONE_PTRACE != 0 {
 		return 0, unix.EINVAL
 	}
 	if c.Flags&unix.CLONE_SETTLS != 0 {
