@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,7 +33,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds for each row")
 	flag.IntVar(&o.samples, "samples", 1, "timed samples of 0.2 s in each round")
-	flag.StringVar(&o.platforms, "platforms", "ptrace", "platforms of the sandbox, separated by commas")
+	flag.StringVar(&o.platforms, "platforms", "ptrace,systrap,kvm", "platforms of the sandbox, separated by commas; those that do not run here are left out")
 	flag.StringVar(&o.only, "only", "", "rows to measure, separated by commas")
 	flag.StringVar(&o.sentry, "sentry", "bin/sentry", "the sandbox's program")
 	flag.Parse()
@@ -48,9 +49,11 @@ func run(o options, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	micro := filepath.Join(dir, "micro")
-	if err := compile(micro); err != nil {
-		return err
+	micro, forks := filepath.Join(dir, "micro"), filepath.Join(dir, "forks")
+	for _, out := range []string{micro, forks} {
+		if err := compile(out); err != nil {
+			return err
+		}
 	}
 	ways, notes, err := waysToRun(o)
 	if err != nil {
@@ -64,26 +67,27 @@ func run(o options, out io.Writer) error {
 		return fmt.Errorf("setting up the whole programs: %w", err)
 	}
 	var rows []row
-	for _, r := range append(allRows(micro, o, strings.Fields(string(list))), programRows(dir)...) {
-		if o.only != "" && !contains(o.only, r.name) {
+	for _, s := range slices.Concat(allSeries(micro, o, strings.Fields(string(list))), forkSeries(forks), programSeries(dir)) {
+		wanted := func(r row) bool { return o.only == "" || contains(o.only, r.name) }
+		if !slices.ContainsFunc(s.rows, wanted) {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "%s ", r.name)
-		r.measure(ways)
-		rows = append(rows, r)
+		fmt.Fprintf(os.Stderr, "%s ", s.rows[0].name)
+		s.measure(ways)
+		rows = append(rows, s.rows...)
 	}
 	fmt.Fprintln(os.Stderr)
 	printTable(out, ways, rows, notes)
 	return nil
 }
 
-// compile makes the micro-benchmark, static so that every way of running it starts alike.
+// compile makes a program of directory testdata, static so that every way of running it starts alike.
 func compile(out string) error {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("go list -m: %w", err)
 	}
-	source := filepath.Join(strings.TrimSpace(string(root)), "test/bench/testdata/micro.c")
+	source := filepath.Join(strings.TrimSpace(string(root)), "test/bench/testdata", filepath.Base(out)+".c")
 	if msg, err := exec.Command("cc", "-O2", "-Wall", "-static", "-pthread", "-o", out, source).CombinedOutput(); err != nil {
 		return fmt.Errorf("cc: %w\n%s", err, msg)
 	}

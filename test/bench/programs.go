@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,7 @@ func programs() []program {
 	}
 	return []program{
 		{"gcc", []string{"gcc"}, shell("gcc -O2 -o /dev/shm/hello hello.c")},
+		{"make_j2", []string{"gcc", "make"}, shell("cp -r small /dev/shm/small && make -s -j2 -C /dev/shm/small && rm -r /dev/shm/small")},
 		{"python3", []string{"python3"}, func(string) []string {
 			return []string{pythonProgram(), "-c", "import json, re, subprocess, os"}
 		}},
@@ -50,11 +52,23 @@ func pythonProgram() string {
 	return strings.TrimSpace(string(out))
 }
 
+// smallProject is a library of 12 files and a program, for make.
+func smallProject() map[string]string {
+	const parts = 12
+	files := map[string]string{"small/Makefile": "CFLAGS = -O1\nhello: hello.o libsmall.a\n\t$(CC) -o $@ $^\n" +
+		"libsmall.a: $(patsubst %.c,%.o,$(wildcard part*.c))\n\t$(AR) rcs $@ $^\n"}
+	files["small/hello.c"] = helloC
+	for i := range parts {
+		files[fmt.Sprintf("small/part%d.c", i)] = fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\nint part%d(int n) { return printf(\"%%d\", n * %d); }\n", i, i)
+	}
+	return files
+}
+
 // setUpPrograms fills dir with what the programs work on.
 func setUpPrograms(dir string) error {
-	for name, text := range map[string]string{
-		"hello.c": helloC, "gomod/main.go": helloGo, "gomod/go.mod": "module hello\n\ngo 1.26\n",
-	} {
+	files := smallProject()
+	files["hello.c"], files["gomod/main.go"], files["gomod/go.mod"] = helloC, helloGo, "module hello\n\ngo 1.26\n"
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
@@ -73,9 +87,9 @@ git -c user.name=a -c user.email=a@b commit -qm first`
 	return cmd.Run()
 }
 
-// programRows are the rows of the programs that the host has.
-func programRows(dir string) []row {
-	var rows []row
+// programSeries are the rows of the programs that the host has.
+func programSeries(dir string) []series {
+	var all []series
 	for _, p := range programs() {
 		missing := false
 		for _, n := range p.need {
@@ -85,8 +99,8 @@ func programRows(dir string) []row {
 		}
 		if !missing {
 			argv := p.argv(dir)
-			rows = append(rows, row{name: p.name, rounds: 3, sample: func(w way) (float64, error) { return runTimed(w, argv...) }})
+			all = append(all, single(p.name, 3, func(w way) (float64, error) { return runTimed(w, argv...) }))
 		}
 	}
-	return rows
+	return all
 }

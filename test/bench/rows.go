@@ -16,10 +16,23 @@ import (
 type row struct {
 	name   string
 	unit   unit
-	rounds int
-	sample func(w way) (float64, error)
 	values [][]float64 // by way
 	errs   []error     // by way: the first failure, which ends that way's rounds
+}
+
+// series is one or more rows whose values come from the same runs.
+type series struct {
+	rows   []row
+	rounds int
+	sample func(w way) ([]float64, error) // one value a row
+}
+
+// single is a series of one row.
+func single(name string, rounds int, sample func(w way) (float64, error)) series {
+	return series{[]row{{name: name}}, rounds, func(w way) ([]float64, error) {
+		v, err := sample(w)
+		return []float64{v}, err
+	}}
 }
 
 // unit tells how a row's values are shown.
@@ -30,36 +43,53 @@ const (
 	bytes
 )
 
-// allRows are the micro-benchmark's rows and those that start a sandbox each time.
-func allRows(micro string, o options, names []string) []row {
-	var rows []row
+// allSeries are the micro-benchmark's rows and those that start a sandbox each time.
+func allSeries(micro string, o options, names []string) []series {
+	var all []series
 	for _, name := range names {
-		rows = append(rows, row{name: name, rounds: o.rounds, sample: func(w way) (float64, error) { return runMicro(w, micro, name, o.samples) }})
+		all = append(all, single(name, o.rounds, func(w way) (float64, error) { return runMicro(w, micro, name, o.samples) }))
 	}
-	return append(rows,
-		row{name: "start", rounds: 9, sample: func(w way) (float64, error) { return runTimed(w, "/bin/true") }},
-		row{name: "sh_100_true", rounds: 3, sample: func(w way) (float64, error) {
-			return runTimed(w, "/bin/sh", "-c", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done")
-		}},
-		row{name: "memory", unit: bytes, rounds: 3, sample: memory},
+	loop := func(n string) []string {
+		return []string{"/bin/sh", "-c", "i=0; while [ $i -lt " + n + " ]; do /bin/true; i=$((i+1)); done"}
+	}
+	rss := single("memory", 3, memory)
+	rss.rows[0].unit = bytes
+	return append(all,
+		single("start", 9, func(w way) (float64, error) { return runTimed(w, "/bin/true") }),
+		single("sh_100_true", 3, func(w way) (float64, error) { return runTimed(w, loop("100")...) }),
+		single("sh_1000_true", 1, func(w way) (float64, error) { return runTimed(w, loop("1000")...) }),
+		rss,
 	)
 }
 
-// measure takes the row's rounds, each visiting all ways in turn.
-func (r *row) measure(ways []way) {
-	r.values, r.errs = make([][]float64, len(ways)), make([]error, len(ways))
-	for range r.rounds {
+// measure takes the rounds, each visiting all ways in turn.
+func (s *series) measure(ways []way) {
+	for i := range s.rows {
+		s.rows[i].values, s.rows[i].errs = make([][]float64, len(ways)), make([]error, len(ways))
+	}
+	for range s.rounds {
 		for i, w := range ways {
-			if r.errs[i] != nil {
-				continue
+			if s.rows[0].errs[i] == nil {
+				s.take(i, w)
 			}
-			v, err := r.sample(w)
-			if err != nil {
-				r.errs[i] = err
-				fmt.Fprintf(os.Stderr, "\n%s, %s: %v\n", r.name, w.name, err)
-				continue
-			}
-			r.values[i] = append(r.values[i], v)
+		}
+	}
+}
+
+// take adds a value of the i'th way to each row.
+func (s *series) take(i int, w way) {
+	values, err := s.sample(w)
+	if err == nil && len(values) != len(s.rows) {
+		err = fmt.Errorf("%d values", len(values))
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "\n%s, %s: %v\n", s.rows[0].name, w.name, err)
+	}
+	for j := range s.rows {
+		if r := &s.rows[j]; err != nil {
+			r.errs[i] = err
+		} else {
+			r.values[i] = append(r.values[i], values[j])
 		}
 	}
 }

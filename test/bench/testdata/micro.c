@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +167,28 @@ static void do_exec(long n)
 	}
 }
 
+static void do_vfork_exec(long n)
+{
+	while (n--) {
+		pid_t p = vfork();
+		if (p == 0) {
+			execl(self, "micro", "--true", (char *)0);
+			_exit(1);
+		}
+		reap(p);
+	}
+}
+
+static void do_spawn(long n)
+{
+	char *argv[] = {"micro", "--true", NULL}, *envp[] = {NULL};
+	while (n--) {
+		pid_t p;
+		must(posix_spawn(&p, self, NULL, NULL, argv, envp) == 0, "posix_spawn");
+		reap(p);
+	}
+}
+
 static void *nothing(void *a)
 {
 	return a;
@@ -232,7 +255,8 @@ static const struct {
 } table[] = {
 	{"getpid", do_getpid}, {"sched_yield", do_yield}, {"clock_gettime", do_clock}, {"pipe", do_pipe},
 	{"open_close", do_open}, {"stat", do_stat}, {"read_4k", do_read}, {"write_4k", do_write}, {"fork", do_fork},
-	{"fork_64m", do_fork_touched}, {"vfork", do_vfork}, {"fork_exec", do_exec}, {"thread", do_thread},
+	{"fork_64m", do_fork_touched}, {"vfork", do_vfork}, {"fork_exec", do_exec},
+	{"vfork_exec", do_vfork_exec}, {"posix_spawn", do_spawn}, {"thread", do_thread},
 	{"map_64k", do_map}, {"page_touch", do_touch}, {"ping_pong", do_pingpong},
 };
 
