@@ -64,8 +64,8 @@ func SanitizeFPU(b []byte) {
 	}
 }
 
-// validFPU tells whether XRSTOR would load b.
-func validFPU(b []byte) bool {
+// ValidFPU tells whether XRSTOR would load b, FPUSize bytes.
+func ValidFPU(b []byte) bool {
 	p := host()
 	if le.Uint32(b[fpuMXCSR:])&^p.mxcsrMask != 0 || le.Uint64(b[xsaveFeatures:])&^p.features != 0 {
 		return false

@@ -12,7 +12,7 @@ func TestFPUSizes(t *testing.T) {
 	if FPUFeatures()&fpsse != fpsse || FPUFeatures()&amxComponents != 0 {
 		t.Errorf("features %#x", FPUFeatures())
 	}
-	if len(NewFPU()) != FPUSize() || !validFPU(NewFPU()) {
+	if len(NewFPU()) != FPUSize() || !ValidFPU(NewFPU()) {
 		t.Errorf("the initial state is not one")
 	}
 }
@@ -20,7 +20,7 @@ func TestFPUSizes(t *testing.T) {
 func TestSanitizeFPU(t *testing.T) {
 	b := bytes.Repeat([]byte{0xff}, HostFPUSize())
 	SanitizeFPU(b)
-	if !validFPU(b) {
+	if !ValidFPU(b) {
 		t.Errorf("still faults: %x", b[:xsaveHeaderEnd])
 	}
 	if len(bytes.Trim(b[FPUSize():], "\x00")) != 0 {

@@ -239,7 +239,7 @@ func TestHostileFrames(t *testing.T) {
 			c.corrupt(uc, fp)
 			fpu := make([]byte, FPUSize())
 			got, err := ParseFrame(afterReturn(hr), fpu, s.read)
-			if err == nil && !validFPU(fpu) {
+			if err == nil && !ValidFPU(fpu) {
 				t.Errorf("the extended state would fault")
 			}
 			if err != nil && !bytes.Equal(fpu, make([]byte, FPUSize())) {
@@ -295,7 +295,7 @@ func FuzzParseFrame(f *testing.F) {
 			if err != unix.EFAULT || !bytes.Equal(fpu, NewFPU()) {
 				t.Errorf("%v, or the extended state changed", err)
 			}
-		case !validFPU(fpu), r.Ss != UserDS, r.Cs != UserCS && r.Cs != UserCS32, r.Eflags&^UserFlags != flagReserved|flagIF:
+		case !ValidFPU(fpu), r.Ss != UserDS, r.Cs != UserCS && r.Cs != UserCS32, r.Eflags&^UserFlags != flagReserved|flagIF:
 			t.Errorf("%+v", s)
 		case !s.Bad && !Canonical(r.Rip):
 			t.Errorf("rip %#x", r.Rip)

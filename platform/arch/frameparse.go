@@ -96,13 +96,13 @@ func parseFPState(addr uint64, fpu []byte, read func(addr uint64, dst []byte) er
 		if err := read(addr+fxsaveEnd, b[fxsaveEnd:length]); err != nil {
 			return err
 		}
-		if !validFPU(b) {
+		if !ValidFPU(b) {
 			return unix.EFAULT
 		}
 		le.PutUint64(b[xsaveFeatures:], le.Uint64(b[xsaveFeatures:])&features)
 	} else {
 		le.PutUint64(b[xsaveFeatures:], fpsse)
-		if !validFPU(b) {
+		if !ValidFPU(b) {
 			return unix.EFAULT
 		}
 	}

@@ -39,7 +39,7 @@ func (t *Task) credsForExec(file *vfs.File) (*cred.Credentials, bool, error) {
 		}
 	}
 	shared := t.FS().refs.Load() > int32(t.tg.threads())
-	return t.Creds().Exec(f, shared)
+	return t.Creds().Exec(f, shared || t.tracedUnsafely())
 }
 
 func (tg *ThreadGroup) threads() int {

@@ -12,12 +12,17 @@ import (
 // again. It returns false when the task is to end.
 func (t *Task) doWork() bool {
 	t.work.Store(false)
+	var given *signal.Info
 	for {
-		info, act, mask, next := t.nextSignal()
+		info, act, mask, next := t.nextSignal(given)
+		given = nil
 		switch next {
 		case endTask:
 			return false
+		case traceTask:
+			given = t.traceSignal(info)
 		case stopTask:
+			t.stopForJob()
 			t.waitStopped()
 			t.waitHeld()
 			t.waitThawed()
@@ -28,6 +33,7 @@ func (t *Task) doWork() bool {
 			if err := t.personality.PushFrame(t, &info, act, mask); err != nil {
 				t.frameFailed(info.Signo)
 			}
+			t.stopInHandler()
 		case goOn:
 			t.settleWithoutHandler()
 			return true
@@ -42,13 +48,15 @@ const (
 	goOn nextStep = iota
 	endTask
 	stopTask
+	traceTask // its tracer is to see the signal first
 	terminalStop
 	runHandler
 )
 
 // nextSignal takes one pending signal and says what it makes the task do. mask is
-// what the handler's frame is to restore.
-func (t *Task) nextSignal() (info signal.Info, act signal.Action, mask signal.Set, next nextStep) {
+// what the handler's frame is to restore. given, unless nil, is a signal that the
+// tracer has seen.
+func (t *Task) nextSignal(given *signal.Info) (info signal.Info, act signal.Action, mask signal.Set, next nextStep) {
 	tg := t.tg
 	tg.sigMu.Lock()
 	defer tg.sigMu.Unlock()
@@ -56,13 +64,21 @@ func (t *Task) nextSignal() (info signal.Info, act signal.Action, mask signal.Se
 		if t.dying || tg.exiting {
 			return info, act, 0, endTask
 		}
-		if t.mustStopLocked() {
-			return info, act, 0, stopTask
-		}
-		var ok bool
-		if info, ok = t.dequeueLocked(t.mask); !ok {
-			t.restoreMaskLocked()
-			return info, act, 0, goOn
+		if given != nil {
+			info, given = *given, nil
+		} else {
+			if t.mustStopLocked() {
+				return info, act, 0, stopTask
+			}
+			var ok bool
+			if info, ok = t.dequeueLocked(t.mask); !ok {
+				t.restoreMaskLocked()
+				return info, act, 0, goOn
+			}
+			t.stopTaken = true
+			if t.tracee != nil && info.Signo != unix.SIGKILL {
+				return info, act, 0, traceTask
+			}
 		}
 		act = tg.handlers.Deliver(info.Signo)
 		if act.Catches() {
@@ -72,7 +88,6 @@ func (t *Task) nextSignal() (info signal.Info, act signal.Action, mask signal.Se
 			continue
 		}
 		if t.defaultActionLocked(info.Signo) {
-			t.stopTaken = true
 			return info, act, 0, terminalStop
 		}
 	}
@@ -127,7 +142,9 @@ func (t *Task) defaultActionLocked(sig signal.Signal) bool {
 		if sig != unix.SIGSTOP {
 			return true
 		}
-		tg.beginStopLocked(sig)
+		if t.stopTaken {
+			tg.beginStopLocked(sig)
+		}
 	default:
 		tg.beginCoreLocked(t, sig)
 		tg.killLocked(ExitStatus{Signal: sig})

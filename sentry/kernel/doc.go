@@ -16,6 +16,12 @@
 // task that only computes changes nothing, so a timer of the host looks at the
 // clocks of its process when an alarm may be due; without alarms there is none.
 //
+// A traced thread (ptrace(2)) stops at the edge of user mode or of a call: it
+// says so under its sigMu and waits on its wake channel, with nothing held. Until its
+// tracer wakes it, or it is killed, the tracer may change its registers under the
+// same lock. What watches calls and single steps is a bit in Task.hooks, the only
+// thing that others pay for.
+//
 // The field groups of a Task say who may touch them: the task's own goroutine,
 // or holders of a lock.
 //

@@ -41,6 +41,7 @@ func (t *Task) Exec(a ExecArgs) error {
 	t.startImage(&p.img)
 	t.k.execed(t, a.Filename, was)
 	t.releaseVfork()
+	t.ptraceExec(was)
 	return nil
 }
 
@@ -191,6 +192,9 @@ func (t *Task) takeLeadershipLocked() {
 	old.cgroup.Uncharge()
 	for n := own.ns; n != nil; n = n.parent {
 		n.tasks--
+	}
+	if old.tracee != nil {
+		old.unlinkLocked()
 	}
 	old.gone = true
 	old.pending.Discard(signal.All)

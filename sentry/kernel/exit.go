@@ -45,6 +45,7 @@ func (t *Task) ExitGroup(code int32) {
 
 func (t *Task) dieLocked(s ExitStatus) {
 	if t.dying {
+		t.releaseExitLocked()
 		return
 	}
 	t.dying = true
@@ -62,6 +63,9 @@ func (tg *ThreadGroup) killAll(s ExitStatus) {
 
 func (tg *ThreadGroup) killLocked(s ExitStatus) {
 	if tg.exiting {
+		for _, t := range tg.tasks {
+			t.releaseExitLocked()
+		}
 		return
 	}
 	tg.exiting = true
@@ -79,6 +83,7 @@ func (tg *ThreadGroup) killLocked(s ExitStatus) {
 // instruction.
 func (t *Task) exit() {
 	t.hasBegun()
+	t.ptraceExit()
 	t.tg.sigMu.Lock()
 	t.dying = true
 	stopDone := t.leaveRunningLocked()
@@ -96,6 +101,7 @@ func (t *Task) exit() {
 	if exe := t.exe.Swap(nil); exe != nil {
 		exe.DecRef()
 	}
+	t.releaseTracees()
 	if t.lastOfInit() {
 		t.emptyNamespace()
 	}
@@ -151,7 +157,7 @@ func (t *Task) exitLocked() {
 	t.k.users.leave(t)
 }
 
-// detachLocked removes a thread that nobody waits for.
+// detachLocked removes a thread that nobody waits for but its tracer, if it has one.
 func (t *Task) detachLocked() {
 	tg := t.tg
 	tg.sigMu.Lock()
@@ -164,6 +170,10 @@ func (t *Task) detachLocked() {
 	t.gone = true
 	t.pending.Discard(^signal.Set(0))
 	tg.sigMu.Unlock()
+	if t.tracee != nil {
+		t.tellTracerOfEndLocked()
+		return
+	}
 	t.leavePIDLocked()
 }
 
@@ -213,6 +223,10 @@ func (tg *ThreadGroup) exitLocked() {
 // reportExitLocked tells the parent of a zombie, and reaps it if the parent wants
 // no zombies (SIGCHLD ignored, or SA_NOCLDWAIT).
 func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
+	if tg.awaitsTracerLocked() {
+		tg.leader.tellTracerOfEndLocked()
+		return
+	}
 	p := tg.parent
 	autoreap := p.initOf != nil && p.initOf.dying
 	if sig := tg.exitSignal; sig != 0 {
@@ -226,7 +240,7 @@ func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
 		p.sigMu.Lock()
 		act := p.handlers.Get(sig)
 		if sig == unix.SIGCHLD {
-			autoreap = autoreap || act.Handler == signal.HandlerIgnore || act.Flags&signal.FlagNoCldWait != 0
+			autoreap = autoreap || act.NoZombies() && tg.leader.tracee == nil
 		}
 		if sig != unix.SIGCHLD || act.Handler != signal.HandlerIgnore {
 			p.sendLocked(&info, nil, true) //nolint:errcheck // a lost child signal is not the child's matter
@@ -260,6 +274,11 @@ func (tg *ThreadGroup) reapLocked(by *ThreadGroup) {
 		tg.parent.removeChildLocked(tg)
 	}
 	tg.reaped = true
+	if tg.leader.tracee != nil {
+		tg.sigMu.Lock()
+		tg.leader.unlinkLocked()
+		tg.sigMu.Unlock()
+	}
 	tg.group.leaveLocked(tg)
 	tg.pid.tg = nil
 	tg.leader.leavePIDLocked()

@@ -50,7 +50,10 @@ func (t *Task) fork(a *ForkArgs) (int32, error) {
 	t.storeIDs(child, a)
 	t.k.forked(t, child, a)
 	t.startChild(child, a)
-	t.waitVfork(a, done)
+	t.ptraceFork(a.event, child.pid)
+	if t.waitVfork(a, done) {
+		t.ptraceFork(unix.PTRACE_EVENT_VFORK_DONE, child.pid)
+	}
 	return id, nil
 }
 
@@ -81,7 +84,7 @@ func (u *undoStack) commit() {
 func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c := &Task{
 		k: t.k, tg: t.tg, Regs: t.Regs, personality: t.personality,
-		wake: make(chan struct{}, 1), mask: t.SignalMask(),
+		wake: make(chan struct{}, 1), mask: t.SignalMask(), call: callState{number: t.call.number},
 	}
 	c.creds.Store(t.Creds())
 	c.name.Store(t.name.Load())
@@ -309,6 +312,7 @@ func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	}
 	tg.live++
 	tg.meterTask(c)
+	t.ptraceChildLocked(c, a)
 }
 
 // linkGroupLocked makes the child's new process a child of its parent, a member of

@@ -59,6 +59,10 @@ type ForkArgs struct {
 	WantPIDFD  bool
 	SetTID     []int32 // ids asked for, innermost namespace first
 
+	Untraced bool  // the tracer is not told
+	Traced   bool  // the child gets the caller's tracer, if there is one, in any case
+	event    int32 // what the fork is to the tracer, PTRACE_EVENT_*, 0 for nothing
+
 	ClearActions bool // caught signals start at default
 	CleanFiles   bool // the child's descriptor table is empty
 

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"gosentry/mm"
+	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,10 +12,18 @@ func (t *Task) mayInspect(o *Task) bool {
 	if t.tg == o.tg {
 		return true
 	}
-	a, b := t.Creds(), o.Creds()
-	sameUser := a.RUID == b.EUID && a.RUID == b.SUID && a.RUID == b.RUID &&
-		a.RGID == b.EGID && a.RGID == b.SGID && a.RGID == b.RGID
-	return a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) || sameUser && o.tg.Dumpable() && a.Permitted.Contains(b.Permitted)
+	a := t.Creds()
+	return o.opensTo(a, a.RUID, a.RGID, a.Permitted)
+}
+
+// opensTo tells whether somebody with the credentials a, of which uid, gid and caps count, may look into o.
+func (o *Task) opensTo(a *cred.Credentials, uid cred.UID, gid cred.GID, caps cred.CapSet) bool {
+	b := o.Creds()
+	if a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) {
+		return true
+	}
+	sameUser := uid == b.EUID && uid == b.SUID && uid == b.RUID && gid == b.EGID && gid == b.SGID && gid == b.RGID
+	return sameUser && o.tg.Dumpable() && a.UserNS == b.UserNS && caps.Contains(b.Permitted)
 }
 
 // inspected finds thread id; ESRCH, EPERM when t may not look into it.

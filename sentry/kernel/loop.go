@@ -57,12 +57,13 @@ func (t *Task) step() bool {
 	}
 	t.switchMode(cpuUser)
 	t.watchIfArmed()
-	ev, err := t.ctx.Run(t.MM().AddressSpace(), &t.Regs)
+	ev, err := t.runGuest()
 	t.switchMode(cpuSystem)
 	t.guestExits.Add(1)
 	if err != nil {
 		return t.hostFailed(err)
 	}
+	t.call = callState{number: noCall}
 	switch ev.Kind {
 	case platform.Syscall:
 		t.doCall()
@@ -78,8 +79,16 @@ func (t *Task) step() bool {
 
 func (t *Task) doCall() {
 	t.hasBegun()
-	t.call = callState{number: t.Regs.Number()}
-	err := t.personality.Syscall(t)
+	t.call.number = t.Regs.Number()
+	if t.hooks.Load() != 0 {
+		t.doHookedCall()
+		return
+	}
+	t.finishCall(t.personality.Syscall(t))
+}
+
+// finishCall keeps what a restart needs.
+func (t *Task) finishCall(err error) {
 	if IsRestart(err) {
 		t.call.err = err
 		t.work.Store(true)

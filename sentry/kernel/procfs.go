@@ -134,7 +134,7 @@ func (v *ProcView) Info() proc.Info {
 }
 
 // stateLetters are those of proc(5), by runState.
-var stateLetters = [...]byte{running: 'R', sleeping: 'S', stopped: 'T', zombie: 'Z'}
+var stateLetters = [...]byte{running: 'R', sleeping: 'S', stopped: 'T', zombie: 'Z', traceStopped: 't'}
 
 // procTask is a task seen from a pid namespace.
 type procTask struct {
@@ -233,7 +233,10 @@ func (p procTask) signalsLocked(s *proc.Status) {
 	s.Blocked = p.t.mask
 	s.Ignored, s.Caught = tg.handlers.Sets()
 	s.SignalsQueued = p.t.k.users.signals(keyOf(p.t.Creds()))
-	if tg.stop.complete && !tg.exited {
+	if tr := p.t.tracee; tr != nil {
+		s.TracerPID = tr.tracer.pid.In(p.ns)
+	}
+	if s.State != 't' && tg.stop.complete && !tg.exited {
 		s.State = stateLetters[stopped]
 	}
 }
@@ -300,10 +303,7 @@ func (p procTask) MayAccess(c vfs.Caller, _ bool) error {
 	if t := taskOf(c); t == nil || t.tg == p.t.tg {
 		return nil
 	}
-	a, b := c.Creds(), p.t.Creds()
-	sameUser := a.FSUID == b.EUID && a.FSUID == b.SUID && a.FSUID == b.RUID &&
-		a.FSGID == b.EGID && a.FSGID == b.SGID && a.FSGID == b.RGID
-	if a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) || sameUser && p.t.tg.Dumpable() && a.Permitted.Contains(b.Permitted) {
+	if a := c.Creds(); p.t.opensTo(a, a.FSUID, a.FSGID, a.Effective) {
 		return nil
 	}
 	return unix.EACCES

@@ -79,6 +79,7 @@ func (tg *ThreadGroup) prepareLocked(sig signal.Signal) {
 		tg.discardLocked(stopSignals)
 		for _, t := range tg.tasks {
 			t.stopTaken = false
+			t.jobChangedLocked()
 		}
 		tg.continueLocked()
 	}
@@ -101,7 +102,7 @@ func (tg *ThreadGroup) dropsLocked(sig signal.Signal, t *Task, force bool) bool 
 	if t == nil {
 		t = tg.leader
 	}
-	if t.mask.Has(sig) {
+	if t.mask.Has(sig) || t.tracee != nil && sig != unix.SIGKILL {
 		return false
 	}
 	act := tg.handlers.Get(sig)

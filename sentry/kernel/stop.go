@@ -8,35 +8,51 @@ import (
 )
 
 // beginStopLocked starts a job-control stop of the whole group.
+// Where it is stopped already, those of its threads stop again that a tracer let go on.
 func (tg *ThreadGroup) beginStopLocked(sig signal.Signal) {
-	if tg.stop.signal != 0 || tg.exiting {
+	if tg.exiting {
 		return
 	}
-	tg.stop = groupStop{signal: sig, resume: make(chan struct{})}
+	again := tg.stop.signal != 0
+	if !again {
+		tg.stop = groupStop{signal: sig, resume: make(chan struct{})}
+	}
 	for _, t := range tg.tasks {
-		if !t.dying {
-			t.stopping = true
-			tg.stop.remaining++
-			t.interrupt()
+		if t.dying || t.stopping || again && t.tracee == nil {
+			continue
 		}
+		t.stopping = true
+		tg.stop.remaining++
+		t.jobChangedLocked()
+		t.interrupt()
 	}
 }
 
 // mustStopLocked tells whether the task has to wait for the end of a stop, a hold or a freeze.
 func (t *Task) mustStopLocked() bool {
-	return t.tg.stop.signal != 0 || t.tg.thaw != nil || t.heldLocked() != nil
+	return t.jobStopLocked() || t.tg.thaw != nil || t.heldLocked() != nil
 }
 
-// waitStopped counts the task as stopped and waits for SIGCONT or death.
+// jobStopLocked tells whether a stop of job control or of a tracer is due.
+func (t *Task) jobStopLocked() bool {
+	if tr := t.tracee; tr != nil {
+		return t.stopping || tr.trap || tr.notify
+	}
+	return t.tg.stop.signal != 0
+}
+
+// waitStopped counts the task as stopped and waits for SIGCONT, death, or a tracer,
+// whose the stop is then.
 func (t *Task) waitStopped() {
 	tg := t.tg
 	tg.sigMu.Lock()
-	if tg.stop.signal == 0 {
+	if tg.stop.signal == 0 || t.tracee != nil {
 		tg.sigMu.Unlock()
 		return
 	}
 	completed := t.leaveRunningLocked()
 	resume := tg.stop.resume
+	t.parked = true
 	tg.sigMu.Unlock()
 	if completed {
 		tg.notifyStopped()
@@ -46,6 +62,13 @@ func (t *Task) waitStopped() {
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
 	for !t.killedOr(resume) {
+	}
+	tg.sigMu.Lock()
+	t.parked = false
+	tr := t.tracee
+	tg.sigMu.Unlock()
+	if tr != nil {
+		t.waitForTracer(tr)
 	}
 }
 
@@ -65,7 +88,7 @@ func (t *Task) leaveRunningLocked() bool {
 	return true
 }
 
-// killedOr waits for a wake-up and tells whether the task is dying or resume is
+// killedOr waits for a wake-up and tells whether the task is dying, traced, or resume is
 // closed.
 func (t *Task) killedOr(resume <-chan struct{}) bool {
 	select {
@@ -75,7 +98,7 @@ func (t *Task) killedOr(resume <-chan struct{}) bool {
 	}
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
-	return t.dying || t.tg.exiting
+	return t.killedLocked() || t.tracee != nil
 }
 
 // continueLocked ends a stop. The parent learns of it by notifyContinued, which the

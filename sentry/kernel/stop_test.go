@@ -153,7 +153,7 @@ func TestContinueAfterStopWasTaken(t *testing.T) {
 			g.do(func(tk *Task) error {
 				tsignal, cont := signal.KernelInfo(unix.SIGTSTP), signal.KernelInfo(unix.SIGCONT)
 				tk.tg.SendSignal(&tsignal)
-				info, _, _, next := tk.nextSignal()
+				info, _, _, next := tk.nextSignal(nil)
 				if next != terminalStop {
 					t.Errorf("next step %d", next)
 				}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"container/list"
 	"sync/atomic"
 
 	"gosentry/fs/cgroup"
@@ -76,6 +77,7 @@ type Task struct {
 	// cgroup is the group that the thread is charged to; standing says that it stands still there.
 	cgroup   *cgroup.Group
 	standing bool
+	tracees  list.List // threads that it traces, the newest first
 
 	// Guarded by ThreadGroup.sigMu.
 	pending   signal.Queue
@@ -86,14 +88,18 @@ type Task struct {
 	dying     bool        // the thread is to end before it runs guest code again
 	stopping  bool        // the thread counts in tg.stop.remaining
 	held      bool        // waits for tg.hold
-	stopTaken bool        // took a terminal's stop signal, and no SIGCONT came since
+	stopTaken bool        // took a signal, and no SIGCONT came since
 	gone      bool        // the thread is off the group's list
 	status    ExitStatus  // of the thread itself
+	parked    bool        // waits in a stop for job control
+	tracee    *tracee     // nil unless traced; written with Kernel.tree held too
 
 	// work is set when the loop must look for signals, stops or death before
 	// guest code runs; wake ends a blocked call.
 	work atomic.Bool
-	wake chan struct{}
+	// hooks says who watches the task's calls and steps.
+	hooks atomic.Uint32
+	wake  chan struct{}
 }
 
 type runState int32
@@ -104,14 +110,16 @@ const (
 	sleeping
 	stopped
 	zombie
+	traceStopped // in a ptrace-stop
 )
 
 // callState is what the loop keeps of the system call in hand.
 type callState struct {
-	number uint64
-	err    error // a restart error, or nil
+	number uint64 // noCall when the guest was left for something else
+	err    error  // a restart error, or nil
 	// keepRegisters: the call set every register itself (sigreturn, exec).
 	keepRegisters bool
+	inside        bool // in the middle of the call, with a ptrace-stop there
 }
 
 // RobustList is what set_robust_list(2) registered.
@@ -221,7 +229,7 @@ func (t *Task) Context() platform.Context { return t.ctx }
 func (t *Task) Restart() *Restart { return &t.restart }
 
 // KeepRegisters says that the running call has set every register itself.
-func (t *Task) KeepRegisters() { t.call.keepRegisters = true }
+func (t *Task) KeepRegisters() { t.call.keepRegisters, t.call.number = true, noCall }
 
 // RegistersKept tells whether the running call has set every register itself.
 func (t *Task) RegistersKept() bool { return t.call.keepRegisters }

@@ -24,21 +24,21 @@ func (t *Task) borrowMM(a *ForkArgs) <-chan struct{} {
 }
 
 // waitVfork waits until the child has given the memory back. A killed parent does not see the result.
-func (t *Task) waitVfork(a *ForkArgs, done <-chan struct{}) {
+func (t *Task) waitVfork(a *ForkArgs, done <-chan struct{}) bool {
 	if !a.Vfork {
-		return
+		return false
 	}
 	for a.HoldProcess && t.Block(done) != nil && t.stopsNow() {
 		t.waitStopped()
 	}
-	t.BlockKillable(done) //nolint:errcheck // see above
+	return t.BlockKillable(done) == nil
 }
 
 // stopsNow tells whether a job-control stop is what interrupted the task.
 func (t *Task) stopsNow() bool {
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
-	return t.tg.stop.signal != 0
+	return t.tg.stop.signal != 0 && t.tracee == nil
 }
 
 // hold keeps the threads of a process but one still.
@@ -128,7 +128,7 @@ func (t *Task) waitHeld() {
 		h := t.heldLocked()
 		t.held = h != nil
 		h.notifyLocked()
-		stop := t.tg.stop.signal != 0
+		stop := t.tg.stop.signal != 0 && t.tracee == nil
 		t.tg.sigMu.Unlock()
 		if h == nil {
 			return

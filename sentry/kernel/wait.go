@@ -72,7 +72,10 @@ func (t *Task) tryWait(a *WaitArgs) (r WaitResult, err error, done bool) {
 			return t.collectLocked(c, a), nil, true
 		}
 	}
-	eligible := false
+	r, found, eligible := t.waitTraceesLocked(a)
+	if found {
+		return r, nil, true
+	}
 	for c := range t.candidatesLocked(a) {
 		if !t.mayWaitLocked(c, a) || c.exited && !a.Exited {
 			continue
@@ -146,7 +149,7 @@ func (t *Task) findZombieLocked(a *WaitArgs) *ThreadGroup {
 	switch a.Kind {
 	case WaitPID, WaitProcess:
 		for c := range t.candidatesLocked(a) {
-			if c.exited && t.mayWaitLocked(c, a) {
+			if c.exited && t.mayWaitLocked(c, a) && !c.awaitsTracerLocked() {
 				return c
 			}
 		}
@@ -160,7 +163,7 @@ func (t *Task) findZombieLocked(a *WaitArgs) *ThreadGroup {
 	}
 	for e := t.tg.zombies.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*ThreadGroup)
-		if (group == nil || c.group == group) && t.mayWaitLocked(c, a) {
+		if (group == nil || c.group == group) && t.mayWaitLocked(c, a) && !c.awaitsTracerLocked() {
 			return c
 		}
 	}
@@ -196,7 +199,7 @@ func (t *Task) reportJobControlLocked(c *ThreadGroup, a *WaitArgs) (WaitResult, 
 	code, status := int32(0), int32(0)
 	switch {
 	case c.exited:
-	case a.Stopped && c.stop.reportStop:
+	case a.Stopped && c.stop.reportStop && (c.leader.tracee == nil || c.awaitsTracerLocked()):
 		code, status = signal.CldStopped, int32(c.stop.signal)
 		c.stop.reportStop = a.NoReap
 	case a.Continued && c.stop.reportContinue:
@@ -213,7 +216,7 @@ func (t *Task) reportJobControlLocked(c *ThreadGroup, a *WaitArgs) (WaitResult, 
 // Wait4Status returns the status word of wait4(2) for what was found.
 func (r *WaitResult) Wait4Status() int32 {
 	switch r.Code {
-	case signal.CldStopped:
+	case signal.CldStopped, signal.CldTrapped:
 		return r.Status<<8 | 0x7f
 	case signal.CldContinued:
 		return 0xffff

@@ -82,6 +82,12 @@ func (a Action) Catches() bool {
 	return a.Handler != HandlerDefault && a.Handler != HandlerIgnore
 }
 
+// NoZombies tells whether a, as the action of SIGCHLD, makes children end without
+// leaving zombies.
+func (a Action) NoZombies() bool {
+	return a.Handler == HandlerIgnore || a.Flags&FlagNoCldWait != 0
+}
+
 // Handlers are the actions of one or more processes. The zero value has every
 // action at its default.
 type Handlers struct {

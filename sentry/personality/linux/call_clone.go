@@ -143,9 +143,7 @@ func doClone(t *kernel.Task, kind string, c *abi.CloneArgs) (uint64, error) {
 		}
 	}
 	args.Fresh, _ = freshOf(c.Flags)
-	if c.Flags&unix.CLONE_PTRACE != 0 {
-		return 0, unix.EINVAL
-	}
+	args.Untraced, args.Traced = c.Flags&unix.CLONE_UNTRACED != 0, c.Flags&unix.CLONE_PTRACE != 0
 	if c.Flags&unix.CLONE_SETTLS != 0 {
 		if c.TLS >= userTop {
 			return 0, unix.EPERM

@@ -3,7 +3,6 @@ package linux
 // missingCalls are the calls of Linux that are not built: ENOSYS, logged once.
 func missingCalls() []Call {
 	return []Call{
-		{101, "ptrace", "hex hex hex hex hex hex", "", nil},
 		{103, "syslog", "hex hex hex hex hex hex", "", nil},
 		{134, "uselib", "hex hex hex hex hex hex", "", nil},
 		{136, "ustat", "hex hex hex hex hex hex", "", nil},

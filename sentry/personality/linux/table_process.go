@@ -4,7 +4,7 @@ package linux
 func processCalls() []Call {
 	return []Call{
 		{39, "getpid", "", "", sysGetpid},
-		{56, "clone", "hex ptr ptr ptr hex", "of the namespaces only pid and uts; no CLONE_PTRACE, CLONE_SYSVSEM, CLONE_IO", sysClone},
+		{56, "clone", "hex ptr ptr ptr hex", "of the namespaces only pid and uts; no CLONE_SYSVSEM, CLONE_IO", sysClone},
 		{57, "fork", "", "", sysFork},
 		{58, "vfork", "", "", sysVfork},
 		{59, "execve", "path argv ptr", "", sysExecve},

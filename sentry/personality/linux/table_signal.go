@@ -8,6 +8,7 @@ func signalCalls() []Call {
 		{15, "rt_sigreturn", "", "", sysRtSigreturn},
 		{34, "pause", "", "", sysPause},
 		{62, "kill", "int sig", "", sysKill},
+		{101, "ptrace", "hex int ptr ptr", "no debug registers, no PTRACE_SINGLEBLOCK; PTRACE_ARCH_PRCTL and what is for seccomp filters or rseq", sysPtrace},
 		{127, "rt_sigpending", "ptr uint", "", sysRtSigpending},
 		{128, "rt_sigtimedwait", "ptr ptr ptr uint", "", sysRtSigtimedwait},
 		{129, "rt_sigqueueinfo", "int sig ptr", "", sysRtSigqueueinfo},
