@@ -77,3 +77,30 @@ func ValidFPU(b []byte) bool {
 	}
 	return true
 }
+
+// FPUExceptionCode is the si_code of SIGFPE for the exception that is pending in a thread's
+// extended state: the vector unit's with simd set, else x87's.
+func FPUExceptionCode(b []byte, simd bool) int32 {
+	const fpuStatus = 2
+	var e uint32 // flags raised and not masked: invalid, denormal, zero divide, overflow, underflow, precision
+	if simd {
+		mxcsr := le.Uint32(b[fpuMXCSR:])
+		e = mxcsr &^ (mxcsr >> 7)
+	} else {
+		e = uint32(le.Uint16(b[fpuStatus:]) &^ le.Uint16(b[fpuControl:]))
+	}
+	const divide, overflow, underflow, inexact, invalid = 3, 4, 5, 6, 7
+	switch {
+	case e&0x01 != 0:
+		return invalid
+	case e&0x04 != 0:
+		return divide
+	case e&0x08 != 0:
+		return overflow
+	case e&0x12 != 0:
+		return underflow
+	case e&0x20 != 0:
+		return inexact
+	}
+	return 0
+}

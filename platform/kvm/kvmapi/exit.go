@@ -5,6 +5,18 @@ import (
 	"fmt"
 )
 
+// immediateExit is the bit of control that KVM reads as immediate_exit.
+const immediateExit = 1 << 8
+
+// SetImmediateExit makes Run return EINTR before any guest instruction, or not. Any thread may call it.
+func (r *Run) SetImmediateExit(on bool) {
+	if on {
+		r.control.Store(immediateExit)
+	} else {
+		r.control.Store(0)
+	}
+}
+
 // MMIO is an ExitMMIO's address and whether it is a store.
 func (r *Run) MMIO() (addr uint64, write bool) {
 	return binary.LittleEndian.Uint64(r.exit[:]), r.exit[20] != 0

@@ -1,5 +1,7 @@
 package kvmapi
 
+import "sync/atomic"
+
 // Regs is struct kvm_regs.
 type Regs struct {
 	Rax, Rbx, Rcx, Rdx, Rsi, Rdi, Rsp, Rbp uint64
@@ -46,17 +48,16 @@ type Events struct {
 // Run is struct kvm_run: what a VCPU shares with the kernel. Fields of the union
 // that depend on ExitReason are decoded by methods.
 type Run struct {
-	_             uint8
-	ImmediateExit uint8
-	_             [6]uint8
-	ExitReason    uint32
-	_             [20]uint8
-	exit          [256]uint8
-	ValidRegs     uint64 // what the kernel stores below at each exit
-	DirtyRegs     uint64 // what it loads from below at the next entry
-	Regs          Regs
-	Sregs         Sregs
-	Events        Events
+	control    atomic.Uint32 // its second byte is immediate_exit
+	_          uint32
+	ExitReason uint32
+	_          [20]uint8
+	exit       [256]uint8
+	ValidRegs  uint64 // what the kernel stores below at each exit
+	DirtyRegs  uint64 // what it loads from below at the next entry
+	Regs       Regs
+	Sregs      Sregs
+	Events     Events
 }
 
 // Bits of ValidRegs and DirtyRegs.

@@ -44,7 +44,7 @@ func layouts() map[string]uint64 {
 	at("kvm_vcpu_events.exception.pending", unsafe.Offsetof(Events{}.ExceptionPending))
 	at("kvm_vcpu_events.exception_has_payload", unsafe.Offsetof(Events{}.ExceptionHasPayload))
 	at("kvm_vcpu_events.exception_payload", unsafe.Offsetof(Events{}.ExceptionPayload))
-	at("kvm_run.immediate_exit", unsafe.Offsetof(Run{}.ImmediateExit))
+	at("kvm_run.immediate_exit", unsafe.Offsetof(Run{}.control)+1)
 	at("kvm_run.exit_reason", unsafe.Offsetof(Run{}.ExitReason))
 	at("kvm_run.io.port", unsafe.Offsetof(Run{}.exit)+2)
 	at("kvm_run.mmio.is_write", unsafe.Offsetof(Run{}.exit)+20)

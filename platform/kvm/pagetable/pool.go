@@ -8,7 +8,7 @@ const (
 	// FrameSize is the size of a frame, and of a page, in bytes.
 	FrameSize = 4096
 	// BlockFrames is how many frames a Pool asks for at a time.
-	BlockFrames = 512
+	BlockFrames = 2048
 	entries     = 512
 )
 

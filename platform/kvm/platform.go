@@ -1,0 +1,164 @@
+package kvm
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+	"gosentry/platform/kvm/kvmapi"
+)
+
+const (
+	// maxRunning bounds the contexts that hold a processor at a time.
+	maxRunning = 64
+	// turn is how long a context may compute while others wait for a processor.
+	turn = 10 * time.Millisecond
+)
+
+// Platform runs guest code in a virtual machine.
+type Platform struct {
+	*machine
+	slots chan struct{}
+
+	waiting  atomic.Int32 // contexts that wait for a slot
+	ticking  atomic.Bool
+	released atomic.Bool
+
+	mu   sync.Mutex
+	all  []*vcpu
+	free []*vcpu
+
+	spacesMu sync.Mutex
+	spaces   map[*addressSpace]struct{}
+}
+
+// New makes the machine on a descriptor of /dev/kvm, which stays the caller's, and tries it.
+func New(fd int) (*Platform, error) {
+	m, err := newMachine(fd)
+	if err != nil {
+		return nil, fmt.Errorf("kvm: %w", err)
+	}
+	v, err := m.probe()
+	if err != nil {
+		m.release()
+		return nil, fmt.Errorf("kvm: %w", err)
+	}
+	return &Platform{
+		machine: m, slots: make(chan struct{}, m.vcpus), all: []*vcpu{v}, free: []*vcpu{v},
+		spaces: make(map[*addressSpace]struct{}),
+	}, nil
+}
+
+// Verdict says in words what kind of KVM the probe found.
+func (p *Platform) Verdict() string {
+	paging := "the processor's own paging"
+	if p.mem.shadow {
+		paging = "shadow page tables"
+	}
+	return fmt.Sprintf("SYSCALL %s; %s; %d processors", p.entry, paging, p.vcpus)
+}
+
+// take returns a free processor, best the one that the calling thread tid used last: KVM takes long to
+// move one to another thread on some hosts. The caller has a slot.
+func (p *Platform) take(tid int) (*vcpu, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released.Load() {
+		return nil, &platform.Died{Reason: "the platform was released"}
+	}
+	for i, v := range p.free {
+		if v.tid == tid {
+			return p.remove(i, tid), nil
+		}
+	}
+	if n := len(p.all); n < p.vcpus {
+		v, err := p.newVCPU(n)
+		if err == nil {
+			v.tid = tid
+			p.all = append(p.all, v)
+			return v, nil
+		}
+		if len(p.free) == 0 {
+			return nil, err
+		}
+	}
+	return p.remove(0, tid), nil
+}
+
+// remove takes a processor out of the free ones. mu is held.
+func (p *Platform) remove(i, tid int) *vcpu {
+	v := p.free[i]
+	p.free = append(p.free[:i], p.free[i+1:]...)
+	v.tid = tid
+	v.yield.Store(false)
+	return v
+}
+
+// put gives a processor back.
+func (p *Platform) put(v *vcpu) {
+	p.mu.Lock()
+	p.free = append(p.free, v)
+	p.mu.Unlock()
+}
+
+// turns makes contexts that hold processors give them up, as long as others wait.
+func (p *Platform) turns() {
+	if p.ticking.Swap(true) {
+		return
+	}
+	time.AfterFunc(turn, func() {
+		p.ticking.Store(false)
+		if p.waiting.Load() == 0 {
+			return
+		}
+		p.mu.Lock()
+		for _, v := range p.all {
+			v.yield.Store(true)
+			v.kick()
+		}
+		p.mu.Unlock()
+		p.turns()
+	})
+}
+
+// NewAddressSpace implements platform.Platform.
+func (p *Platform) NewAddressSpace(platform.AddressSpace) (platform.AddressSpace, error) {
+	return p.newSpace(), nil
+}
+
+// NewContext implements platform.Platform.
+func (p *Platform) NewContext(fpu []byte) platform.Context {
+	c := &context{p: p}
+	if fpu == nil {
+		c.fpu = arch.NewFPU()
+	} else {
+		c.fpu = append(make([]byte, 0, len(fpu)), fpu...)
+	}
+	return c
+}
+
+// UserRange implements platform.Platform.
+func (p *Platform) UserRange() (lo, hi uint64) { return userLow, userHigh }
+
+// limitFPU drops components that the machine's processors do not have.
+func (p *Platform) limitFPU(b *[kvmapi.XSaveSize]byte) {
+	const features = 512
+	le.PutUint64(b[features:], le.Uint64(b[features:])&p.xcr0)
+}
+
+// Release implements platform.Platform. Contexts that still run get *platform.Died.
+func (p *Platform) Release() {
+	p.released.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range p.all {
+		for v.kick(); v.inGuest.Load(); v.kick() {
+			time.Sleep(100 * time.Microsecond)
+		}
+		v.kvm.Close()
+	}
+	p.machine.release()
+}
