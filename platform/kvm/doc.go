@@ -1,0 +1,44 @@
+// Package kvm runs guest code in ring 3 of a virtual machine, on page tables that the platform builds.
+//
+// One virtual machine serves a sandbox. A guest address space is a tree of page tables (package
+// pagetable); the last entry of every root leads to the stub: a page of handlers that leave the machine, the
+// processors' descriptor tables, and a page for each virtual processor with its TSS and two small stacks. The
+// stub's text is never writable in the guest, what ring 0 may execute no user code can write, and all that is
+// believed of an exit is what the processor stored: the handler's address, registers that KVM hands over, the frame
+// on the processor's own page. Ring 0 executes one instruction, an OUT, and never goes back: KVM loads the
+// guest's next state.
+//
+// # Hosts
+//
+// New probes with a few instructions in ring 3. Where SYSCALL arrives in ring 0, as the manuals
+// say, the stub's OUT is at LSTAR. Where ring 0 is emulated, SYSCALL stays in ring 3: LSTAR is then a page that user code
+// may execute, with a store to an address that no memory is behind, which leaves the machine. A guest may go there by
+// itself: that is a system call like another, whose return address it chose. Where SYSCALL is an
+// invalid opcode, the instruction is looked at.
+//
+// The probe also changes a page table entry behind the machine's back. A KVM with hardware paging sees
+// it after CR3 was loaded: there, what an Apply takes away is flushed by sending every processor that runs the address space
+// out of the guest, and changing a bit of CR3 that means nothing before it enters again. A KVM that shadows page tables does
+// not see it: there, entries that lead to tables never change, and the pages behind entries that lost something are
+// dropped from the sentry's own mapping (MADV_DONTNEED), which has KVM drop each translation to them,
+// whichever address space it belongs to, before the call returns; the data stays in the file. Frames of released
+// tables are set aside until a memory slot is made and deleted, since that makes KVM forget everything.
+//
+// # Memory
+//
+// Files are mapped into the sentry by windows, readable and writable but never executable, and each
+// window is a memory slot. Windows are made when a Map needs one and stay, within a bound, when no address space uses them any
+// more. A host file may become shorter than what is mapped of it: KVM_RUN then fails with EFAULT and does not say where, so
+// all pages that their files have lost are found and hidden from the guest, which faults on its next try: SIGBUS.
+// An address space whose tables grow too large, or that sleeps while frames are short, is emptied; Drops counts that.
+//
+// # Processors
+//
+// A context holds a virtual processor and the OS thread it is on from its first Run to Leave. Registers
+// pass through the page shared with KVM. The extended state stays on the processor until another
+// context takes that, or somebody asks. A kick sets immediate_exit and then signals the thread: a
+// processor that was about to enter the guest sees the first, one inside the second.
+//
+// Locks: addressSpace.mu, Platform.mu, Platform.spacesMu, context.fpuMu, memory.mu, then pagetable.Pool's. None is
+// held while guest code runs. Where frames are short, other address spaces are locked by trying.
+package kvm
