@@ -110,9 +110,11 @@ func (k *fakeKernel) Self(c vfs.Caller) (pid, tid int32) {
 
 func (k *fakeKernel) Root(vfs.Caller) vfs.Path                            { return k.root }
 func (k *fakeKernel) IPCTable(_ vfs.Caller, name string, b *bytes.Buffer) { b.WriteString(name) }
-func (k *fakeKernel) IPCKnob(_ vfs.Caller, name string) (string, error)   { return k.knobs[name], nil }
-func (k *fakeKernel) SetIPCKnob(_ vfs.Caller, name, text string) error {
-	k.knobs[name] = text
+func (k *fakeKernel) IPCKnob(_ vfs.Caller, dir, name string) (string, error) {
+	return k.knobs[dir+"/"+name], nil
+}
+func (k *fakeKernel) SetIPCKnob(_ vfs.Caller, dir, name, text string) error {
+	k.knobs[dir+"/"+name] = text
 	return nil
 }
 func (k *fakeKernel) PIDs() []int32                          { return append([]int32(nil), k.pids...) }

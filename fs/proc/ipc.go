@@ -7,18 +7,29 @@ import (
 	"gosentry/fs/vfs"
 )
 
-// ipcKnobs makes the files of /proc/sys/kernel that each IPC namespace has its own of.
+// ipcFiles are the files of /proc/sys that each IPC namespace has its own of, by directory.
+var ipcFiles = map[string][]string{
+	"kernel":    {"sem", "shmmax", "shmall", "shmmni", "shm_rmid_forced", "msgmax", "msgmnb", "msgmni"},
+	"fs/mqueue": {"queues_max", "msg_max", "msg_default", "msgsize_max", "msgsize_default"},
+}
+
 func (f *fileSystem) ipcKnobs(t *tree) {
-	for _, name := range []string{"sem", "shmmax", "shmall", "shmmni", "shm_rmid_forced", "msgmax", "msgmnb", "msgmni"} {
-		t.add("kernel/"+name, f.NewKnob(0o644, func(c vfs.Caller, b *bytes.Buffer) error {
-			text, err := f.processes.IPCKnob(c, name)
-			b.WriteString(text + "\n")
-			return err
-		}, func(c vfs.Caller, data []byte) error {
-			line, _, _ := strings.Cut(string(data), "\n")
-			return f.processes.SetIPCKnob(c, name, line)
-		}))
+	for dir, names := range ipcFiles {
+		for _, name := range names {
+			t.add(dir+"/"+name, f.ipcKnob(dir, name))
+		}
 	}
+}
+
+func (f *fileSystem) ipcKnob(dir, name string) vfs.Inode {
+	return f.NewKnob(0o644, func(c vfs.Caller, b *bytes.Buffer) error {
+		text, err := f.processes.IPCKnob(c, dir, name)
+		b.WriteString(text + "\n")
+		return err
+	}, func(c vfs.Caller, data []byte) error {
+		line, _, _ := strings.Cut(string(data), "\n")
+		return f.processes.SetIPCKnob(c, dir, name, line)
+	})
 }
 
 // sysvipc makes /proc/sysvipc.

@@ -30,10 +30,10 @@ type Processes interface {
 	Names(c vfs.Caller) (host, domain string)
 	// IPCTable writes a table of /proc/sysvipc, "sem", "shm" or "msg", of the caller's IPC namespace.
 	IPCTable(c vfs.Caller, name string, b *bytes.Buffer)
-	// IPCKnob returns what a file of the caller's IPC namespace in /proc/sys/kernel holds, without its
-	// final newline; SetIPCKnob changes it. EINVAL, EPERM.
-	IPCKnob(c vfs.Caller, name string) (string, error)
-	SetIPCKnob(c vfs.Caller, name, text string) error
+	// IPCKnob returns what a file of the caller's IPC namespace in directory dir of /proc/sys holds, without
+	// its final newline; SetIPCKnob changes it. EINVAL, EPERM.
+	IPCKnob(c vfs.Caller, dir, name string) (string, error)
+	SetIPCKnob(c vfs.Caller, dir, name, text string) error
 	// SetNames sets the host or the domain name, the one that is not empty; EPERM.
 	SetNames(c vfs.Caller, host, domain string) error
 	// Knobs returns the numbers in /proc/sys/kernel that can be changed.

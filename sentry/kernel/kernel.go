@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gosentry/fs/cgroup"
+	"gosentry/fs/mqueue"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
@@ -51,21 +52,23 @@ type Kernel struct {
 	futexes     *futex.Manager[mm.FutexKey]
 	users       *userTable
 	ipcBudget   *ipc.Budget
-	rootPIDNS   *PIDNamespace
-	rootUserNS  *cred.UserNamespace
-	first       *Namespaces // of the first task; never released
-	boot        time.Time
-	bootUptime  int64 // ns of the boot-time clock when the kernel was made
-	lastNSIno   atomic.Uint64
-	counts      counters
-	forkCounts  forkCounts
-	forkHooks   *ForkHooks
-	cgroups     *cgroup.Tree
-	tracing     *Tracing
-	warned      sync.Map
-	knobs       forkKnobs
-	refusals    forkRefusals
-	policy      ForkPolicy
+	// mqueueAccounts count what users may hold in POSIX message queues.
+	mqueueAccounts mqueue.Accounts
+	rootPIDNS      *PIDNamespace
+	rootUserNS     *cred.UserNamespace
+	first          *Namespaces // of the first task; never released
+	boot           time.Time
+	bootUptime     int64 // ns of the boot-time clock when the kernel was made
+	lastNSIno      atomic.Uint64
+	counts         counters
+	forkCounts     forkCounts
+	forkHooks      *ForkHooks
+	cgroups        *cgroup.Tree
+	tracing        *Tracing
+	warned         sync.Map
+	knobs          forkKnobs
+	refusals       forkRefusals
+	policy         ForkPolicy
 	// forkFault makes forks fail in tests, before the step of the given number.
 	forkFault func(step int) error
 

@@ -77,33 +77,49 @@ func (t *Task) dropSemUndo() {
 	}
 }
 
-// ipcOf returns the System V objects of who asks, those of the initial namespace for the sentry itself.
-func (v *ProcView) ipcOf(c vfs.Caller) *ipc.Namespace {
+// ipcOf returns the IPC namespace of who asks, the initial one for the sentry itself.
+func (v *ProcView) ipcOf(c vfs.Caller) *IPCNamespace {
 	if t := taskOf(c); t != nil {
 		if ns := t.Namespaces(); ns != nil {
-			return v.k.sysV(ns.IPC)
+			return ns.IPC
 		}
 	}
-	return v.k.sysV(v.k.first.IPC)
+	return v.k.first.IPC
 }
 
 // IPCTable implements proc.Processes.
 func (v *ProcView) IPCTable(c vfs.Caller, name string, b *bytes.Buffer) {
 	user := c.Creds().UserNS
-	v.ipcOf(c).Table(b, name, ipc.Viewer{
+	v.k.sysV(v.ipcOf(c)).Table(b, name, ipc.Viewer{
 		Process: func(p ipc.Process) int32 { return idIn(v.ns, p) },
 		User:    func(u cred.UID) uint32 { return user.ShowUID(u) },
 		Group:   func(g cred.GID) uint32 { return user.ShowGID(g) },
 	})
 }
 
+// ipcKnobs are what has files in a directory of /proc/sys.
+type ipcKnobs interface {
+	Knob(name string) (string, error)
+	SetKnob(name, text string) error
+}
+
+// knobsOf returns what has the files in directory dir of /proc/sys, "kernel" or "fs/mqueue".
+func (v *ProcView) knobsOf(c vfs.Caller, dir string) ipcKnobs {
+	if dir == "kernel" {
+		return v.k.sysV(v.ipcOf(c))
+	}
+	return v.k.mqueues(v.ipcOf(c))
+}
+
 // IPCKnob implements proc.Processes.
-func (v *ProcView) IPCKnob(c vfs.Caller, name string) (string, error) { return v.ipcOf(c).Knob(name) }
+func (v *ProcView) IPCKnob(c vfs.Caller, dir, name string) (string, error) {
+	return v.knobsOf(c, dir).Knob(name)
+}
 
 // SetIPCKnob implements proc.Processes.
-func (v *ProcView) SetIPCKnob(c vfs.Caller, name, text string) error {
-	if t := taskOf(c); t != nil && !c.Creds().HasIn(unix.CAP_SYS_RESOURCE, t.Namespaces().IPC.Owner()) {
+func (v *ProcView) SetIPCKnob(c vfs.Caller, dir, name, text string) error {
+	if !c.Creds().HasIn(unix.CAP_SYS_ADMIN, v.ipcOf(c).Owner()) {
 		return unix.EPERM
 	}
-	return v.ipcOf(c).SetKnob(name, text)
+	return v.knobsOf(c, dir).SetKnob(name, text)
 }

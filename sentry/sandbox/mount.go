@@ -82,6 +82,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
 		{"/sys/fs/cgroup", k.Cgroups().Root().Inode(), plain | vfs.NoExec, "cgroup2"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
+		{"/dev/mqueue", k.FirstMessageQueues().Root(), plain | vfs.NoExec, "mqueue"},
 	}
 	in.registerFileSystems(k, memory)
 	for _, s := range steps {
@@ -117,13 +118,14 @@ func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
 	k.RegisterFileSystem("proc", func(*kernel.Task, string) (vfs.Inode, error) { return proc.New(k.NewProcView(systemInfo())), nil })
 	k.RegisterFileSystem("sysfs", func(*kernel.Task, string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
 	k.RegisterFileSystem("cgroup2", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.CgroupRoot().Inode(), nil })
+	k.RegisterFileSystem("mqueue", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.MessageQueues().Root(), nil })
 }
 
 // systemInfo is what /proc tells of the system itself.
 func systemInfo() proc.Info {
 	return proc.Info{
 		Sysname: linux.Sysname, Release: linux.Release, Version: linux.Version, Machine: linux.Machine,
-		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "cgroup2", "devtmpfs", "pipefs"},
+		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "cgroup2", "devtmpfs", "pipefs", "mqueue"},
 	}
 }
 

@@ -1,6 +1,6 @@
 package linux
 
-// ipcCalls are the calls of System V interprocess communication.
+// ipcCalls are the calls of System V interprocess communication and of POSIX message queues.
 func ipcCalls() []Call {
 	return []Call{
 		{29, "shmget", "hex uint hex", "no SHM_HUGETLB", sysShmget},
@@ -14,6 +14,12 @@ func ipcCalls() []Call {
 		{69, "msgsnd", "int ptr uint hex", "", sysMsgsnd},
 		{70, "msgrcv", "int ptr uint int hex", "", sysMsgrcv},
 		{71, "msgctl", "int int ptr", "", sysMsgctl},
+		{240, "mq_open", "path open mode ptr", "", sysMqOpen},
+		{241, "mq_unlink", "path", "", sysMqUnlink},
+		{242, "mq_timedsend", "fd ptr uint uint ptr", "", sysMqTimedsend},
+		{243, "mq_timedreceive", "fd ptr uint ptr ptr", "", sysMqTimedreceive},
+		{244, "mq_notify", "fd ptr", "no SIGEV_THREAD", sysMqNotify},
+		{245, "mq_getsetattr", "fd ptr ptr", "", sysMqGetsetattr},
 		{220, "semtimedop", "int ptr uint ptr", "", sysSemtimedop},
 	}
 }
