@@ -37,7 +37,7 @@ type machine struct {
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
 	m := &machine{in: in, hurried: make(chan struct{})}
-	plat, calls, err := newPlatform(in.Platform)
+	plat, calls, err := in.newPlatform()
 	if err != nil {
 		return nil, err
 	}

@@ -14,12 +14,14 @@ type grants struct {
 	binds []grant
 	log   int // -1: none
 	trace int // -1: none
-	opens []int
+	// device is what the platform needs, -1 for none.
+	device int
+	opens  []int
 }
 
 // openGrants opens everything that spec asks for.
 func openGrants(spec Spec) (*grants, error) {
-	g := &grants{log: -1, trace: -1}
+	g := &grants{log: -1, trace: -1, device: -1}
 	if err := g.open(spec); err != nil {
 		g.close()
 		return nil, err
@@ -39,6 +41,12 @@ func (g *grants) open(spec Spec) error {
 			return err
 		}
 		g.binds = append(g.binds, d)
+	}
+	if g.device, err = openDevice(spec.Platform); err != nil {
+		return err
+	}
+	if g.device >= 0 {
+		g.opens = append(g.opens, g.device)
 	}
 	if spec.Trace.File != "" {
 		if g.trace, err = g.output(spec.Trace.File, unix.O_TRUNC, "trace"); err != nil {

@@ -31,6 +31,8 @@ type Inside struct {
 	Root  Directory
 	Binds []Directory
 	Stdio [3]int // descriptors
+	// DeviceFD is the device that the platform needs, -1 for none.
+	DeviceFD int
 
 	UID, GID int // the caller's, and the guest's
 	Groups   []int
@@ -165,7 +167,7 @@ func (cfg *config) inside() *Inside {
 		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
-		Root: cfg.Root.directory(), Stdio: cfg.Stdio,
+		Root: cfg.Root.directory(), Stdio: cfg.Stdio, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}

@@ -1,11 +1,14 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"gosentry/platform"
+	"gosentry/platform/kvm"
+	"gosentry/platform/kvm/kvmapi"
 	"gosentry/platform/ptrace"
 	"gosentry/sentry/sandbox/seccomp"
 )
@@ -14,7 +17,7 @@ import (
 const DefaultPlatform = "ptrace"
 
 // Platforms returns the names that Spec.Platform may have.
-func Platforms() []string { return []string{"ptrace"} }
+func Platforms() []string { return []string{"ptrace", "kvm"} }
 
 // checkPlatform refuses an unknown name.
 func checkPlatform(name string) error {
@@ -37,9 +40,21 @@ func platformRules(calls []platform.HostCall) []seccomp.Rule {
 	return rules
 }
 
+// openDevice opens what a platform needs of the host and cannot reach from inside: its descriptor, or -1.
+func openDevice(name string) (int, error) {
+	if name != "kvm" {
+		return -1, nil
+	}
+	fd, err := kvmapi.OpenDevice()
+	if e := new(kvmapi.OpenError); errors.As(err, &e) {
+		return -1, &Failure{What: "cannot open " + kvmapi.Device, Cause: e.Err, Way: e.Way}
+	}
+	return fd, err
+}
+
 // newPlatform starts a platform and tells which host calls it makes behind the lock.
-func newPlatform(name string) (platform.Platform, []seccomp.Rule, error) {
-	switch name {
+func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
+	switch in.Platform {
 	case "ptrace":
 		p, err := ptrace.New()
 		if err != nil {
@@ -47,6 +62,13 @@ func newPlatform(name string) (platform.Platform, []seccomp.Rule, error) {
 				Way: "the host must allow ptrace of own children; a container must allow it in its seccomp profile"}
 		}
 		return p, platformRules(ptrace.Syscalls()), nil
+	case "kvm":
+		p, err := kvm.New(in.DeviceFD)
+		if err != nil {
+			return nil, nil, &Failure{What: "cannot start the platform kvm", Cause: err, Way: "use another platform"}
+		}
+		in.Log.Debugf("kvm: %s", p.Verdict())
+		return p, platformRules(kvm.Syscalls()), nil
 	}
-	return nil, nil, fmt.Errorf("no platform %s", name)
+	return nil, nil, fmt.Errorf("no platform %s", in.Platform)
 }

@@ -65,7 +65,7 @@ func newConfig(spec Spec, g *grants) *config {
 		Platform: spec.Platform, Args: opaques(spec.Args), Env: opaques(spec.Env),
 		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname),
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
-		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1,
+		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1, DeviceFD: -1,
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
 		UID: os.Getuid(), GID: os.Getgid(), Groups: groups,
 		Umask: umask(), Limits: resourceLimits(),
@@ -112,6 +112,9 @@ func (cfg *config) place(control, stderr int, g *grants) []uintptr {
 	}
 	if g.log >= 0 {
 		cfg.LogFD = add(g.log)
+	}
+	if g.device >= 0 {
+		cfg.DeviceFD = add(g.device)
 	}
 	if g.trace >= 0 {
 		cfg.TraceFD = add(g.trace)

@@ -30,6 +30,8 @@ type config struct {
 	Binds []grant
 	Stdio [3]int
 	LogFD int // -1: none
+	// DeviceFD is the device that the platform needs, -1 for none.
+	DeviceFD int
 	// TraceFD is where events go, -1 for nowhere.
 	TraceFD int
 	Trace   Trace
