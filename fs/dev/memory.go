@@ -139,7 +139,7 @@ func (random) Ioctl(c vfs.Caller, cmd uint32, arg uint64, mem *mm.MemoryManager)
 		_, err := mem.CopyOut(mm.Addr(arg), b)
 		return 0, err
 	case rndAddToCnt, rndAddEnt, rndZapCnt, rndClearPool, rndReseed:
-		if !c.Creds().Has(unix.CAP_SYS_ADMIN) {
+		if !c.Creds().HasGlobal(unix.CAP_SYS_ADMIN) {
 			return 0, unix.EPERM
 		}
 		return 0, nil

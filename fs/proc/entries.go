@@ -2,6 +2,7 @@ package proc
 
 import (
 	"gosentry/fs/vfs"
+	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,11 +55,8 @@ var taskEntries = []entry{
 	{"cpuset", both, reg, readable(text("/\n"))},
 	{"loginuid", both, reg, readable(text("4294967295"))},
 	{"sessionid", both, reg, readable(text("4294967295"))},
-	{"uid_map", both, reg, readable(text(identityMap))},
-	{"gid_map", both, reg, readable(text(identityMap))},
-	{"projid_map", both, reg, readable(text(identityMap))},
-	{"setgroups", processOnly, reg, readable(text("allow\n"))},
+	{"uid_map", both, reg, idMap(cred.MapUID)},
+	{"gid_map", both, reg, idMap(cred.MapGID)},
+	{"projid_map", both, reg, idMap(cred.MapProject)},
+	{"setgroups", processOnly, reg, setgroups},
 }
-
-// identityMap is the map of the initial user namespace.
-const identityMap = "         0          0 4294967295\n"

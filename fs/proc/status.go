@@ -7,6 +7,7 @@ import (
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 )
 
@@ -17,9 +18,9 @@ var stateNames = map[byte]string{
 }
 
 // writeStatus writes /proc/PID/status.
-func writeStatus(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
+func writeStatus(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 	s := d.task.Status(d.process)
-	writeIdentity(d, b, &s)
+	writeIdentity(d, c.Creds().UserNS, b, &s)
 	if m := d.task.Memory(); m != nil {
 		writeMemory(b, m)
 	}
@@ -49,16 +50,17 @@ func writeStatus(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
 	return nil
 }
 
-func writeIdentity(d *taskDir, b *bytes.Buffer, s *Status) {
+// writeIdentity writes names and ids, those of users as a reader in ns knows them.
+func writeIdentity(d *taskDir, ns *cred.UserNamespace, b *bytes.Buffer, s *Status) {
 	c := d.task.Creds()
 	fmt.Fprintf(b, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\n",
 		escapeName(s.Name), s.Umask, s.State, stateNames[s.State])
 	fmt.Fprintf(b, "Tgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", s.TGID, s.TID, s.PPID, s.TracerPID)
-	fmt.Fprintf(b, "Uid:\t%d\t%d\t%d\t%d\n", c.RUID, c.EUID, c.SUID, c.FSUID)
-	fmt.Fprintf(b, "Gid:\t%d\t%d\t%d\t%d\n", c.RGID, c.EGID, c.SGID, c.FSGID)
+	fmt.Fprintf(b, "Uid:\t%d\t%d\t%d\t%d\n", ns.ShowUID(c.RUID), ns.ShowUID(c.EUID), ns.ShowUID(c.SUID), ns.ShowUID(c.FSUID))
+	fmt.Fprintf(b, "Gid:\t%d\t%d\t%d\t%d\n", ns.ShowGID(c.RGID), ns.ShowGID(c.EGID), ns.ShowGID(c.SGID), ns.ShowGID(c.FSGID))
 	fmt.Fprintf(b, "FDSize:\t%d\nGroups:\t", s.FDSize)
 	for _, g := range c.Groups {
-		fmt.Fprintf(b, "%d ", g)
+		fmt.Fprintf(b, "%d ", ns.ShowGID(g))
 	}
 	if len(c.Groups) == 0 {
 		b.WriteByte(' ')

@@ -132,6 +132,7 @@ func (f *fileSystem) sysctl() vfs.Inode {
 		func(c vfs.Caller, s string) error { return f.processes.SetNames(c, s, "") }))
 	t.add("kernel/domainname", f.nameKnob(func(_, domain string) string { return domain },
 		func(c vfs.Caller, s string) error { return f.processes.SetNames(c, "", s) }))
+	t.limitFiles()
 	return t.root
 }
 

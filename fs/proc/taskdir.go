@@ -49,7 +49,7 @@ const (
 func (f *fileSystem) newTaskDir(t Task, process bool) *taskDir {
 	d := &taskDir{fs: f, task: t, process: process}
 	d.SourceDir = f.NewSourceDir(0o555, taskSource{d})
-	d.SetOwnerFunc(d.owner)
+	d.SetOwnerFunc(d.user)
 	d.base = inoOfTask(t.Status(false).TID, process)
 	d.SetIno(d.base)
 	return d
@@ -78,12 +78,23 @@ func (d *taskDir) inoOf(name string, within uint64) uint64 {
 	return d.base&^1 | uint64(i+1)<<inoEntryShift | within&inoWithinEntry
 }
 
-// owner is who owns the files: the task's effective user, or root where the task may
+// owner is who owns the files: the task's effective user, or root of its user namespace where the task may
 // not be looked into.
 func (d *taskDir) owner() (cred.UID, cred.GID) {
-	if !d.task.Status(false).Dumpable {
+	if d.task.Status(false).Dumpable {
+		return d.user()
+	}
+	ns := d.task.Creds().UserNS
+	uid, uidOK := ns.ToUID(0)
+	gid, gidOK := ns.ToGID(0)
+	if !uidOK || !gidOK {
 		return 0, 0
 	}
+	return uid, gid
+}
+
+// user is the task's effective user, who owns the directories that everybody may read whatever they tell.
+func (d *taskDir) user() (cred.UID, cred.GID) {
 	c := d.task.Creds()
 	return c.EUID, c.EGID
 }
@@ -302,5 +313,8 @@ func (l *magicLink) Readlink(c vfs.Caller) (string, error) {
 func (d *taskDir) dir(mode uint32, source pseudo.Source) *pseudo.SourceDir {
 	s := d.fs.NewSourceDir(mode, source)
 	s.SetOwnerFunc(d.owner)
+	if mode == 0o555 {
+		s.SetOwnerFunc(d.user)
+	}
 	return s
 }

@@ -90,7 +90,7 @@ func Mknod(c Caller, a WalkArgs, name string, mode, umask, major, minor uint32) 
 		}
 		isDevice := kind == unix.S_IFCHR || kind == unix.S_IFBLK
 		creds := c.Creds()
-		if isDevice && !(creds.Has(unix.CAP_MKNOD) && (creds.UserNS == nil || creds.UserNS.Parent == nil)) {
+		if isDevice && !creds.HasGlobal(unix.CAP_MKNOD) {
 			return nil, unix.EPERM
 		}
 		at, err := newAttr(c, dir.Dentry, mode&modeBits|kind, umask)

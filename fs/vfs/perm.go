@@ -50,24 +50,24 @@ func checkBits(creds *cred.Credentials, attr *Attr, want uint32) error {
 }
 
 // capable tells whether creds have a capability over an inode: one held in a user
-// namespace of its own says nothing about inodes of others.
+// namespace says nothing about inodes whose owners have no ids there.
 func capable(creds *cred.Credentials, attr *Attr, capability int) bool {
-	if !creds.Has(capability) {
-		return false
-	}
-	ns := creds.UserNS
-	return ns == nil || ns.Parent == nil || attr.UID == ns.Owner
+	return creds.Has(capability) && creds.UserNS.Has(attr.UID, attr.GID)
 }
 
 // searchesAll tells whether creds may search every directory, whoever owns it.
 func searchesAll(creds *cred.Credentials) bool {
 	const both = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
-	return creds.Effective&both != 0 && (creds.UserNS == nil || creds.UserNS.Parent == nil)
+	return creds.Effective&both != 0 && creds.UserNS.Initial()
 }
 
 // owns tells whether creds may do what only a file's owner may.
 func owns(creds *cred.Credentials, attr *Attr) bool {
-	return creds.FSUID == attr.UID || capable(creds, attr, unix.CAP_FOWNER)
+	if creds.FSUID == attr.UID {
+		return true
+	}
+	_, known := creds.UserNS.FromUID(attr.UID)
+	return known && creds.Has(unix.CAP_FOWNER)
 }
 
 // permit checks want on d, which is not an absence.
@@ -171,7 +171,7 @@ func newAttr(c Caller, dir *Dentry, mode, umask uint32) (NewAttr, error) {
 		if mode&unix.S_IFMT == unix.S_IFDIR {
 			a.Mode |= unix.S_ISGID
 		} else if a.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP &&
-			!creds.InGroup(a.GID) && !creds.Has(unix.CAP_FSETID) {
+			!creds.InGroup(a.GID) && !capable(creds, &attr, unix.CAP_FSETID) {
 			a.Mode &^= unix.S_ISGID
 		}
 	}

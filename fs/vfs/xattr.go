@@ -24,8 +24,7 @@ func xattrRights(c Caller, p Path, name string, writing bool) error {
 		}
 	}
 	creds := c.Creds()
-	initial := creds.UserNS == nil || creds.UserNS.Parent == nil
-	admin := creds.Has(unix.CAP_SYS_ADMIN) && initial
+	admin := creds.HasGlobal(unix.CAP_SYS_ADMIN)
 	space, rest, _ := strings.Cut(name, ".")
 	if rest == "" {
 		return unix.EOPNOTSUPP
@@ -34,7 +33,7 @@ func xattrRights(c Caller, p Path, name string, writing bool) error {
 	case "system":
 		return unix.EOPNOTSUPP
 	case "security":
-		if !writing || admin || name == capsXattr && creds.Has(unix.CAP_SETFCAP) && initial {
+		if !writing || admin || name == capsXattr && creds.HasGlobal(unix.CAP_SETFCAP) {
 			return nil
 		}
 		return unix.EPERM
@@ -121,7 +120,7 @@ func ListXattr(c Caller, p Path) ([]string, error) {
 	}
 	seen := names[:0:0]
 	for _, n := range names {
-		if !strings.HasPrefix(n, "trusted.") || c.Creds().Has(unix.CAP_SYS_ADMIN) {
+		if !strings.HasPrefix(n, "trusted.") || c.Creds().HasGlobal(unix.CAP_SYS_ADMIN) {
 			seen = append(seen, n)
 		}
 	}

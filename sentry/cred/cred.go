@@ -3,7 +3,8 @@
 // Credentials are immutable once published: a change makes a copy. So they are
 // read without a lock and can be shared by any number of tasks and open files.
 // User and group ids in here are the sandbox's own (those of its initial user
-// namespace); UserNamespace translates at the edge.
+// namespace). UserNamespace translates at the edge: an id that a guest passes in becomes one of these, or is
+// refused, and an id that it is told becomes one of its own namespace, Overflow where there is none.
 package cred
 
 import "golang.org/x/sys/unix"
@@ -65,8 +66,27 @@ func (c *Credentials) Copy() *Credentials {
 	return &d
 }
 
-// Has tells whether c is effective in its own user namespace.
+// Has tells whether the capability is effective in c's own user namespace.
 func (c *Credentials) Has(capability int) bool { return c.Effective.Has(capability) }
+
+// HasGlobal tells whether the capability is effective in the initial user namespace, as what
+// concerns the whole system needs it.
+func (c *Credentials) HasGlobal(capability int) bool {
+	return c.UserNS.Initial() && c.Effective.Has(capability)
+}
+
+// Covers tells whether c has every capability that d has, for c's user to be trusted with what d's can do.
+func (c *Credentials) Covers(d *Credentials) bool {
+	if c.UserNS == d.UserNS {
+		return c.Permitted.Contains(d.Permitted)
+	}
+	for ns := d.UserNS; ns != nil; ns = ns.Parent {
+		if ns.Parent == c.UserNS && ns.Owner == c.EUID {
+			return true
+		}
+	}
+	return false
+}
 
 // HasIn tells whether the capability is effective in ns: held in ns or an
 // ancestor, or c's user owns a namespace on the way (user_namespaces(7)).

@@ -20,6 +20,7 @@ type ExecFile struct {
 type FileCaps struct {
 	Permitted, Inheritable CapSet
 	Effective              bool
+	Root                   UID // they count in the user namespaces whose root this is, and below
 }
 
 // Layout of the attribute security.capability.
@@ -47,6 +48,9 @@ func ParseFileCaps(b []byte) (*FileCaps, error) {
 		f.Permitted |= word(3) << 32
 		f.Inheritable |= word(4) << 32
 	}
+	if len(b) > 20 {
+		f.Root = UID(word(5))
+	}
 	f.Permitted &= AllCaps
 	f.Inheritable &= AllCaps
 	return f, nil
@@ -60,6 +64,9 @@ func (c *Credentials) Exec(f ExecFile, unsafe bool) (next *Credentials, secure b
 	n := c.Copy()
 	if !c.NoNewPrivs {
 		n.takeIDs(f)
+	}
+	if f.Caps != nil && !c.UserNS.heeds(f.Caps.Root) {
+		f.Caps = nil
 	}
 	effective, err := n.takeFileCaps(f.Caps)
 	if err != nil {
@@ -88,12 +95,25 @@ func (c *Credentials) Exec(f ExecFile, unsafe bool) (next *Credentials, secure b
 	n.KeepCaps = false
 	n.SecureBits &^= SecureKeepCaps
 	secure = changed || n.EUID != c.RUID || n.EGID != c.RGID ||
-		n.RUID != rootUID && (effective || !n.Ambient.Contains(n.Permitted))
+		n.RUID != n.rootUID() && (effective || !n.Ambient.Contains(n.Permitted))
 	return n, secure, nil
 }
 
-// takeIDs follows the set-user-ID and set-group-ID bits.
+// heeds tells whether root, who gave a file capabilities, is root in ns or an ancestor.
+func (ns *UserNamespace) heeds(root UID) bool {
+	for ; !ns.Initial(); ns = ns.Parent {
+		if r, ok := ns.Root(); ok && r == root {
+			return true
+		}
+	}
+	return root == 0
+}
+
+// takeIDs follows the set-user-ID and set-group-ID bits of a file whose owners n's user namespace has.
 func (n *Credentials) takeIDs(f ExecFile) {
+	if !n.UserNS.Has(f.UID, f.GID) {
+		return
+	}
 	if f.Mode&unix.S_ISUID != 0 {
 		n.EUID = f.UID
 	}
@@ -121,11 +141,12 @@ func (n *Credentials) takeRoot(old *Credentials, hasCaps bool) (effective bool) 
 	if n.SecureBits&SecureNoRoot != 0 {
 		return false
 	}
-	if hasCaps && n.RUID != rootUID && n.EUID == rootUID {
+	root := n.rootUID()
+	if hasCaps && n.RUID != root && n.EUID == root {
 		return false
 	}
-	if n.EUID == rootUID || n.RUID == rootUID {
+	if n.EUID == root || n.RUID == root {
 		n.Permitted = old.Bounding | old.Inheritable
 	}
-	return n.EUID == rootUID
+	return n.EUID == root
 }

@@ -108,11 +108,11 @@ func TestParseFileCaps(t *testing.T) {
 		return b
 	}
 	f, err := ParseFileCaps(words(capRevision2|1, 1<<13, 1<<2, 1<<8, 1<<9))
-	if err != nil || *f != (FileCaps{1<<13 | 1<<40, 1 << 2, true}) {
+	if err != nil || *f != (FileCaps{1<<13 | 1<<40, 1 << 2, true, 0}) {
 		t.Errorf("revision 2: %+v, %v", f, err)
 	}
 	f, err = ParseFileCaps(words(capRevision1, 3, 1))
-	if err != nil || *f != (FileCaps{3, 1, false}) {
+	if err != nil || *f != (FileCaps{3, 1, false, 0}) {
 		t.Errorf("revision 1: %+v, %v", f, err)
 	}
 	if f, err = ParseFileCaps(words(capRevision3, 3, 0, 0, 0, 1000)); err != nil || f.Permitted != 3 {

@@ -111,6 +111,13 @@ func (ns *UserNamespace) ShowGID(g GID) uint32 {
 	return Overflow
 }
 
+// Has tells whether both a user and a group have ids in ns.
+func (ns *UserNamespace) Has(u UID, g GID) bool {
+	_, uidOK := ns.FromUID(u)
+	_, gidOK := ns.FromGID(g)
+	return uidOK && gidOK
+}
+
 // Root returns the user that is root in ns; false when there is none.
 func (ns *UserNamespace) Root() (UID, bool) { return ns.ToUID(0) }
 
@@ -145,7 +152,7 @@ func parseExtents(text string) ([]Extent, error) {
 		}
 		var n [3]uint32
 		for i, w := range words {
-			v, err := strconv.ParseUint(w, 0, 32)
+			v, err := strconv.ParseUint(w, 10, 64)
 			if err != nil {
 				return nil, unix.EINVAL
 			}
@@ -252,7 +259,7 @@ func (ns *UserNamespace) mayMapRoot(extents []Extent, opener *Credentials) bool 
 }
 
 // SetgroupsAllowed tells whether setgroups(2) may be used in ns, once it has a map of groups.
-func (ns *UserNamespace) SetgroupsAllowed() bool { return !ns.denySetgroups.Load() }
+func (ns *UserNamespace) SetgroupsAllowed() bool { return ns.Initial() || !ns.denySetgroups.Load() }
 
 // MaySetgroups tells whether setgroups(2) may be used in ns now.
 func (ns *UserNamespace) MaySetgroups() bool {

@@ -9,8 +9,16 @@ import (
 // MaxGroups is how many supplementary groups a task may have (NGROUPS_MAX).
 const MaxGroups = 65536
 
-// rootUID is the user id that is root in c's user namespace.
-const rootUID UID = 0
+// rootUID is the user that is root in c's user namespace; where there is none, the id of no user.
+func (c *Credentials) rootUID() UID {
+	if root, ok := c.UserNS.Root(); ok {
+		return root
+	}
+	return UID(NoID)
+}
+
+// IsRoot tells whether the real user is root in c's user namespace.
+func (c *Credentials) IsRoot() bool { return c.RUID == c.rootUID() }
 
 // SetUID returns the credentials after setuid(2); EPERM.
 func (c *Credentials) SetUID(uid UID) (*Credentials, error) {
@@ -76,10 +84,10 @@ func (c *Credentials) SetFSUID(uid UID) *Credentials {
 	if c.SecureBits&SecureNoSetuidFixup != 0 {
 		return n
 	}
-	switch {
-	case c.FSUID == rootUID && uid != rootUID:
+	switch root := c.rootUID(); {
+	case c.FSUID == root && uid != root:
 		n.Effective &^= fileCaps
-	case c.FSUID != rootUID && uid == rootUID:
+	case c.FSUID != root && uid == root:
 		n.Effective |= n.Permitted & fileCaps
 	}
 	return n
@@ -166,17 +174,18 @@ func (n *Credentials) followUIDs(old *Credentials) {
 	if old.SecureBits&SecureNoSetuidFixup != 0 {
 		return
 	}
-	wasRoot := oneOf(rootUID, old.RUID, old.EUID, old.SUID)
-	if wasRoot && !oneOf(rootUID, n.RUID, n.EUID, n.SUID) {
+	root := old.rootUID()
+	wasRoot := oneOf(root, old.RUID, old.EUID, old.SUID)
+	if wasRoot && !oneOf(root, n.RUID, n.EUID, n.SUID) {
 		if !old.keepsCaps() {
 			n.Permitted, n.Effective = 0, 0
 		}
 		n.Ambient = 0
 	}
 	switch {
-	case old.EUID == rootUID && n.EUID != rootUID:
+	case old.EUID == root && n.EUID != root:
 		n.Effective = 0
-	case old.EUID != rootUID && n.EUID == rootUID:
+	case old.EUID != root && n.EUID == root:
 		n.Effective = n.Permitted
 	}
 }

@@ -68,9 +68,7 @@ func (c *Credentials) NewUserNamespace(ino uint64) (*Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, uidOK := parent.FromUID(c.EUID)
-	_, gidOK := parent.FromGID(c.EGID)
-	if !uidOK || !gidOK {
+	if !parent.Has(c.EUID, c.EGID) {
 		uncharge()
 		return nil, unix.EPERM
 	}

@@ -14,7 +14,7 @@ func (t *Task) SetLimitOf(pid int32, r limits.Resource, l limits.Limit) (limits.
 	if err != nil {
 		return limits.Limit{}, err
 	}
-	old, err := tg.limits.Set(r, l, t.Creds().Has(unix.CAP_SYS_RESOURCE))
+	old, err := tg.limits.Set(r, l, t.Creds().HasGlobal(unix.CAP_SYS_RESOURCE))
 	if err == nil && r == limits.CPU {
 		tg.armCPULimit()
 	}

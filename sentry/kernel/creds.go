@@ -17,8 +17,12 @@ func (t *Task) SetCreds(c *cred.Credentials) {
 		t.k.users.move(keyOf(old), to)
 	}
 	t.creds.Store(c)
+	if c.UserNS != old.UserNS {
+		c.UserNS.Hold()
+		old.UserNS.Drop()
+	}
 	if old.EUID != c.EUID || old.EGID != c.EGID || old.FSUID != c.FSUID || old.FSGID != c.FSGID ||
-		!old.Permitted.Contains(c.Permitted) {
+		!old.Covers(c) {
 		t.pdeath.Store(0)
 		t.tg.dumpable.Store(0)
 	}

@@ -155,6 +155,7 @@ func (t *Task) exitLocked() {
 	}
 	t.traceExitLocked()
 	t.k.users.leave(t)
+	t.Creds().UserNS.Drop()
 }
 
 // detachLocked removes a thread that nobody waits for but its tracer, if it has one.

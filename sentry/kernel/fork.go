@@ -86,7 +86,6 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 		k: t.k, tg: t.tg, Regs: t.Regs, personality: t.personality,
 		wake: make(chan struct{}, 1), mask: t.SignalMask(), call: callState{number: t.call.number},
 	}
-	c.creds.Store(t.Creds())
 	c.name.Store(t.name.Load())
 	c.auxv.Store(t.auxv.Load())
 	c.nice.Store(t.nice.Load())
@@ -94,7 +93,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.slackAtStart = t.slackNS.Load()
 	c.slackNS.Store(c.slackAtStart)
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkCgroup,
+		t.forkCreds, t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkCgroup,
 		t.forkSemUndo, t.forkContext, t.forkPIDFD,
 	}
 	for i, step := range steps {
@@ -121,6 +120,16 @@ func (t *Task) forkCount(c *Task, _ *ForkArgs, undo *undoStack) error {
 		return err
 	}
 	undo.push(func() { t.k.users.leave(c) })
+	return nil
+}
+
+func (t *Task) forkCreds(c *Task, a *ForkArgs, undo *undoStack) error {
+	creds, err := t.freshCreds(a.Fresh)
+	if err != nil {
+		return err
+	}
+	c.creds.Store(creds)
+	undo.push(creds.UserNS.Drop)
 	return nil
 }
 
@@ -198,7 +207,7 @@ func (t *Task) forkFS(c *Task, a *ForkArgs, undo *undoStack) error {
 }
 
 func (t *Task) forkNamespaces(c *Task, a *ForkArgs, undo *undoStack) error {
-	ns, err := t.makeFresh(a.Fresh, c.Creds())
+	ns, err := t.makeFresh(a.Fresh&^FreshUser, c.Creds())
 	if err != nil {
 		return err
 	}

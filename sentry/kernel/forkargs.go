@@ -40,7 +40,7 @@ const (
 )
 
 // freshBuilt are the namespaces that exist so far.
-const freshBuilt = FreshUTS | FreshIPC | FreshPID | FreshCgroup | FreshNet
+const freshBuilt = FreshUTS | FreshIPC | FreshUser | FreshPID | FreshCgroup | FreshNet
 
 // ForkArgs tell Fork what to make. They are general: each personality decodes
 // its own calls into a fresh one.
@@ -120,8 +120,19 @@ func (t *Task) permitFork(a *ForkArgs) error {
 	if a.shares(ShareThread) && t.Namespaces().PIDForChildren != t.pidns {
 		return unix.EINVAL
 	}
-	if len(a.SetTID) > 0 && !t.Creds().Has(unix.CAP_SYS_ADMIN) && !t.Creds().Has(unix.CAP_CHECKPOINT_RESTORE) {
-		return unix.EPERM
+	return t.permitIDs(a)
+}
+
+// permitIDs refuses to choose numbers in namespaces where the caller may not; in one that is to be made, it may.
+func (t *Task) permitIDs(a *ForkArgs) error {
+	wanted := len(a.SetTID)
+	if a.Fresh&FreshPID != 0 {
+		wanted--
+	}
+	for ns := t.Namespaces().PIDForChildren; ns != nil && wanted > 0; ns, wanted = ns.parent, wanted-1 {
+		if !ns.mayChoose(t.Creds()) {
+			return unix.EPERM
+		}
 	}
 	return nil
 }

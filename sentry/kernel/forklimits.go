@@ -63,14 +63,14 @@ type forkRefusals struct {
 	told    atomic.Int64 // when a full table was last told of, ns of the monotonic clock; 0: never
 }
 
-// isRootOfAll tells whether c is user 0 of the initial user namespace.
-func isRootOfAll(c *cred.Credentials) bool { return c.RUID == 0 && c.UserNS.Parent == nil }
+// isRootOfAll tells whether c is user 0 of the initial user namespace, whatever namespace it is in.
+func isRootOfAll(c *cred.Credentials) bool { return c.RUID == 0 }
 
 func (k *Kernel) pastLimit(c *cred.Credentials) bool {
 	if k.policy.PastLimit != nil {
 		return k.policy.PastLimit(c)
 	}
-	return c.Has(unix.CAP_SYS_RESOURCE) || c.Has(unix.CAP_SYS_ADMIN) || isRootOfAll(c)
+	return c.HasGlobal(unix.CAP_SYS_RESOURCE) || c.HasGlobal(unix.CAP_SYS_ADMIN) || isRootOfAll(c)
 }
 
 // enter counts the new task c for its user; parent's process has the limits. EAGAIN when one of

@@ -155,6 +155,7 @@ func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name s
 		altStack: signal.NoStack(), wake: make(chan struct{}, 1),
 	}
 	t.creds.Store(c)
+	c.UserNS.Hold()
 	t.name.Store(&name)
 	t.slackAtStart = defaultSlack
 	t.slackNS.Store(defaultSlack)

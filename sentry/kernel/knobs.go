@@ -103,12 +103,12 @@ func (v *ProcView) lastPID(c vfs.Caller) int64 {
 // setLastPID has the search for the next number begin behind n; EPERM without CAP_CHECKPOINT_RESTORE
 // (pid_namespaces(7)).
 func (v *ProcView) setLastPID(c vfs.Caller, n int64) error {
-	if !c.Creds().Has(unix.CAP_SYS_ADMIN) && !c.Creds().Has(unix.CAP_CHECKPOINT_RESTORE) {
+	ns := v.namespaceOf(c)
+	if !ns.mayChoose(c.Creds()) {
 		return unix.EPERM
 	}
 	v.k.tree.Lock()
 	defer v.k.tree.Unlock()
-	ns := v.namespaceOf(c)
 	if n < 0 || n > int64(ns.max) {
 		return unix.EINVAL
 	}

@@ -93,7 +93,7 @@ func (k *Kernel) makeNamespaces(hostname string, mounts *vfs.Namespace) error {
 // that fresh says anew. The result has one reference. EPERM without CAP_SYS_ADMIN, EINVAL, ENOSPC.
 func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) {
 	old := t.Namespaces()
-	if fresh&^FreshUser == 0 {
+	if fresh == 0 {
 		return old.incRef(), nil
 	}
 	if !c.Has(unix.CAP_SYS_ADMIN) {

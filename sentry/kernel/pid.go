@@ -137,6 +137,11 @@ func (ns *PIDNamespace) checkWantedLocked(nr int32) error {
 	return nil
 }
 
+// mayChoose tells whether c may say which numbers are used in ns.
+func (ns *PIDNamespace) mayChoose(c *cred.Credentials) bool {
+	return c.HasIn(unix.CAP_SYS_ADMIN, ns.owner) || c.HasIn(unix.CAP_CHECKPOINT_RESTORE, ns.owner)
+}
+
 // freeLocked gives the numbers back.
 func (p *PID) freeLocked() {
 	for n := p.ns; n != nil; n = n.parent {

@@ -317,7 +317,7 @@ func (p procTask) SetName(name string) error {
 
 // SetOOMScoreAdj implements proc.Task.
 func (p procTask) SetOOMScoreAdj(c vfs.Caller, adj int32) error {
-	if adj < p.t.tg.oomScore.Load() && !c.Creds().Has(unix.CAP_SYS_RESOURCE) {
+	if adj < p.t.tg.oomScore.Load() && !c.Creds().HasGlobal(unix.CAP_SYS_RESOURCE) {
 		return unix.EACCES
 	}
 	p.t.tg.oomScore.Store(adj)

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
@@ -104,9 +103,12 @@ func (t *Task) niceTargetsLocked(kind NiceKind, who int32) []*Task {
 			}
 		}
 	case NiceUser:
-		uid := cred.UID(who)
+		uid, ok := t.Creds().UserNS.ToUID(uint32(who))
 		if who == 0 {
-			uid = t.Creds().RUID
+			uid, ok = t.Creds().RUID, true
+		}
+		if !ok {
+			return nil
 		}
 		for _, p := range t.pidns.ids {
 			if p.task != nil && p.task.Creds().RUID == uid {
@@ -142,7 +144,7 @@ func (t *Task) SetNice(kind NiceKind, who, nice int32) error {
 		switch {
 		case !t.owns(o):
 			result = unix.EPERM
-		case nice < o.nice.Load() && nice < floor && !t.Creds().Has(unix.CAP_SYS_NICE):
+		case nice < o.nice.Load() && nice < floor && !t.Creds().HasGlobal(unix.CAP_SYS_NICE):
 			result = unix.EACCES
 		default:
 			o.nice.Store(nice)

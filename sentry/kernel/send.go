@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"gosentry/sentry/cred"
 	"gosentry/sentry/signal"
 	"gosentry/sentry/waiter"
 
@@ -162,8 +163,22 @@ func (t *Task) senderInfo(sig signal.Signal, code int32, to *Task) signal.Info {
 	return signal.Info{
 		Signo: sig, Code: code,
 		PID: t.tg.pid.In(to.pidns),
-		UID: uint32(t.Creds().RUID),
+		UID: to.Creds().UserNS.ShowUID(t.Creds().RUID),
 	}
+}
+
+// forgedInfo is what the receiver sees of info, that the caller made up: a user by its id there.
+func (t *Task) forgedInfo(info *signal.Info, sig signal.Signal, to *Task) signal.Info {
+	i := *info
+	i.Signo = sig
+	if from, there := t.Creds().UserNS, to.Creds().UserNS; from != there {
+		if u, ok := from.ToUID(i.UID); ok {
+			i.UID = there.ShowUID(u)
+		} else {
+			i.UID = cred.Overflow
+		}
+	}
+	return i
 }
 
 // MaySignal tells whether t may send sig to target (kill(2)).
@@ -230,8 +245,7 @@ func (t *Task) killGroupLocked(tg *ThreadGroup, sig signal.Signal, info *signal.
 	}
 	i := t.senderInfo(sig, signal.CodeUser, tg.leader)
 	if info != nil {
-		i = *info
-		i.Signo = sig
+		i = t.forgedInfo(info, sig, tg.leader)
 	}
 	tg.sigMu.Lock()
 	defer tg.sigMu.Unlock()
@@ -297,8 +311,7 @@ func (t *Task) KillThread(tgid, tid int32, sig signal.Signal, info *signal.Info)
 	}
 	i := t.senderInfo(sig, signal.CodeTkill, target)
 	if info != nil {
-		i = *info
-		i.Signo = sig
+		i = t.forgedInfo(info, sig, target)
 	}
 	target.tg.sigMu.Lock()
 	defer target.tg.sigMu.Unlock()
@@ -320,6 +333,6 @@ func (t *Task) KillProcess(tg *ThreadGroup, sig signal.Signal, info *signal.Info
 
 // SendSelf sends the thread a signal of the kernel's own (SIGPIPE, SIGXFSZ).
 func (t *Task) SendSelf(sig signal.Signal) {
-	info := signal.Info{Signo: sig, Code: signal.CodeUser, PID: t.TGID(), UID: uint32(t.Creds().RUID)}
+	info := signal.Info{Signo: sig, Code: signal.CodeUser, PID: t.TGID(), UID: t.Creds().UserNS.ShowUID(t.Creds().RUID)}
 	t.SendSignal(&info) //nolint:errcheck // standard signals cannot fail
 }

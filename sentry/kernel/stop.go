@@ -158,7 +158,7 @@ func (tg *ThreadGroup) childInfoLocked(code, status int32) signal.Info {
 	return signal.Info{
 		Signo: unix.SIGCHLD, Code: code, Status: status,
 		PID:   tg.pid.In(tg.parent.pid.ns),
-		UID:   uint32(tg.leader.Creds().RUID),
+		UID:   tg.parent.leader.Creds().UserNS.ShowUID(tg.leader.Creds().RUID),
 		UTime: ticks(u.User), STime: ticks(u.System),
 	}
 }

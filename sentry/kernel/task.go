@@ -271,13 +271,13 @@ func (r realUser) Creds() *cred.Credentials { return r.creds }
 // user then has its permitted capabilities, another none (access(2)).
 func AsRealUser(t *Task) vfs.Caller {
 	c := t.Creds()
-	if c.FSUID == c.RUID && c.FSGID == c.RGID && (c.RUID == 0) == (c.Effective != 0) {
+	if c.FSUID == c.RUID && c.FSGID == c.RGID && c.IsRoot() == (c.Effective != 0) {
 		return t
 	}
 	real := c.Copy()
 	real.FSUID, real.FSGID = c.RUID, c.RGID
 	real.Effective = 0
-	if c.RUID == 0 {
+	if c.IsRoot() {
 		real.Effective = c.Permitted
 	}
 	return realUser{t, real}

@@ -1,6 +1,10 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"gosentry/sentry/cred"
+
+	"golang.org/x/sys/unix"
+)
 
 // Unshare says what unshare(2) separates.
 type Unshare struct {
@@ -17,7 +21,12 @@ func (t *Task) Unshare(u Unshare) error {
 	if err := t.mayUnshare(&u); err != nil {
 		return err
 	}
-	ns, err := t.makeFresh(u.Fresh, t.Creds())
+	creds, err := t.freshCreds(u.Fresh)
+	if err != nil {
+		return err
+	}
+	defer creds.UserNS.Drop()
+	ns, err := t.makeFresh(u.Fresh&^FreshUser, creds)
 	if err != nil {
 		return err
 	}
@@ -33,7 +42,25 @@ func (t *Task) Unshare(u Unshare) error {
 		t.dropSemUndo()
 	}
 	t.setNamespaces(ns)
+	if creds != t.Creds() {
+		t.SetCreds(creds)
+	}
 	return nil
+}
+
+// freshCreds returns the task's credentials, with FreshUser those in a new user namespace. The namespace they are
+// in is held once more. ENOSPC; EPERM for who has changed its root directory, so that
+// nobody gets out of one.
+func (t *Task) freshCreds(fresh Fresh) (*cred.Credentials, error) {
+	c := t.Creds()
+	if fresh&FreshUser == 0 {
+		c.UserNS.Hold()
+		return c, nil
+	}
+	if t.FS().Root() != t.MountsOf().Root() {
+		return nil, unix.EPERM
+	}
+	return c.NewUserNamespace(t.k.nextNSIno())
 }
 
 // mayUnshare is EINVAL for a thread of several, and for an address space that others use, vfork's children too.

@@ -186,7 +186,7 @@ func (t *Task) waitResultLocked(c *ThreadGroup, code, status int32) WaitResult {
 	u.Add(c.childUsage)
 	return WaitResult{
 		PID:    c.pid.In(t.pidns),
-		UID:    uint32(c.leader.Creds().RUID),
+		UID:    t.Creds().UserNS.ShowUID(c.leader.Creds().RUID),
 		Code:   code,
 		Status: status,
 		Usage:  u,

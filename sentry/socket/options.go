@@ -125,13 +125,13 @@ func (o *Options) Set(c vfs.Caller, name int, b []byte) error {
 	}
 	creds := c.Creds()
 	switch {
-	case name == unix.SO_DEBUG && v != 0 && !creds.Has(unix.CAP_NET_ADMIN):
+	case name == unix.SO_DEBUG && v != 0 && !creds.HasGlobal(unix.CAP_NET_ADMIN):
 		return unix.EACCES
 	case name == unix.SO_PRIORITY && (v < 0 || v > 6) && !creds.Has(unix.CAP_NET_RAW) && !creds.Has(unix.CAP_NET_ADMIN):
 		return unix.EPERM
 	case name == unix.SO_MARK && !creds.Has(unix.CAP_NET_RAW) && !creds.Has(unix.CAP_NET_ADMIN):
 		return unix.EPERM
-	case (name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE) && !creds.Has(unix.CAP_NET_ADMIN):
+	case (name == unix.SO_SNDBUFFORCE || name == unix.SO_RCVBUFFORCE) && !creds.HasGlobal(unix.CAP_NET_ADMIN):
 		return unix.EPERM
 	}
 	return o.setInt(name, v)

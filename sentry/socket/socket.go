@@ -107,13 +107,17 @@ func Real(c vfs.Caller) Credentials {
 // ucredSize is the size of struct ucred in bytes.
 const ucredSize = 12
 
-// Append appends the credentials as a struct ucred, the process by its number for c.
+// Append appends the credentials as a struct ucred, the process and the ids by their numbers for c. NoID stays.
 func (cr Credentials) Append(b []byte, c vfs.Caller) []byte {
 	pid := int32(0)
 	if t, ok := c.(interface{ PIDNamespace() *kernel.PIDNamespace }); ok {
 		pid = cr.Process.In(t.PIDNamespace())
 	}
-	for _, v := range [...]uint32{uint32(pid), uint32(cr.UID), uint32(cr.GID)} {
+	uid, gid := cred.NoID, cred.NoID
+	if uint32(cr.UID) != cred.NoID {
+		uid, gid = c.Creds().UserNS.ShowUID(cr.UID), c.Creds().UserNS.ShowGID(cr.GID)
+	}
+	for _, v := range [...]uint32{uint32(pid), uid, gid} {
 		b = le.AppendUint32(b, v)
 	}
 	return b

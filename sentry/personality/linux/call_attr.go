@@ -70,15 +70,23 @@ func sysFchownat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[4]&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
 		return 0, unix.EINVAL
 	}
-	return onPath(t, a[0], a[1], a[4], func(p vfs.Path) error {
-		return vfs.ChangeOwner(t, p, uint32(a[2]), uint32(a[3]))
-	})
+	return onPath(t, a[0], a[1], a[4], func(p vfs.Path) error { return changeOwner(t, p, a[2], a[3]) })
 }
 
 func sysFchown(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return onFile(t, a[0], func(f *vfs.File) error {
-		return vfs.ChangeOwner(t, f.Path(), uint32(a[1]), uint32(a[2]))
-	})
+	return onFile(t, a[0], func(f *vfs.File) error { return changeOwner(t, f.Path(), a[1], a[2]) })
+}
+
+func changeOwner(t *kernel.Task, p vfs.Path, uid, gid uint64) error {
+	uids, err := loadUIDs(t, uid)
+	if err != nil {
+		return err
+	}
+	gids, err := loadGIDs(t, gid)
+	if err != nil {
+		return err
+	}
+	return vfs.ChangeOwner(t, p, uids[0], gids[0])
 }
 
 func sysTruncate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

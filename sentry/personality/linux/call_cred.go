@@ -13,16 +13,47 @@ import (
 )
 
 func sysGetuid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return uint64(t.Creds().RUID), nil
+	return uint64(showUID(t, t.Creds().RUID)), nil
 }
 func sysGeteuid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return uint64(t.Creds().EUID), nil
+	return uint64(showUID(t, t.Creds().EUID)), nil
 }
 func sysGetgid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return uint64(t.Creds().RGID), nil
+	return uint64(showGID(t, t.Creds().RGID)), nil
 }
 func sysGetegid(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return uint64(t.Creds().EGID), nil
+	return uint64(showGID(t, t.Creds().EGID)), nil
+}
+
+// showUID and showGID are ids as the task is told them.
+func showUID(t *kernel.Task, u cred.UID) uint32 { return t.Creds().UserNS.ShowUID(u) }
+func showGID(t *kernel.Task, g cred.GID) uint32 { return t.Creds().UserNS.ShowGID(g) }
+
+// loadUIDs turns a task's ids of users into the kernel's; NoID stays. EINVAL for ids that its user namespace has not.
+func loadUIDs(t *kernel.Task, ids ...uint64) ([3]uint32, error) {
+	return loadIDs(ids, func(id uint32) (uint32, bool) {
+		u, ok := t.Creds().UserNS.ToUID(id)
+		return uint32(u), ok
+	})
+}
+
+// loadGIDs is loadUIDs for groups.
+func loadGIDs(t *kernel.Task, ids ...uint64) ([3]uint32, error) {
+	return loadIDs(ids, func(id uint32) (uint32, bool) {
+		g, ok := t.Creds().UserNS.ToGID(id)
+		return uint32(g), ok
+	})
+}
+
+func loadIDs(ids []uint64, in func(uint32) (uint32, bool)) (out [3]uint32, err error) {
+	for i, id := range ids {
+		v, ok := in(uint32(id))
+		if !ok && uint32(id) != cred.NoID {
+			return out, unix.EINVAL
+		}
+		out[i] = v
+	}
+	return out, nil
 }
 
 // become gives the task the credentials that a rule of package cred made.
@@ -34,65 +65,83 @@ func become(t *kernel.Task, c *cred.Credentials, err error) (uint64, error) {
 }
 
 func sysSetuid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if uint32(a[0]) == cred.NoID {
+	id, ok := t.Creds().UserNS.ToUID(uint32(a[0]))
+	if !ok {
 		return 0, unix.EINVAL
 	}
-	c, err := t.Creds().SetUID(cred.UID(a[0]))
+	c, err := t.Creds().SetUID(id)
 	return become(t, c, err)
 }
 
 func sysSetgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if uint32(a[0]) == cred.NoID {
+	id, ok := t.Creds().UserNS.ToGID(uint32(a[0]))
+	if !ok {
 		return 0, unix.EINVAL
 	}
-	c, err := t.Creds().SetGID(cred.GID(a[0]))
+	c, err := t.Creds().SetGID(id)
 	return become(t, c, err)
 }
 
 func sysSetreuid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	c, err := t.Creds().SetREUID(uint32(a[0]), uint32(a[1]))
+	ids, err := loadUIDs(t, a[0], a[1])
+	if err != nil {
+		return 0, err
+	}
+	c, err := t.Creds().SetREUID(ids[0], ids[1])
 	return become(t, c, err)
 }
 
 func sysSetregid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	c, err := t.Creds().SetREGID(uint32(a[0]), uint32(a[1]))
+	ids, err := loadGIDs(t, a[0], a[1])
+	if err != nil {
+		return 0, err
+	}
+	c, err := t.Creds().SetREGID(ids[0], ids[1])
 	return become(t, c, err)
 }
 
 func sysSetresuid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	c, err := t.Creds().SetRESUID(uint32(a[0]), uint32(a[1]), uint32(a[2]))
+	ids, err := loadUIDs(t, a[0], a[1], a[2])
+	if err != nil {
+		return 0, err
+	}
+	c, err := t.Creds().SetRESUID(ids[0], ids[1], ids[2])
 	return become(t, c, err)
 }
 
 func sysSetresgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	c, err := t.Creds().SetRESGID(uint32(a[0]), uint32(a[1]), uint32(a[2]))
+	ids, err := loadGIDs(t, a[0], a[1], a[2])
+	if err != nil {
+		return 0, err
+	}
+	c, err := t.Creds().SetRESGID(ids[0], ids[1], ids[2])
 	return become(t, c, err)
 }
 
 func sysSetfsuid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	old := t.Creds().FSUID
-	if uint32(a[0]) != cred.NoID {
-		t.SetCreds(t.Creds().SetFSUID(cred.UID(a[0])))
+	if id, ok := t.Creds().UserNS.ToUID(uint32(a[0])); ok {
+		t.SetCreds(t.Creds().SetFSUID(id))
 	}
-	return uint64(old), nil
+	return uint64(showUID(t, old)), nil
 }
 
 func sysSetfsgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	old := t.Creds().FSGID
-	if uint32(a[0]) != cred.NoID {
-		t.SetCreds(t.Creds().SetFSGID(cred.GID(a[0])))
+	if id, ok := t.Creds().UserNS.ToGID(uint32(a[0])); ok {
+		t.SetCreds(t.Creds().SetFSGID(id))
 	}
-	return uint64(old), nil
+	return uint64(showGID(t, old)), nil
 }
 
 func sysGetresuid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	c := t.Creds()
-	return storeIDs(t, a, uint32(c.RUID), uint32(c.EUID), uint32(c.SUID))
+	return storeIDs(t, a, showUID(t, c.RUID), showUID(t, c.EUID), showUID(t, c.SUID))
 }
 
 func sysGetresgid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	c := t.Creds()
-	return storeIDs(t, a, uint32(c.RGID), uint32(c.EGID), uint32(c.SGID))
+	return storeIDs(t, a, showGID(t, c.RGID), showGID(t, c.EGID), showGID(t, c.SGID))
 }
 
 func storeIDs(t *kernel.Task, a arch.SyscallArgs, ids ...uint32) (uint64, error) {
@@ -116,13 +165,13 @@ func sysGetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	b := make([]byte, 0, 4*len(groups))
 	for _, g := range groups {
-		b = binary.LittleEndian.AppendUint32(b, uint32(g))
+		b = binary.LittleEndian.AppendUint32(b, showGID(t, g))
 	}
 	return uint64(len(groups)), t.CopyOut(mm.Addr(a[1]), b)
 }
 
 func sysSetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if !t.Creds().Has(unix.CAP_SETGID) {
+	if !t.Creds().Has(unix.CAP_SETGID) || !t.Creds().UserNS.MaySetgroups() {
 		return 0, unix.EPERM
 	}
 	if uint64(uint32(a[0])) > cred.MaxGroups {
@@ -134,7 +183,11 @@ func sysSetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	groups := make([]cred.GID, len(b)/4)
 	for i := range groups {
-		groups[i] = cred.GID(binary.LittleEndian.Uint32(b[4*i:]))
+		g, ok := t.Creds().UserNS.ToGID(binary.LittleEndian.Uint32(b[4*i:]))
+		if !ok {
+			return 0, unix.EINVAL
+		}
+		groups[i] = g
 	}
 	c, err := t.Creds().SetGroups(groups)
 	return become(t, c, err)

@@ -33,7 +33,7 @@ func sysMmap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		Bit32:      flags&unix.MAP_32BIT != 0,
 		Offset:     a[5],
 		Limits:     t.Limits(),
-		LockAnyway: t.Creds().Has(unix.CAP_IPC_LOCK),
+		LockAnyway: t.Creds().HasGlobal(unix.CAP_IPC_LOCK),
 	}
 	switch flags & unix.MAP_TYPE {
 	case unix.MAP_PRIVATE:
@@ -135,7 +135,7 @@ func sysMremap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		MayMove:    a[3]&unix.MREMAP_MAYMOVE != 0,
 		Fixed:      a[3]&unix.MREMAP_FIXED != 0,
 		DontUnmap:  a[3]&unix.MREMAP_DONTUNMAP != 0,
-		LockAnyway: t.Creds().Has(unix.CAP_IPC_LOCK),
+		LockAnyway: t.Creds().HasGlobal(unix.CAP_IPC_LOCK),
 	})
 	return uint64(addr), err
 }
@@ -173,7 +173,7 @@ func sysMincore(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, nil
 }
 
-func mayLock(t *kernel.Task) bool { return t.Creds().Has(unix.CAP_IPC_LOCK) }
+func mayLock(t *kernel.Task) bool { return t.Creds().HasGlobal(unix.CAP_IPC_LOCK) }
 
 func sysMlock(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, t.MM().MLock(mm.Addr(a[0]), a[1], false, mayLock(t))

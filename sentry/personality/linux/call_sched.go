@@ -71,7 +71,7 @@ func setScheduler(t *kernel.Task, id, policy int32, addr uint64) (uint64, error)
 	if err != nil || uint64(priority) < low || uint64(priority) > high {
 		return 0, unix.EINVAL
 	}
-	if high > 0 && !t.Creds().Has(unix.CAP_SYS_NICE) {
+	if high > 0 && !t.Creds().HasGlobal(unix.CAP_SYS_NICE) {
 		return 0, unix.EPERM
 	}
 	s, err := t.Scheduling(id)

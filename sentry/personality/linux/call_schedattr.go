@@ -69,7 +69,7 @@ func sysSchedSetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		}
 		s.Priority = int32(attr.Priority)
 	}
-	if (high > 0 || policy == schedDeadline) && !t.Creds().Has(unix.CAP_SYS_NICE) {
+	if (high > 0 || policy == schedDeadline) && !t.Creds().HasGlobal(unix.CAP_SYS_NICE) {
 		return 0, unix.EPERM
 	}
 	if policy == schedDeadline {
@@ -161,7 +161,7 @@ func sysIoprioSet(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	level := p & 7
 	switch p >> ioClassShift {
 	case ioClassRealTime:
-		if c := t.Creds(); !c.Has(unix.CAP_SYS_ADMIN) && !c.Has(unix.CAP_SYS_NICE) {
+		if c := t.Creds(); !c.HasGlobal(unix.CAP_SYS_ADMIN) && !c.HasGlobal(unix.CAP_SYS_NICE) {
 			return 0, unix.EPERM
 		}
 	case ioClassBestEffort, ioClassIdle:

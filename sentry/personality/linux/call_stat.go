@@ -75,7 +75,7 @@ func attrAt(t *kernel.Task, dirfd, name, flags uint64) (vfs.Attr, error) {
 func storeStat(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 	return t.CopyOut(mm.Addr(addr), abi.AppendStat(make([]byte, 0, abi.StatSize), &unix.Stat_t{
 		Dev: unix.Mkdev(s.Major, s.Minor), Rdev: unix.Mkdev(s.RdevMajor, s.RdevMinor),
-		Ino: s.Ino, Nlink: uint64(s.Nlink), Mode: s.Mode, Uid: uint32(s.UID), Gid: uint32(s.GID),
+		Ino: s.Ino, Nlink: uint64(s.Nlink), Mode: s.Mode, Uid: showUID(t, s.UID), Gid: showGID(t, s.GID),
 		Size: s.Size, Blksize: int64(s.BlockSize), Blocks: s.Blocks,
 		Atim: s.Atime, Mtim: s.Mtime, Ctim: s.Ctime,
 	}))
@@ -107,7 +107,7 @@ func storeStatx(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 		got |= unix.STATX_BTIME
 	}
 	return t.CopyOut(mm.Addr(addr), abi.AppendStatx(make([]byte, 0, abi.StatxSize), &unix.Statx_t{
-		Mask: got, Blksize: s.BlockSize, Nlink: s.Nlink, Uid: uint32(s.UID), Gid: uint32(s.GID), Mode: uint16(s.Mode),
+		Mask: got, Blksize: s.BlockSize, Nlink: s.Nlink, Uid: showUID(t, s.UID), Gid: showGID(t, s.GID), Mode: uint16(s.Mode),
 		Ino: s.Ino, Size: uint64(s.Size), Blocks: uint64(s.Blocks),
 		Atime: statxTime(s.Atime), Btime: statxTime(s.Btime), Ctime: statxTime(s.Ctime), Mtime: statxTime(s.Mtime),
 		Rdev_major: s.RdevMajor, Rdev_minor: s.RdevMinor, Dev_major: s.Major, Dev_minor: s.Minor,

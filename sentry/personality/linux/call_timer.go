@@ -136,7 +136,7 @@ func sysTimerfdCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	switch id {
 	case unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_BOOTTIME:
 	case unix.CLOCK_REALTIME_ALARM, unix.CLOCK_BOOTTIME_ALARM:
-		if !t.Creds().Has(unix.CAP_WAKE_ALARM) {
+		if !t.Creds().HasGlobal(unix.CAP_WAKE_ALARM) {
 			return 0, unix.EPERM
 		}
 	default:

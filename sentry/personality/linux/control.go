@@ -85,15 +85,17 @@ func loadCredentials(t *kernel.Task, data []byte) (*socket.Credentials, error) {
 		return nil, unix.EINVAL
 	}
 	le := binary.LittleEndian
-	pid, uid, gid := int32(le.Uint32(data)), cred.UID(le.Uint32(data[4:])), cred.GID(le.Uint32(data[8:]))
 	c := t.Creds()
+	pid := int32(le.Uint32(data))
+	uid, uidOK := c.UserNS.ToUID(le.Uint32(data[4:]))
+	gid, gidOK := c.UserNS.ToGID(le.Uint32(data[8:]))
 	switch {
-	case pid != t.TGID() && !c.Has(unix.CAP_SYS_ADMIN),
+	case !uidOK || !gidOK:
+		return nil, unix.EINVAL
+	case pid != t.TGID() && !c.HasIn(unix.CAP_SYS_ADMIN, t.PIDNamespace().Owner()),
 		!slices.Contains([]cred.UID{c.RUID, c.EUID, c.SUID}, uid) && !c.Has(unix.CAP_SETUID),
 		!slices.Contains([]cred.GID{c.RGID, c.EGID, c.SGID}, gid) && !c.Has(unix.CAP_SETGID):
 		return nil, unix.EPERM
-	case uint32(uid) == cred.NoID || uint32(gid) == cred.NoID:
-		return nil, unix.EINVAL
 	}
 	p, err := t.FindPID(pid)
 	if err != nil {

@@ -68,7 +68,7 @@ func (f *flight) tooMany(c vfs.Caller, u flightUser, n int) bool {
 	if f.total+n > maxInFlight {
 		return true
 	}
-	if creds := c.Creds(); creds.Has(unix.CAP_SYS_RESOURCE) || creds.Has(unix.CAP_SYS_ADMIN) {
+	if creds := c.Creds(); creds.HasGlobal(unix.CAP_SYS_RESOURCE) || creds.HasGlobal(unix.CAP_SYS_ADMIN) {
 		return false
 	}
 	t, ok := c.(interface{ Limits() *limits.Set })
