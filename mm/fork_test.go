@@ -86,6 +86,53 @@ func TestForkWithdrawsRightsAtOnce(t *testing.T) {
 	}
 }
 
+// forkWork is what a fork and the child's end ask the platform for.
+type forkWork struct {
+	changes   int
+	protected uint64 // bytes whose rights change: the host looks at each page
+	mapped    int    // mappings of the child
+}
+
+// measureFork forks a process with a number of mappings of so many bytes, all touched.
+func measureFork(t *testing.T, mappings int, size uint64) (work forkWork) {
+	w := newWorld(t, 2<<30)
+	defer w.close()
+	base := Addr(0x4000_0000)
+	for i := range mappings {
+		a := base + Addr(i)*Addr(size+maxChunk)
+		w.mmap(MMapOpts{Addr: a, Length: size, Prot: rw, Private: true, Fixed: true})
+		for off := Addr(0); off < Addr(size); off += pg {
+			w.write(w.m, a+off, 1)
+		}
+	}
+	s := space(w.m)
+	s.reset()
+	c := w.fork()
+	child := space(c)
+	work.changes, work.mapped = len(s.changes)+len(child.changes), child.count(platform.Map)
+	for _, c := range s.changes {
+		if c.Op == platform.Protect {
+			work.protected += c.Length
+		}
+	}
+	c.DecUsers()
+	work.changes += len(child.changes) - work.mapped
+	return work
+}
+
+// TestForkCost counts what a fork costs by mappings and by memory. Times are in the benchmarks.
+func TestForkCost(t *testing.T) {
+	t.Run("C01_by_mappings_not_by_memory", func(t *testing.T) {
+		little, much := measureFork(t, 1, 1<<20), measureFork(t, 1, 256<<20)
+		if much.changes > 2*little.changes || much.protected >= forgetOver {
+			t.Errorf("1 MiB: %+v, 256 MiB: %+v", little, much)
+		}
+		if many := measureFork(t, 32, 1<<20); many.changes > 32*little.changes || many.protected >= forgetOver {
+			t.Errorf("32 mappings: %+v", many)
+		}
+	})
+}
+
 // TestForkOfMuchMemory has the parent's address space forget everything, also when other threads
 // are in it, and maps memory again in growing pieces.
 func TestForkOfMuchMemory(t *testing.T) {

@@ -33,6 +33,7 @@ type forkRow struct {
 func forkRows() []forkRow {
 	return slices.Concat(
 		coreForkRows(),
+		costForkRows(),
 		ipcForkRows(),
 	)
 }

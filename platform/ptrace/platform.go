@@ -38,6 +38,7 @@ type Platform struct {
 	procs    map[*process]*addressSpace // nil for those in store or retired
 	spares   []*process                 // empty
 	retired  []*process                 // to be emptied
+	making   int                        // processes that are being made
 	working  bool                       // keepStore runs
 	released bool
 
@@ -82,7 +83,9 @@ func newPlatform(limit, running int) (*Platform, error) {
 
 // try makes the first spare process and attaches to a thread of it.
 func (p *Platform) try() error {
+	p.mu.Lock()
 	proc, err := p.make(nil)
+	p.mu.Unlock()
 	if err != nil {
 		return err
 	}

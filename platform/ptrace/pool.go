@@ -1,6 +1,8 @@
 package ptrace
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,14 +13,16 @@ const (
 	// a fork may need one for either side.
 	maxSpares = 8
 	minSpares = 2
+	// maxTracees is how many tracees a process may have to be used again.
+	maxTracees = 4
 	// maxDying is how many processes with much memory may take their time to end.
 	maxDying = 8
 )
 
-// take returns a process for as, whose lock is held.
-func (p *Platform) take(as *addressSpace) (*process, error) {
+// take returns a process for as, whose lock is held, where there is a choice one that tr has a tracee of.
+func (p *Platform) take(as *addressSpace, tr *tracer) (*process, error) {
 	for range 3 {
-		proc, err := p.find(as)
+		proc, err := p.find(as, tr)
 		if err != nil {
 			return nil, err
 		}
@@ -31,23 +35,20 @@ func (p *Platform) take(as *addressSpace) (*process, error) {
 
 // find looks in the store, makes a process, or takes one from another address
 // space. nil without an error: the one it found was dead.
-func (p *Platform) find(as *addressSpace) (*process, error) {
+func (p *Platform) find(as *addressSpace, tr *tracer) (*process, error) {
 	p.mu.Lock()
-	if n := len(p.spares); n > 0 {
-		proc := p.spares[n-1]
-		p.spares = p.spares[:n-1]
+	if proc := p.spare(tr); proc != nil {
 		p.procs[proc] = as
 		p.work()
 		p.mu.Unlock()
 		return proc, nil
 	}
-	if len(p.procs) < p.limit {
-		p.mu.Unlock()
+	if p.mayMake() {
 		proc, err := p.make(as)
 		if err == nil {
+			p.mu.Unlock()
 			return proc, nil
 		}
-		p.mu.Lock()
 	}
 	proc := p.evict()
 	if proc == nil {
@@ -56,15 +57,51 @@ func (p *Platform) find(as *addressSpace) (*process, error) {
 	}
 	p.procs[proc] = as
 	p.mu.Unlock()
-	if err := proc.Reset(); err != nil {
+	if proc.crowded() || proc.Reset() != nil {
 		p.discard(proc)
 		return nil, nil
 	}
 	return proc, nil
 }
 
-// make makes a process for as, or for the store if that is nil.
+// spare takes a process from the store; nil if there is none. mu is held.
+func (p *Platform) spare(tr *tracer) *process {
+	i := len(p.spares) - 1
+	if i < 0 {
+		return nil
+	}
+	if j := slices.IndexFunc(p.spares, func(proc *process) bool { return proc.knows(tr) }); j >= 0 {
+		i = j
+	}
+	proc := p.spares[i]
+	p.spares = slices.Delete(p.spares, i, i+1)
+	return proc
+}
+
+// mayMake tells whether there may be one more process. mu is held.
+func (p *Platform) mayMake() bool { return len(p.procs)+p.making < p.limit }
+
+// make makes a process for as, or for the store if that is nil. mu is held, and let go meanwhile.
 func (p *Platform) make(as *addressSpace) (*process, error) {
+	p.making++
+	p.mu.Unlock()
+	proc, err := p.newProcess()
+	p.mu.Lock()
+	p.making--
+	if err != nil {
+		return nil, err
+	}
+	if p.released {
+		go proc.Kill()
+		return nil, unix.ESHUTDOWN
+	}
+	p.procs[proc] = as
+	p.work()
+	return proc, nil
+}
+
+// newProcess makes a process with a thread to trace.
+func (p *Platform) newProcess() (*process, error) {
 	b, err := p.factory.New()
 	if err != nil {
 		return nil, err
@@ -76,14 +113,6 @@ func (p *Platform) make(as *addressSpace) (*process, error) {
 		return nil, err
 	}
 	proc.parked = append(proc.parked, tid)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released {
-		go b.Kill()
-		return nil, unix.ESHUTDOWN
-	}
-	p.procs[proc] = as
-	p.work()
 	return proc, nil
 }
 
@@ -181,7 +210,7 @@ func (p *Platform) work() {
 
 // lacking tells whether a process should be made in advance. mu is held.
 func (p *Platform) lacking() bool {
-	return len(p.spares) < minSpares && len(p.procs) < p.limit
+	return len(p.spares) < minSpares && p.mayMake()
 }
 
 // keepStore works until there is nothing to do.
@@ -198,9 +227,7 @@ func (p *Platform) keepStore() {
 		if !p.lacking() {
 			break
 		}
-		p.mu.Unlock()
 		proc, err := p.make(nil)
-		p.mu.Lock()
 		if err != nil {
 			break
 		}
@@ -213,7 +240,7 @@ func (p *Platform) keepStore() {
 // held, and let go meanwhile.
 func (p *Platform) store(proc *process) {
 	var err error
-	enough := len(p.spares) >= maxSpares
+	enough := len(p.spares) >= maxSpares || proc.crowded()
 	p.mu.Unlock()
 	if !enough {
 		err = proc.Reset()

@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"slices"
 	"sync"
 
 	"gosentry/platform/internal/blank"
@@ -50,6 +51,20 @@ func (p *process) seat(tr *tracer) (*tracee, error) {
 		p.held++
 	}
 	return t, err
+}
+
+// knows tells whether tr has an idle tracee of p.
+func (p *process) knows(tr *tracer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.idle, func(t *tracee) bool { return t.owner == tr })
+}
+
+// crowded tells whether p has many tracees: each is a host thread, and most serve OS threads that will not come back.
+func (p *process) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle)+p.held > maxTracees
 }
 
 // attach traces one more thread of p. p.mu is held.

@@ -116,7 +116,7 @@ func (as *addressSpace) begin(c *context) error {
 		return &platform.Died{Reason: "it died before"}
 	}
 	if as.proc == nil {
-		proc, err := as.p.take(as)
+		proc, err := as.p.take(as, c.tr)
 		if err != nil {
 			return as.dead(err)
 		}

@@ -40,6 +40,8 @@ type machine struct {
 	contexts atomic.Int64
 	// failSpaces makes the host refuse address spaces.
 	failSpaces atomic.Bool
+	// spaces and changes count what was asked of the platform.
+	spaces, changes atomic.Int64
 }
 
 // number gives p a number, by which forks and execs name it.
@@ -74,7 +76,8 @@ func (m *machine) NewAddressSpace(platform.AddressSpace) (platform.AddressSpace,
 	if m.failSpaces.Load() {
 		return nil, unix.ENOMEM
 	}
-	return fakeSpace{}, nil
+	m.spaces.Add(1)
+	return fakeSpace{m}, nil
 }
 
 func (m *machine) NewContext(fpu []byte) platform.Context {
@@ -85,10 +88,14 @@ func (m *machine) NewContext(fpu []byte) platform.Context {
 func (m *machine) UserRange() (lo, hi uint64) { return 0x10000, 0x7fff_ffff_f000 }
 func (m *machine) Release()                   {}
 
-type fakeSpace struct{}
+type fakeSpace struct{ m *machine }
 
-func (fakeSpace) Apply([]platform.Change) error { return nil }
-func (fakeSpace) Release()                      {}
+func (s fakeSpace) Apply(list []platform.Change) error {
+	s.m.changes.Add(int64(len(list)))
+	return nil
+}
+
+func (fakeSpace) Release() {}
 
 type fakeContext struct {
 	m    *machine
