@@ -18,11 +18,13 @@ var updateForkPage = flag.Bool("update", false, "write FORK.md anew instead of f
 // name, of a program in directory fork. Its report is compared with the host's, or with want where
 // the host has nothing like it.
 type forkRow struct {
-	name    string   // ID and words, as N03_per_user_limit; the subtest's name
-	program string   // in directory fork, without .c
-	want    string   // the report expected; "": the host's own
-	root    bool     // needs root on the host
-	flags   []string // of "sentry do"
+	name    string // ID and words, as N03_per_user_limit; the subtest's name
+	program string // in directory fork, without .c
+	want    string // the report expected; "": the host's own
+	root    bool   // needs root on the host
+	// needs skips the test where the host lacks something else; nil: nothing.
+	needs func(testing.TB)
+	flags []string // of "sentry do"
 	// inKernel is a package whose tests show the row, as no guest program can see all of it; a subtest of the row's name is there.
 	inKernel string
 	// lacks says what of the row is not there yet; "": nothing.
@@ -34,6 +36,7 @@ func forkRows() []forkRow {
 	return slices.Concat(
 		coreForkRows(),
 		costForkRows(),
+		cgroupForkRows(),
 		ipcForkRows(),
 	)
 }
@@ -68,6 +71,9 @@ func TestFork(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			if r.root {
 				needRoot(t)
+			}
+			if r.needs != nil {
+				r.needs(t)
 			}
 			c := command{argv: []string{compile(t, "fork/"+r.program+".c", "-static"), r.name}, flags: r.flags}
 			want := result{stdout: r.want}

@@ -11,6 +11,7 @@ import (
 var rootOnly = map[string]bool{
 	"creds": true, "limits/processes": true, "limits/reading": true, "limits/memory": true, "limits/others": true,
 	"attrs/modes": true, "attrs/owners": true, "attrs/accesses": true, "exec/errors": true, "unixmsg/claims": true, "userns": true, "sysvsem/rights": true, "sysvmsg/rights": true, "sysvshm/rights": true, "exhaust/processes": true, "ptrace/access": true, "mqueues/mounted": true,
+	"cgroups": true,
 }
 
 // differences are report lines that may differ from the host's, by program, section and
@@ -36,6 +37,9 @@ func TestGuest(t *testing.T) {
 func testProgram(t *testing.T, platform, name, source string) {
 	if rootOnly[name] {
 		needRoot(t)
+	}
+	if name == "cgroups" {
+		needCgroups(t)
 	}
 	static := compile(t, source, "-static")
 	list := command{argv: []string{static, "--list"}}.host(t)

@@ -244,6 +244,17 @@ func needRoot(t testing.TB) {
 	}
 }
 
+// needCgroups skips the test where the host has no tree of cgroup2 that groups can be made in.
+func needCgroups(t testing.TB) {
+	t.Helper()
+	for _, base := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(base + "/cgroup.procs"); err == nil && unix.Access(base+"/cgroup.procs", unix.W_OK) == nil {
+			return
+		}
+	}
+	t.Skip("the host has no cgroup2 that can be written")
+}
+
 // compare fails the test if the sandbox's result is not the host's.
 func compare(t testing.TB, host, sandbox result) {
 	t.Helper()

@@ -80,6 +80,9 @@ type source struct{ *directory }
 
 // find returns what is called name now, nil for nothing.
 func (s source) find(name string) vfs.Inode {
+	if s.group.Removed() {
+		return nil
+	}
 	if f := s.files[name]; f != nil {
 		if s.pids[name] && !s.hasPIDs() {
 			return nil
@@ -178,10 +181,11 @@ func (f *file) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
 	if err != nil || f.events == nil {
 		return ops, err
 	}
-	o := &openWatched{FileOps: ops, file: f}
-	o.note()
-	return o, nil
+	return &openWatched{FileOps: ops, file: f, seen: unread}, nil
 }
+
+// unread is what a file has seen that was not read yet: it is ready then (kernfs).
+const unread = ^uint64(0)
 
 // openWatched is an open file that tells when its content is another than at the last read.
 type openWatched struct {

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -83,9 +84,9 @@ func showEvents(g *Group) string {
 }
 
 func storeFreeze(g *Group, _ vfs.Caller, text string) error {
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseInt(text, 0, 32)
 	if err != nil {
-		return unix.EINVAL
+		return numberError(err)
 	}
 	if n != 0 && n != 1 {
 		return unix.ERANGE
@@ -100,15 +101,23 @@ func storeFreeze(g *Group, _ vfs.Caller, text string) error {
 }
 
 func storeKill(g *Group, _ vfs.Caller, text string) error {
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseInt(text, 0, 32)
 	if err != nil {
-		return unix.EINVAL
+		return numberError(err)
 	}
 	if n != 1 {
 		return unix.ERANGE
 	}
 	g.tree.tasks.Kill(g)
 	return nil
+}
+
+// numberError is what Linux says of text that is no number, or one too large.
+func numberError(err error) error {
+	if errors.Is(err, strconv.ErrRange) {
+		return unix.ERANGE
+	}
+	return unix.EINVAL
 }
 
 func limit(of func(g *Group) *int64) func(*Group, vfs.Caller, *bytes.Buffer) error {
@@ -126,7 +135,7 @@ func storeLimit(most int64, over error, of func(g *Group) *int64) func(*Group, v
 		if text != "max" {
 			var err error
 			if n, err = strconv.ParseInt(text, 0, 64); err != nil {
-				return unix.EINVAL
+				return numberError(err)
 			}
 			if n < 0 || n > most {
 				return over

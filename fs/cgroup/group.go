@@ -95,14 +95,14 @@ func (t *Tree) Root() *Group { return t.root }
 // Inode returns the group's directory.
 func (g *Group) Inode() vfs.Inode { return g.dir }
 
-// GroupOf returns the group that an inode is the directory of; EBADF for any other, ENODEV for one that was removed.
+// GroupOf returns the group that an inode is the directory of; EBADF for any other, ENOENT for one that was removed.
 func GroupOf(in vfs.Inode) (*Group, error) {
 	d, ok := in.(*directory)
 	if !ok {
 		return nil, unix.EBADF
 	}
 	if d.group.Removed() {
-		return nil, unix.ENODEV
+		return nil, unix.ENOENT
 	}
 	return d.group, nil
 }

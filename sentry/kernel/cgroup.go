@@ -4,6 +4,7 @@ import (
 	"gosentry/fs/cgroup"
 	"gosentry/fs/vfs"
 	"gosentry/sentry/cred"
+	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,9 @@ func (t *Task) forkCgroup(c *Task, a *ForkArgs, undo *undoStack) error {
 	to, err := t.birthCgroup(a)
 	if err == nil {
 		err = to.Admit()
+	}
+	if err == nil && a.IntoCgroup && a.Fresh&FreshCgroup != 0 {
+		c.Namespaces().Cgroup.root = to // nobody else has seen it yet
 	}
 	if err == unix.ENODEV && !a.IntoCgroup {
 		return t.forkCgroup(c, a, undo) // the process was moved in between, and the group removed
@@ -241,8 +245,25 @@ func (t *Task) waitThawed() {
 	defer t.resume()
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
-	for !t.killedOr(thaw) {
+	for !t.killedOr(thaw) && !t.dieIfDue() {
 	}
+}
+
+// dieIfDue ends the process if a signal is due whose default action, not dumping core, it is to die: that
+// works on those that stand still too.
+func (t *Task) dieIfDue() bool {
+	tg := t.tg
+	tg.sigMu.Lock()
+	defer tg.sigMu.Unlock()
+	due := t.pending.Pending().Union(tg.pending.Pending()).Without(t.mask)
+	for ; !due.Empty() && tg.initOf == nil; due = due.Remove(due.Lowest()) {
+		sig := due.Lowest()
+		if tg.handlers.Get(sig).Handler == signal.HandlerDefault && signal.Default(sig) == signal.Terminate {
+			tg.killLocked(ExitStatus{Signal: sig})
+			return true
+		}
+	}
+	return false
 }
 
 // stand counts the thread among those of its group that stand still, or no longer.

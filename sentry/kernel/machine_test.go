@@ -360,6 +360,9 @@ func (m *machine) checkEmpty() {
 	if n := m.contexts.Load(); n != 1 {
 		m.Errorf("%d contexts are left", n)
 	}
+	if n := k.cgroups.Root().Tasks(); n != 1 {
+		m.Errorf("%d tasks are charged to the root of the cgroups", n)
+	}
 	u := k.users
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -1,0 +1,117 @@
+package kernel
+
+import (
+	"testing"
+
+	"gosentry/fs/cgroup"
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// makeCgroup makes a group below the root.
+func makeCgroup(t testing.TB, k *Kernel, name string) *cgroup.Group {
+	t.Helper()
+	in, err := k.cgroups.Root().Inode().Mkdir(anybody{}, name, vfs.NewAttr{Mode: 0o755})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := cgroup.GroupOf(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestMigrationDuringFork moves the parent before each step of a fork: the child comes along, and
+// after a step that fails nothing is left in either group.
+func TestMigrationDuringFork(t *testing.T) {
+	t.Run("I21_migration_at_each_step", func(t *testing.T) {
+		m := newMachine(t)
+		a, b := makeCgroup(t, m.k, "a"), makeCgroup(t, m.k, "b")
+		m.run(0, func(g *guest) {
+			for step := 0; ; step++ {
+				met := false
+				for _, err := range []error{nil, unix.ENOMEM} {
+					met = g.forkMoved(a, b, step, err) || met
+				}
+				if !met {
+					break
+				}
+			}
+		})
+	})
+}
+
+// forkMoved forks a child and has the parent, which is in a, moved to b before a step, where the
+// fork then fails with err. It tells whether the fork has such a step.
+func (g *guest) forkMoved(a, b *cgroup.Group, step int, err error) (met bool) {
+	g.test.Helper()
+	tasks := cgroupTasks{g.test.k}
+	g.do(func(t *Task) error {
+		t.k.forkFault = func(i int) error {
+			if i != step {
+				return nil
+			}
+			met = true
+			if err := tasks.Move(t, b, 0, false); err != nil {
+				g.test.Errorf("moving before step %d: %v", step, err)
+			}
+			return err
+		}
+		return tasks.Move(t, a, 0, false)
+	})
+	id, failed := g.clone(idle, ForkArgs{ExitSignal: unix.SIGCHLD})
+	live := int64(1)
+	if failed == nil {
+		live++
+	}
+	if met && (failed != err || a.Tasks() != 0 || b.Tasks() != live) {
+		g.test.Errorf("step %d: %v, %d in the old group, %d in the new one", step, failed, a.Tasks(), b.Tasks())
+	}
+	if failed == nil {
+		g.do(func(t *Task) error {
+			if c, err := t.FindPID(id); err != nil || c.task.tg.Cgroup() != t.tg.Cgroup() {
+				g.test.Errorf("step %d: the child was left behind", step)
+			}
+			return t.Kill(id, unix.SIGKILL, nil)
+		})
+		g.reap(id)
+	}
+	return met
+}
+
+// TestPidsLimit: every group above counts, what fails is given back, and a fork that fails later too.
+func TestPidsLimit(t *testing.T) {
+	m := newMachine(t)
+	a := makeCgroup(t, m.k, "a")
+	m.run(0, func(g *guest) {
+		g.do(func(t *Task) error { return cgroupTasks{t.k}.Move(t, a, 0, false) })
+		var kids []int32
+		for range 3 {
+			kids = append(kids, g.fork(idle))
+		}
+		g.thread(idle)
+		if n := a.Tasks(); n != 5 {
+			t.Errorf("%d tasks", n)
+		}
+		g.do(func(t *Task) error {
+			cgroupTasks{t.k}.Kill(makeCgroup(g.test, t.k, "empty"))
+			return t.Kill(kids[0], unix.SIGKILL, nil)
+		})
+		g.reap(kids[0])
+		if n := a.Tasks(); n != 4 {
+			t.Errorf("%d tasks after one was reaped", n)
+		}
+		if err := g.exec(func(g *guest) {
+			if n := a.Tasks(); n != 3 {
+				t.Errorf("%d tasks after an exec ended the thread", n)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	if n := a.Tasks(); n != 0 {
+		t.Errorf("%d tasks are left", n)
+	}
+}
