@@ -180,6 +180,9 @@ type creator struct {
 // QueueAttr are the sizes of a queue that the caller makes.
 func (c creator) QueueAttr() Attr { return c.attr }
 
+// QueueLimit is RLIMIT_MSGQUEUE of the caller.
+func (c creator) QueueLimit() uint64 { return queueLimit(c.Caller) }
+
 // checkName refuses what is no name of a file, as mq_open(2) does.
 func checkName(name string) error {
 	switch {

@@ -88,6 +88,8 @@ static void opening(void)
 	struct rlimit l = {81000, 819200};
 	setrlimit(RLIMIT_MSGQUEUE, &l);
 	say("over the limit", "%s", ret(mq_open("/guest-other", O_CREAT | O_RDWR, 0600, NULL)));
+	bad.mq_maxmsg = 10, bad.mq_msgsize = 8192;
+	say("over it with sizes", "%s", ret(mq_open("/guest-other", O_CREAT | O_RDWR, 0600, &bad)));
 	drop(q);
 }
 
