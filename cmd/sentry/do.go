@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ func doFlags() []cli.Flag {
 		&cli.StringFlag{Name: "cwd", Usage: "start in `DIR` (default: this directory, with --rootfs /)"},
 		&cli.StringSliceFlag{Name: "env", Usage: "add `K=V` to the environment"},
 		&cli.StringFlag{Name: "hostname", Usage: "`NAME` of the host inside (default: the host's)"},
+		&cli.IntFlag{Name: "pids", Usage: "allow at most `N` processes and threads at a time inside"},
 		&cli.GenericFlag{Name: "strace", Value: &strace{}, Usage: "log each system call, or those given as --strace=name,name"},
 		&cli.StringFlag{Name: "trace", Usage: "write what happens to processes (fork, exec, exit, death by a signal) to `FILE`"},
 		&cli.StringFlag{Name: "trace-format", Value: trace.FormatJSON, Usage: "json, a line for each event, or chrome, a timeline for trace viewers"},
@@ -72,6 +74,9 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 	spec.Trace = sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")}
 	if f := spec.Trace.Format; f != trace.FormatJSON && f != trace.FormatChrome {
 		return spec, badFlag("trace-format", f, "give json or chrome")
+	}
+	if spec.PIDs = cmd.Int("pids"); spec.PIDs < 0 {
+		return spec, badFlag("pids", fmt.Sprint(spec.PIDs), "give a number of processes")
 	}
 	switch format := cmd.String("log-format"); format {
 	case "text", "json":

@@ -57,7 +57,7 @@ func TestProgramKeepsItsArguments(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Setenv("GONE", "old")
 	spec, _, _, err := parse("do", "--platform=ptrace", "--rootfs", "/r", "--rw", "/a", "--rw=/b", "--ro", "/c:/d", "--cwd", "/x",
-		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--strace=read,write", "--trace", "/t", "--trace-format", "chrome",
+		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--pids", "9", "--strace=read,write", "--trace", "/t", "--trace-format", "chrome",
 		"--trace-first-only", "--log", "/l", "--log-format", "json", "--debug", "true")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestFlags(t *testing.T) {
 	env := spec.Env
 	spec.Env = nil
 	want := sandbox.Spec{
-		Platform: "ptrace", Root: "/r", Cwd: "/x", Hostname: "h", Args: []string{"true"},
+		Platform: "ptrace", Root: "/r", Cwd: "/x", Hostname: "h", PIDs: 9, Args: []string{"true"},
 		Binds: []sandbox.Bind{
 			{Host: "/a", Inside: "/a", Writable: true}, {Host: "/b", Inside: "/b", Writable: true}, {Host: "/c", Inside: "/d"},
 		},

@@ -38,6 +38,8 @@ type machine struct {
 	mu       sync.Mutex
 	programs map[uint64]script
 	contexts atomic.Int64
+	// liveSpaces are the address spaces that there are.
+	liveSpaces atomic.Int64
 	// failSpaces makes the host refuse address spaces.
 	failSpaces atomic.Bool
 	// spaces and changes count what was asked of the platform.
@@ -77,6 +79,7 @@ func (m *machine) NewAddressSpace(platform.AddressSpace) (platform.AddressSpace,
 		return nil, unix.ENOMEM
 	}
 	m.spaces.Add(1)
+	m.liveSpaces.Add(1)
 	return fakeSpace{m}, nil
 }
 
@@ -95,7 +98,7 @@ func (s fakeSpace) Apply(list []platform.Change) error {
 	return nil
 }
 
-func (fakeSpace) Release() {}
+func (s fakeSpace) Release() { s.m.liveSpaces.Add(-1) }
 
 type fakeContext struct {
 	m    *machine

@@ -3,6 +3,8 @@ package kernel
 import (
 	"time"
 
+	"gosentry/sentry/signal"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -28,17 +30,45 @@ func (t *Task) waitVfork(a *ForkArgs, done <-chan struct{}) bool {
 	if !a.Vfork {
 		return false
 	}
-	for a.HoldProcess && t.Block(done) != nil && t.stopsNow() {
+	for a.HoldProcess && t.Block(done) != nil {
+		t.takeStops()
+		if t.signalDue() {
+			break
+		}
 		t.waitStopped()
 	}
 	return t.BlockKillable(done) == nil
 }
 
-// stopsNow tells whether a job-control stop is what interrupted the task.
-func (t *Task) stopsNow() bool {
+// takeStops takes the signals that do nothing but stop or continue the process.
+func (t *Task) takeStops() {
+	for {
+		t.tg.sigMu.Lock()
+		var stops signal.Set // none of a traced task's: its tracer sees each signal
+		for _, sig := range []signal.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT} {
+			if t.tracee == nil && t.tg.handlers.Get(sig).Handler == signal.HandlerDefault {
+				stops = stops.Add(sig)
+			}
+		}
+		info, ok := t.dequeueLocked(t.mask.Union(^stops))
+		terminal := ok && t.defaultActionLocked(info.Signo)
+		t.stopTaken = t.stopTaken || terminal
+		t.tg.sigMu.Unlock()
+		if !ok {
+			return
+		}
+		if terminal {
+			t.stopUnlessOrphaned(info.Signo)
+		}
+	}
+}
+
+// signalDue tells whether more than a stop has interrupted the task; for a traced one that is
+// the tracer's to say.
+func (t *Task) signalDue() bool {
 	t.tg.sigMu.Lock()
 	defer t.tg.sigMu.Unlock()
-	return t.tg.stop.signal != 0 && t.tracee == nil
+	return t.dying || t.tg.exiting || t.dueLocked() || t.tracee != nil
 }
 
 // hold keeps the threads of a process but one still.
@@ -129,6 +159,9 @@ func (t *Task) waitHeld() {
 		t.held = h != nil
 		h.notifyLocked()
 		stop := t.tg.stop.signal != 0 && t.tracee == nil
+		if h != nil && t.dueLocked() {
+			h.by.interrupt() // who holds takes the stops for all
+		}
 		t.tg.sigMu.Unlock()
 		if h == nil {
 			return

@@ -65,7 +65,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	}
 	m.kernel, err = kernel.New(kernel.Config{
 		Platform: plat, Memory: memory, VDSO: vdso, Clocks: in.Clocks, Mounts: m.mounts,
-		Personality: linux.New(in.strace()), Hostname: in.Hostname, Log: in.Log,
+		Personality: linux.New(in.strace()), Hostname: in.Hostname, Tasks: in.PIDs, Log: in.Log,
 		Tracing: m.tracing,
 	})
 	if err != nil {

@@ -34,6 +34,8 @@ type Spec struct {
 	Env []string
 	// Hostname is the guest's; empty: the host's.
 	Hostname string
+	// PIDs is how many processes and threads there may be at a time; 0: no limit but the kernel's own.
+	PIDs int
 	// Strace asks for a line in the log for each system call.
 	Strace Strace
 	// Trace asks for a stream of what happens to processes.

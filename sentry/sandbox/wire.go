@@ -22,6 +22,7 @@ type config struct {
 	Cwd      opaque
 	MustCwd  bool
 	Hostname opaque
+	PIDs     int
 	Strace   Strace
 	Debug    bool
 	JSON     bool
