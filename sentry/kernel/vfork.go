@@ -36,6 +36,7 @@ func (t *Task) waitVfork(a *ForkArgs, done <-chan struct{}) bool {
 			break
 		}
 		t.waitStopped()
+		t.waitThawed()
 	}
 	return t.BlockKillable(done) == nil
 }
@@ -51,8 +52,8 @@ func (t *Task) takeStops() {
 			}
 		}
 		info, ok := t.dequeueLocked(t.mask.Union(^stops))
+		t.stopTaken = t.stopTaken || ok
 		terminal := ok && t.defaultActionLocked(info.Signo)
-		t.stopTaken = t.stopTaken || terminal
 		t.tg.sigMu.Unlock()
 		if !ok {
 			return
@@ -170,6 +171,7 @@ func (t *Task) waitHeld() {
 			t.waitStopped()
 			continue
 		}
+		t.waitThawed()
 		t.setState(sleeping)
 		t.ctx.Leave()
 		t.switchMode(cpuOff)
