@@ -38,6 +38,7 @@ func forkRows() []forkRow {
 		costForkRows(),
 		cgroupForkRows(),
 		ipcForkRows(),
+		tracingForkRows(),
 	)
 }
 

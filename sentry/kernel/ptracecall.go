@@ -97,7 +97,7 @@ func (t *Task) ptraceEvent(event int32, message uint64) (asked bool) {
 	t.tg.sigMu.Unlock()
 	if asked {
 		inside := t.call.inside
-		t.call.inside = event != unix.PTRACE_EVENT_EXEC && event != unix.PTRACE_EVENT_SECCOMP
+		t.call.inside = event != unix.PTRACE_EVENT_SECCOMP
 		t.notifyTracer(int32(unix.SIGTRAP)|event<<8, message, event == unix.PTRACE_EVENT_EXIT)
 		t.call.inside = inside
 	}

@@ -221,7 +221,7 @@ func (t *Task) tracedRegs() arch.Registers {
 	r := t.Regs
 	r.Orig_rax = t.call.number
 	switch {
-	case t.call.inside && !t.call.keepRegisters:
+	case t.call.inside:
 		r.SetResult(negative(unix.ENOSYS))
 	case t.call.err != nil:
 		r.SetResult(negative(t.call.err.(unix.Errno)))
@@ -236,7 +236,7 @@ func negative(e unix.Errno) uint64 { return uint64(-int64(e)) }
 func (t *Task) setTracedRegs(r arch.Registers) {
 	t.call.number = r.Orig_rax
 	result := r.Rax
-	if t.call.inside && !t.call.keepRegisters {
+	if t.call.inside {
 		r.Rax = t.Regs.Rax
 	} else {
 		t.call.err = nil

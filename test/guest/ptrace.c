@@ -1,47 +1,6 @@
 // ptrace(2): how a tracer takes a process, what it sees of its calls, signals and stops, and
 // what it can change.
-#include "guest.h"
-#include <elf.h>
-#include <pthread.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/uio.h>
-#include <sys/user.h>
-
-#define trace(request, pid, addr, data) ptrace(request, pid, (void *)(long)(addr), (void *)(long)(data))
-
-// stop shows how wait reports a stop.
-static const char *stop(int st)
-{
-	char *p = scratch();
-	if (!WIFSTOPPED(st))
-		return status(st);
-	int sig = WSTOPSIG(st), event = st >> 16;
-	snprintf(p, 256, "stop %s%s event %d", signame(sig & 0x7f), sig & 0x80 ? "|0x80" : "", event);
-	return p;
-}
-
-static const char *waits(pid_t pid)
-{
-	int st = 0;
-	pid_t r = waitpid(pid, &st, __WALL);
-	if (r == -1)
-		return errname(errno);
-	return r == pid || pid == -1 ? stop(st) : "another";
-}
-
-static pid_t traced_child(void (*fn)(void))
-{
-	pid_t p = fork();
-	if (p == 0) {
-		trace(PTRACE_TRACEME, 0, 0, 0);
-		raise(SIGSTOP);
-		fn();
-		_exit(7);
-	}
-	return p;
-}
+#include "ptrace.h"
 
 static void nothing(void)
 {
@@ -92,12 +51,6 @@ static void traceme(void)
 	say("not traced", "%s", ret(trace(PTRACE_CONT, getppid(), 0, 0)));
 }
 
-static void sleeps(void)
-{
-	for (;;)
-		pause();
-}
-
 static void attach(void)
 {
 	pid_t p = fork();
@@ -143,18 +96,6 @@ static void attach(void)
 	say("state", "%.8s", at ? at : "none");
 	kill(p, SIGKILL);
 	say("end", "%s", waits(p));
-}
-
-static const char *procline(pid_t p, const char *name)
-{
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/status", p);
-	char *at = strstr((char *)get(path), name), *end = at ? strchr(at, '\n') : NULL;
-	if (!at || !end)
-		return "none";
-	char *s = scratch();
-	snprintf(s, 256, "%.*s", (int)(end - at), at);
-	return s;
 }
 
 static void proc(void)

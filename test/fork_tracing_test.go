@@ -1,0 +1,10 @@
+package test
+
+// tracingForkRows are the rows about tracers.
+func tracingForkRows() []forkRow {
+	return []forkRow{
+		{name: "L09_events", program: "tracing"},
+		{name: "F14_child_of_traced", program: "tracing"},
+		{name: "L01_clone_ptrace_untraced", program: "tracing"},
+	}
+}
