@@ -27,7 +27,8 @@
 // Private memory is copied on write after a fork: both sides' pmas are marked, and the
 // parent's rights are withdrawn in one list of changes; where much is mapped, which the host would
 // go through page by page, the AddressSpace forgets everything instead. Who writes first copies
-// a few neighbouring pages, or, when the other side is gone, takes them over. Memory that was forgotten
+// a few neighbouring pages, or, when the other side is gone, takes them over. What both sides were
+// seen to write to first is copied at the next fork already (hot.go). Memory that was forgotten
 // comes back in pieces that grow where neighbours are touched, filled so that it costs
 // no fault a page.
 //

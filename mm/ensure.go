@@ -31,6 +31,7 @@ func (m *MemoryManager) ensure(page uint64, g *vmaSeg, write bool) (pmaSeg, erro
 		if err = m.breakCow(page, *p); err != nil {
 			return pmaSeg{}, err
 		}
+		m.hot.wrote(page)
 		p = m.pmas.get(page)
 	}
 	return *p, nil

@@ -110,6 +110,8 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager) {
 	m.file.incRefs(refs)
 	m.markCow(maps)
 	c.adoptMaps(maps, childAdopts)
+	m.copyHot(c)
+	c.hot = m.hot.inherit()
 	_ = c.apply() // else it faults
 }
 

@@ -196,6 +196,46 @@ func TestTouchesAfterForkAreNotAmplified(t *testing.T) {
 	}
 }
 
+// TestForkCopiesWhatIsWrittenToFirst forks as a shell does: from the second child on, the pages that both sides
+// write to at once are copied without a fault, and nothing else is.
+func TestForkCopiesWhatIsWrittenToFirst(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(16 << 20)
+	for i := Addr(0); i < 16<<20; i += pg {
+		w.write(w.m, a+i, 1)
+	}
+	stack, data := a+2<<20, a+5<<20
+	for round := byte(1); round < 2*hotForks; round++ {
+		before := w.f.Usage()
+		c := w.fork()
+		copied := w.f.Usage() - before
+		switch {
+		case round == 1 && copied != 0, copied > 2*hotChunk:
+			t.Fatalf("fork %d copies %d bytes", round, copied)
+		case round == 2:
+			for _, at := range []Addr{stack, data} {
+				for _, m := range []*MemoryManager{w.m, c} {
+					if p, ok := space(m).page(uint64(at)); !ok || p.prot&platform.Write == 0 {
+						t.Errorf("%#x faults: %+v", at, p)
+					}
+				}
+			}
+		}
+		for _, at := range []Addr{stack, data} {
+			w.write(w.m, at, 2*round)
+			w.write(c, at, 2*round+1)
+			if x, y := w.read(w.m, at), w.read(c, at); x != 2*round || y != 2*round+1 {
+				t.Fatalf("fork %d: the sides read %d and %d", round, x, y)
+			}
+		}
+		if x := w.read(c, stack+pg); x != 1 {
+			t.Fatalf("the child reads %d beside it", x)
+		}
+		c.DecUsers()
+	}
+}
+
 // refusingFile lets only so many mappings be added.
 type refusingFile struct {
 	hostFile

@@ -39,6 +39,7 @@ type MemoryManager struct {
 	changes  []platform.Change
 	dropped  []memRange
 	suspects suspects
+	hot      hotSet
 	peakRSS  uint64
 
 	// hostIO guards what files hold for mappings; see the package's doc.

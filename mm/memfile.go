@@ -284,6 +284,14 @@ func (f *MemoryFile) reclaim(off, length uint64) {
 	f.pendingBytes += length
 }
 
+// sharedByTwo tells whether [lo, hi) has two references all over.
+func (f *MemoryFile) sharedByTwo(lo, hi uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.refs.get(lo)
+	return g != nil && g.v == 2 && g.end >= hi
+}
+
 // soleAround returns the part around off of [lo, hi) that has one reference, the
 // caller's. It stays so if only the caller can make more.
 func (f *MemoryFile) soleAround(off, lo, hi uint64) (start, end uint64, ok bool) {
