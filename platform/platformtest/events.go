@@ -21,6 +21,9 @@ const (
 	trapTrace  = 2
 )
 
+// sysUprobe is a call that Linux answers itself, with ENXIO, before it asks any filter.
+const sysUprobe = 336
+
 func testSyscall(t *testing.T, e *env) {
 	as := e.space(calls...)
 	c := e.context(nil)
@@ -37,6 +40,9 @@ func testSyscall(t *testing.T, e *env) {
 		}
 	}
 	for nr := range uint64(600) { // whatever filter is on the host process
+		if nr == sysUprobe {
+			continue
+		}
 		regs.SetResult(nr)
 		if e.want(c, as, regs, platform.Syscall); regs.Number() != nr {
 			t.Fatalf("number %d, want %d", regs.Number(), nr)

@@ -122,8 +122,9 @@ func testSleepers(t *testing.T, e *env) {
 			defer c.Release()
 			regs := start()
 			for round := range 2 {
-				regs.Rax = uint64(i)
-				if ev, err := c.Run(as[i%len(as)], regs); err != nil || ev.Kind != platform.Syscall || regs.Rax != uint64(i) {
+				number := 1000 + uint64(i)
+				regs.Rax = number
+				if ev, err := c.Run(as[i%len(as)], regs); err != nil || ev.Kind != platform.Syscall || regs.Rax != number {
 					t.Errorf("context %d: %+v %v", i, ev, err)
 				}
 				c.Leave()

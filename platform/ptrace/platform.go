@@ -71,7 +71,7 @@ func newPlatform(limit, running int) (*Platform, error) {
 		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
 	}
 	shortSlice() // the blank processes inherit it
-	if p.factory, err = blank.NewFactory(2 * limit); err != nil {
+	if p.factory, err = blank.NewFactory(blank.Config{Limit: 2 * limit}); err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
 	if err = p.try(); err != nil {

@@ -33,7 +33,6 @@ type addressSpace struct {
 	died     *platform.Died
 	released bool
 	lastUse  uint64 // Platform.uses when a context last took a tracee
-	calls    []blank.Call
 	drops    uint64 // how often everything was forgotten
 }
 
@@ -191,70 +190,13 @@ func (as *addressSpace) dead(err error) error {
 	return died
 }
 
-// flush has the leader carry out what is pending. When the host refuses a part of it,
-// everything is unmapped and only what could not be mapped before is mapped again; if that fails
-// too, its errno is returned. mu is held.
+// flush has the leader carry out what is pending, on processor cpu. mu is held.
 func (as *addressSpace) flush(cpu int) error {
 	if as.proc.leaderCPU != cpu {
 		as.proc.Pin(as.p.cpus.mask(cpu))
 		as.proc.leaderCPU = cpu
 	}
-	pending := as.queue.Pending()
-	failed, err := as.carryOut(pending)
-	if err != nil {
-		return err
-	}
-	if failed == 0 {
-		as.queue.Done()
-		return nil
-	}
-	var again []platform.Change
-	for i, c := range pending {
-		if c.Op == platform.Map && as.calls[i].Errno != 0 {
-			again = append(again, c)
-		}
-	}
-	as.forget()
-	if err := as.proc.Reset(); err != nil || len(again) == 0 {
-		return err
-	}
-	failed, err = as.carryOut(again)
-	if err == nil && failed != 0 {
-		return failed
-	}
-	for _, c := range again {
-		as.queue.Add(c)
-	}
-	as.queue.Done()
-	return err
-}
-
-// carryOut makes the calls for list and returns one of their errors. mu is held.
-func (as *addressSpace) carryOut(list []platform.Change) (failed unix.Errno, err error) {
-	as.calls = as.calls[:0]
-	for _, c := range list {
-		switch c.Op {
-		case platform.Map:
-			call := blank.MapCall(c.Addr, c.Length, uint8(c.Prot), c.File, c.Offset)
-			if c.Fill {
-				call.Args[3] |= unix.MAP_POPULATE
-			}
-			as.calls = append(as.calls, call)
-		case platform.Unmap:
-			as.calls = append(as.calls, blank.UnmapCall(c.Addr, c.Length))
-		case platform.Protect:
-			as.calls = append(as.calls, blank.ProtectCall(c.Addr, c.Length, uint8(c.Prot)))
-		}
-	}
-	if err := as.proc.Do(as.calls); err != nil {
-		return 0, err
-	}
-	for i := range as.calls {
-		if e := as.calls[i].Errno; e != 0 {
-			failed = e
-		}
-	}
-	return failed, nil
+	return as.proc.CarryOut(&as.queue, as.forget)
 }
 
 // Release implements platform.AddressSpace.

@@ -10,6 +10,7 @@ import (
 	"gosentry/platform/kvm"
 	"gosentry/platform/kvm/kvmapi"
 	"gosentry/platform/ptrace"
+	"gosentry/platform/systrap"
 	"gosentry/sentry/sandbox/seccomp"
 )
 
@@ -17,7 +18,7 @@ import (
 const DefaultPlatform = "ptrace"
 
 // Platforms returns the names that Spec.Platform may have.
-func Platforms() []string { return []string{"ptrace", "kvm"} }
+func Platforms() []string { return []string{"ptrace", "systrap", "kvm"} }
 
 // checkPlatform refuses an unknown name.
 func checkPlatform(name string) error {
@@ -62,6 +63,13 @@ func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
 				Way: "the host must allow ptrace of own children; a container must allow it in its seccomp profile"}
 		}
 		return p, platformRules(ptrace.Syscalls()), nil
+	case "systrap":
+		p, err := systrap.New()
+		if err != nil {
+			return nil, nil, &Failure{What: "cannot start the platform systrap", Cause: err,
+				Way: "it needs Linux 5.9 or later with seccomp filters, and a processor with FSGSBASE; ptrace does without"}
+		}
+		return p, platformRules(systrap.Syscalls()), nil
 	case "kvm":
 		p, err := kvm.New(in.DeviceFD)
 		if err != nil {

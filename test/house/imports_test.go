@@ -12,6 +12,7 @@ var layers = [][]string{
 	{"sentry/abi", "platform/arch"},
 	{"sentry/waiter", "sentry/trace", "sentry/cred", "sentry/signal", "sentry/limits", "sentry/futex", "sentry/ktime", "sentry/sandbox/seccomp", "sentry/sandbox/inherited"},
 	{"platform"},
+	{"platform/internal/changes"},
 	{"platform/internal/*", "platform/kvm/kvmapi", "platform/kvm/pagetable"},
 	{"platform/ptrace", "platform/systrap", "platform/kvm", "mm"},
 	{"fs/vfs"},

@@ -7,7 +7,7 @@ import (
 )
 
 func newFactory(t testing.TB) *Factory {
-	f, err := NewFactory(8)
+	f, err := NewFactory(Config{Limit: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

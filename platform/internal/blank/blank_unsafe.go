@@ -45,23 +45,23 @@ func ordersAt(mapping []byte, i int) *orders {
 	return (*orders)(unsafe.Pointer(&mapping[i*pageSize]))
 }
 
-// wait sleeps until *word is not old, for at most d. It is a system call that
+// Wait sleeps until *word is not old, for at most d. It is a system call that
 // the Go scheduler knows of.
-func wait(word *uint32, old uint32, d time.Duration) unix.Errno {
+func Wait(word *uint32, old uint32, d time.Duration) unix.Errno {
 	ts := unix.NsecToTimespec(int64(d))
 	_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(old),
 		uintptr(unsafe.Pointer(&ts)), 0, 0)
 	return e
 }
 
-// wake wakes the sleeper on word.
-func wake(word *uint32) {
+// Wake wakes the sleeper on word, in whichever process.
+func Wake(word *uint32) {
 	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
 }
 
-// exited tells whether the process or traced thread id has ended, without
+// Exited tells whether the process or traced thread id has ended, without
 // reaping it. ECHILD when it is neither a child nor traced by us.
-func exited(id int) (bool, unix.Errno) {
+func Exited(id int) (bool, unix.Errno) {
 	var info [128]byte
 	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(id), uintptr(unsafe.Pointer(&info)),
 		unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)

@@ -9,8 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Config says what a platform wants of its blank processes. The zero value but for Limit is for one that traces them.
+type Config struct {
+	Limit int    // processes at a time
+	High  uint64 // end of what a guest may map, 0 for High
+
+	// Code is mapped at CodeAt. Processes made by SpawnGuest start in it at Entry, and Signals enter it
+	// at Handler on the process's alternative stack. Their system calls that the filter does not know raise SIGSYS.
+	Code    []byte
+	CodeAt  uint64
+	Entry   uint64
+	Handler uint64
+	Signals []unix.Signal
+}
+
 // Factory makes blank processes.
 type Factory struct {
+	high    uint64 // end of the guest's part
+	entry   uint64 // where guest processes start
 	fd      int    // file of orders, a page a process; page 0 is the template's
 	mapping []byte // all of fd
 	parent  uint64
@@ -22,15 +38,24 @@ type Factory struct {
 	released bool
 }
 
-// NewFactory forks the template. At most limit processes exist at a time. The calling thread must live as long as the
+// NewFactory forks the template. The calling thread must live as long as the
 // Factory. Errors are unix.Errno or say which step failed.
-func NewFactory(limit int) (*Factory, error) {
-	f := &Factory{parent: uint64(os.Getpid()), live: make(map[*Process]struct{})}
-	calls, data, err := initCalls()
+func NewFactory(cfg Config) (*Factory, error) {
+	f := &Factory{high: cfg.High, entry: cfg.Entry, parent: uint64(os.Getpid()), live: make(map[*Process]struct{})}
+	if f.high == 0 {
+		f.high = High
+	}
+	limit := cfg.Limit
+	extra, err := cfg.codeFile()
 	if err != nil {
 		return nil, err
 	}
-	code, err := codeFile(data)
+	defer unix.Close(extra)
+	calls, data, err := cfg.initCalls(extra)
+	if err != nil {
+		return nil, err
+	}
+	code, err := stubFile(data)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +82,8 @@ func NewFactory(limit int) (*Factory, error) {
 	return f, nil
 }
 
-// codeFile returns a memory file with the stub, its table, and data.
-func codeFile(data []byte) (int, error) {
+// stubFile returns a memory file with the stub, its table, and data.
+func stubFile(data []byte) (int, error) {
 	page := make([]byte, pageSize)
 	stub := stubCode()
 	if stub == nil || len(data) > errnoOffset-initOffset {
@@ -69,17 +94,30 @@ func codeFile(data []byte) (int, error) {
 	for i := range uint32(maxErrno + 1) {
 		binary.LittleEndian.PutUint32(page[errnoOffset+4*i:], i)
 	}
-	fd, err := unix.MemfdCreate("sentry-stub", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	return sealedFile("sentry-stub", page)
+}
+
+// codeFile returns a memory file with the platform's code, -1 if it has none.
+func (cfg *Config) codeFile() (int, error) {
+	if len(cfg.Code) == 0 {
+		return -1, nil
+	}
+	return sealedFile("sentry-handler", cfg.Code)
+}
+
+// sealedFile returns a memory file that nobody can change.
+func sealedFile(name string, content []byte) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, fmt.Errorf("memfd_create: %w", err)
 	}
-	if _, err = unix.Write(fd, page); err == nil {
+	if _, err = unix.Write(fd, content); err == nil {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS,
 			unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("memory for the stub: %w", err)
+		return -1, fmt.Errorf("memory for code: %w", err)
 	}
 	return fd, nil
 }
@@ -91,7 +129,7 @@ func (f *Factory) start(code int, calls []Call) error {
 	if a.middle < 0 {
 		return fmt.Errorf("fork: %w", unix.Errno(-a.middle))
 	}
-	reap(int(a.middle))
+	Reap(int(a.middle))
 	if a.pid < 0 {
 		return fmt.Errorf("fork: %w", unix.Errno(-a.pid))
 	}
@@ -139,7 +177,7 @@ func (f *Factory) New() (*Process, error) {
 
 // clone has p make a process or a thread and returns its id. f.mu is held.
 func (f *Factory) clone(p *Process, flags, page uint64) (int, error) {
-	calls := [1]Call{{Nr: unix.SYS_CLONE, Args: [6]uint64{flags, 0, 0, 0, 0, page}}}
+	calls := [1]Call{{Nr: unix.SYS_CLONE, Args: [6]uint64{flags, 0, 0, 0, f.entry, page}}}
 	if err := p.Do(calls[:]); err != nil {
 		return 0, err
 	}

@@ -10,6 +10,7 @@ import (
 // Flags of clone(2) with which the stub makes processes and threads.
 const (
 	processFlags = unix.CLONE_FILES | unix.CLONE_PARENT
+	guestFlags   = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_PARENT
 	threadFlags  = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD
 )
 
@@ -23,12 +24,21 @@ const (
 const auditArchX86_64 = 0xc000003e
 
 // filterProgram is the seccomp filter of every blank process: what the stub
-// does, SIGSYS for the three calls of the vsyscall page, and death for the rest.
-func filterProgram() ([]bpf.RawInstruction, error) {
-	const kill, allow, trap = unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_TRAP
+// does, SIGSYS for the three calls of the vsyscall page, and death for the rest. Where guest
+// threads make system calls, they do so behind a second filter of their own; what kills here would kill
+// there too, so it is SIGSYS instead.
+func (cfg *Config) filterProgram() ([]bpf.RawInstruction, error) {
+	const allow, trap = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_TRAP
+	kill := uint32(unix.SECCOMP_RET_KILL_PROCESS)
 	allowed := []uint32{
 		unix.SYS_FUTEX, unix.SYS_PWRITE64, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT,
 		unix.SYS_PAUSE, unix.SYS_LSEEK, unix.SYS_GETPPID, unix.SYS_RESTART_SYSCALL, unix.SYS_EXIT,
+	}
+	clones := []uint32{processFlags, threadFlags}
+	if len(cfg.Code) > 0 {
+		kill = trap
+		allowed = append(allowed, unix.SYS_CLOSE_RANGE, unix.SYS_SIGALTSTACK, unix.SYS_SECCOMP)
+		clones = []uint32{processFlags, guestFlags}
 	}
 	trapped := []uint32{unix.SYS_GETTIMEOFDAY, unix.SYS_TIME, unix.SYS_GETCPU}
 	p := []bpf.Instruction{
@@ -46,8 +56,8 @@ func filterProgram() ([]bpf.RawInstruction, error) {
 	p = append(p,
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE, SkipTrue: 4},
 		bpf.LoadAbsolute{Off: dataArg0, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: processFlags, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: threadFlags, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: clones[0], SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clones[1], SkipTrue: 1},
 		bpf.RetConstant{Val: allow},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_PRCTL, SkipTrue: 3},
 		bpf.LoadAbsolute{Off: dataArg0, Size: 4},
@@ -91,9 +101,34 @@ func unblocked() uint64 {
 // that is not traced.
 const KickSignal = unix.SIGURG
 
-// initCalls are the template's first orders: everything of the caller is dropped.
-func initCalls() ([]Call, []byte, error) {
-	filter, err := filterProgram()
+// kernelSigaction is the kernel's struct sigaction for Handler: with SA_SIGINFO, SA_ONSTACK, SA_NODEFER and SA_RESTORER,
+// which the kernel insists on.
+func (cfg *Config) kernelSigaction() []byte {
+	const saSiginfo, saRestorer, saOnStack, saNoDefer = 4, 0x04000000, 0x08000000, 0x40000000
+	var b []byte
+	for _, v := range []uint64{cfg.Handler, saSiginfo | saRestorer | saOnStack | saNoDefer, cfg.Handler, 0} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+// codeCalls have the platform's code, in file fd, mapped and signals enter it.
+func (cfg *Config) codeCalls(fd int, d *initData) []Call {
+	if fd < 0 {
+		return nil
+	}
+	calls := []Call{MapCall(cfg.CodeAt, uint64(len(cfg.Code)), unix.PROT_READ|unix.PROT_EXEC, int32(fd), 0)}
+	action := d.add(cfg.kernelSigaction())
+	for _, s := range cfg.Signals {
+		calls = append(calls, Call{Nr: unix.SYS_RT_SIGACTION, Args: [6]uint64{uint64(s), action, 0, 8}})
+	}
+	return calls
+}
+
+// initCalls are the template's first orders: everything of the caller is dropped. codeFD is the file of the
+// platform's code, or -1.
+func (cfg *Config) initCalls(codeFD int) ([]Call, []byte, error) {
+	filter, err := cfg.filterProgram()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,15 +147,15 @@ func initCalls() ([]Call, []byte, error) {
 	at := d.add(code)
 	prog := d.add(binary.LittleEndian.AppendUint64(
 		binary.LittleEndian.AppendUint64(nil, uint64(len(filter))), at))
-	return []Call{
-		{Nr: unix.SYS_MUNMAP, Args: [6]uint64{0, ordersAddr}},
-		{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uint64{2, mask, 0, 8}},
-		{Nr: unix.SYS_SETSID},
-		{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_NAME, name}},
-		{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_DUMPABLE, 1}},
-		{Nr: unix.SYS_SETRLIMIT, Args: [6]uint64{unix.RLIMIT_CORE, noCore}},
-		{Nr: unix.SYS_CAPSET, Args: [6]uint64{capHeader, capNone}},
-		{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_NO_NEW_PRIVS, 1}},
-		{Nr: unix.SYS_SECCOMP, Args: [6]uint64{unix.SECCOMP_SET_MODE_FILTER, 0, prog}},
-	}, d.bytes, nil
+	calls := append([]Call{{Nr: unix.SYS_MUNMAP, Args: [6]uint64{0, ordersAddr}}}, cfg.codeCalls(codeFD, &d)...)
+	return append(calls,
+		Call{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uint64{2, mask, 0, 8}},
+		Call{Nr: unix.SYS_SETSID},
+		Call{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_NAME, name}},
+		Call{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_DUMPABLE, 1}},
+		Call{Nr: unix.SYS_SETRLIMIT, Args: [6]uint64{unix.RLIMIT_CORE, noCore}},
+		Call{Nr: unix.SYS_CAPSET, Args: [6]uint64{capHeader, capNone}},
+		Call{Nr: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_NO_NEW_PRIVS, 1}},
+		Call{Nr: unix.SYS_SECCOMP, Args: [6]uint64{unix.SECCOMP_SET_MODE_FILTER, 0, prog}},
+	), d.bytes, nil
 }

@@ -15,6 +15,9 @@ const (
 	Low  = 0x10000
 	High = ordersAddr
 
+	// GuestArg is the least argument of a guest process; below it are offsets in the file of orders.
+	GuestArg = 1 << 40
+
 	// initOffset is where data for the template's first orders lies in the page of code,
 	// errnoOffset where its table of the numbers 0 to maxErrno lies.
 	initOffset  = 0x400

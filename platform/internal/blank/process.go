@@ -83,9 +83,9 @@ func (p *Process) order(calls []Call) error {
 	o.count = uint32(len(calls))
 	atomic.StoreUint32(&o.ack, 0)
 	atomic.AddUint32(&o.command, 1)
-	wake(&o.command)
+	Wake(&o.command)
 	for patience := 20 * time.Millisecond; atomic.LoadUint32(&o.ack) == 0; {
-		if wait(&o.ack, 0, patience) == unix.ETIMEDOUT {
+		if Wait(&o.ack, 0, patience) == unix.ETIMEDOUT {
 			if p.gone() {
 				p.dead = true
 				return ErrDead
@@ -103,11 +103,11 @@ func (p *Process) order(calls []Call) error {
 // before the traced threads of its process are reaped, but they die with it. p.mu is held.
 func (p *Process) gone() bool {
 	for _, tid := range p.threads {
-		if end, _ := exited(tid); end {
+		if end, _ := Exited(tid); end {
 			return true
 		}
 	}
-	end, errno := exited(p.pid)
+	end, errno := Exited(p.pid)
 	return end || errno == unix.ECHILD
 }
 
@@ -124,6 +124,15 @@ func (p *Process) SpawnThread() (int, error) {
 	p.threads = append(p.threads, tid)
 	p.mu.Unlock()
 	return tid, nil
+}
+
+// SpawnGuest makes a process of one thread that shares the memory of p and belongs to the caller, and returns its id.
+// It starts at Config.Entry with arg, not less than GuestArg, in R9. Neither Kill nor Reset ends it.
+func (p *Process) SpawnGuest(arg uint64) (int, error) {
+	f := p.factory
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clone(p, guestFlags, arg)
 }
 
 // Forget says that the caller has reaped thread tid.
@@ -151,7 +160,7 @@ func (p *Process) YieldToOthers(mask *unix.CPUSet) {
 
 // Reset unmaps everything a guest could have mapped.
 func (p *Process) Reset() error {
-	calls := [1]Call{UnmapCall(0, High)}
+	calls := [1]Call{UnmapCall(0, p.factory.high)}
 	if err := p.Do(calls[:]); err != nil {
 		return err
 	}
@@ -180,13 +189,13 @@ func (p *Process) Kill() {
 func (p *Process) end() {
 	unix.Kill(p.pid, unix.SIGKILL)
 	for _, tid := range p.threads {
-		reap(tid)
+		Reap(tid)
 	}
-	reap(p.pid)
+	Reap(p.pid)
 }
 
-// reap waits until the process or traced thread id has ended, and forgets it.
-func reap(id int) {
+// Reap waits until the process or traced thread id has ended, and forgets it.
+func Reap(id int) {
 	for {
 		var ws unix.WaitStatus
 		_, err := unix.Wait4(id, &ws, unix.WALL, nil)

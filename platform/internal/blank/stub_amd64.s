@@ -100,7 +100,8 @@ known:
 	JMP  advance
 
 	// The id of a new process or thread is handed over as a file position; the
-	// new one's R9 tells a process (the offset of its page of orders) from a thread (0).
+	// new one's R9 tells a process (the offset of its page of orders) from a thread (0) and
+	// from a guest, which starts where the call's tls argument says.
 cloned:
 	CMPQ  AX, $-4095
 	JAE   failed
@@ -132,6 +133,9 @@ done:
 child:
 	TESTQ R9, R9
 	JEQ   park
+	MOVQ  R9, AX
+	SHRQ  $40, AX
+	JNE   guest
 	MOVL  FD(R15), R8
 	MOVQ  ORDERS, DI
 	MOVL  $4096, SI
@@ -147,6 +151,9 @@ die:
 	MOVL $1, DI
 	SYSCALL
 	JMP  die
+
+guest:
+	JMP R8
 
 park:
 	MOVL $SYS_pause, AX

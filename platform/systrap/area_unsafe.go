@@ -1,0 +1,46 @@
+package systrap
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// The handler and its helpers are in handler_amd64.s.
+func handler()
+func handlerAddr() *byte
+
+// spinWhile waits for at most n cycles while *word is value, and tells whether it is not any more.
+func spinWhile(word *uint32, value uint32, n uint64) bool
+
+// handlerCode returns a copy of the handler and of what follows it.
+func handlerCode() []byte {
+	return append([]byte(nil), unsafe.Slice(handlerAddr(), pageSize)...)
+}
+
+// area is the sentry's view of a thread's area. All of it may change at any time; what is read is read
+// once, and then checked.
+type area struct {
+	mem []byte
+	*block
+}
+
+func newArea(mem []byte) area {
+	return area{mem, (*block)(unsafe.Pointer(&mem[0]))}
+}
+
+// frameSize is the length of what the sentry reads of a frame.
+const frameSize = uint64(unsafe.Sizeof(sigframe{}))
+
+// readFrame copies the frame at offset at, which has been checked.
+func (a area) readFrame(at uint64) sigframe {
+	return *(*sigframe)(unsafe.Pointer(&a.mem[at]))
+}
+
+// give lets the thread run. It tells whether the thread has to be woken.
+func (a area) give() bool {
+	atomic.SwapUint32(&a.state, stateGuest)
+	return atomic.LoadUint32(&a.asleep) != 0
+}
+
+// fpuArea is the part of the area for extended state that the sentry has it load.
+func (a area) fpuArea() []byte { return a.mem[fpuOffset:stackOffset] }

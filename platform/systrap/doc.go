@@ -1,0 +1,42 @@
+// Package systrap runs guest code in blank host processes behind a seccomp filter that turns its system calls
+// into signals: no ptrace, and no switch of processes where two processors can pass a call over shared memory.
+//
+// Each address space has a blank process (package blank). Guest threads are seats: host processes of one thread that share
+// its memory and nothing else. A seat's descriptor table is empty, since it is thrown away
+// before the first guest instruction. Its filter allows FUTEX_WAIT and FUTEX_WAKE on words of the areas described below,
+// whoever makes the call, and answers everything else with SIGSYS. So nothing depends on which instruction made
+// a call: the guest may jump to the handler's own.
+//
+// Each seat has an area, shared with the sentry and writable by the guest: a block of words, room for extended
+// state, an alternative signal stack. SIGSYS, faults and kicks enter the handler, a page of code that nobody can write, on that
+// stack, where the host has left the guest's registers and extended state. The handler says so in the block, and waits for the
+// sentry to write other registers there and to turn the state back. It leaves by XRSTOR and IRETQ, without rt_sigreturn: no
+// signal is ever blocked, and the guest cannot block one, since every call that could is trapped.
+//
+// A kick (SIGURG) brings a thread out of guest code. One that comes while the handler waits is nothing; one that comes
+// when the thread's turn has begun and its first guest instruction has not is reported as such, with the
+// registers as the sentry wrote them. The handler tells by the address at which the kick found it, and by the state in
+// its own area, which it finds by its stack pointer: the host chose that, not the guest.
+//
+// # What is believed
+//
+// Nothing in an area, since the guest can write it at any time: the sentry copies what it reads, checks that a frame lies within the
+// area, masks registers and extended state, and takes the rest as what the guest wanted to say. Forged reports are
+// calls and faults, which the guest could have had by making them. What forgery could do is to go on running while the sentry takes
+// the thread for stopped. It then has its own memory only; before a blank process is given to another address
+// space, all seats are killed and reaped. A thread that does not come when kicked is given up after a while, with
+// its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.
+//
+// The leader of the blank process, whose code and orders the guest cannot write, carries out changes. It shares
+// the sentry's descriptors; the seats do not.
+//
+// # Handing over
+//
+// Both sides spin for a while before they sleep on the state word. A side that is about to sleep says so, and is woken only then.
+// A thread that waits long sleeps: an idle guest takes no processor time.
+//
+// Linux answers uprobe(2) (ENXIO) and uretprobe(2) (SIGILL) before it asks a filter. The second is made a call again.
+//
+// Locks: addressSpace.mu, Platform.mu, process.mu, Platform.areaMu; then those of package blank. None is
+// held while guest code runs.
+package systrap

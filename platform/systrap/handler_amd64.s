@@ -1,0 +1,327 @@
+#include "textflag.h"
+
+// Numbers shared with layout.go.
+#define CODE $0x7fffffffa000
+#define DATA $0x7fffffffb000
+
+#define STATE   0
+#define ASLEEP  4
+#define WAITER  8
+#define SPIN    12
+#define KIND    16
+#define SIG     20
+#define FRAME   24
+#define FSBASE  32
+#define GSBASE  40
+#define SEGS    48
+#define RESTORE 56
+#define FLAGS   64
+#define REGS    128
+#define CS      (REGS+144)
+#define SS      (REGS+152)
+#define STACK   320
+#define TOP     0xc000
+#define IRET    (TOP-40)
+#define SP0     (TOP-64)
+
+// Offsets in the kernel's struct ucontext; behind it lies the siginfo.
+#define UC_R8    40
+#define UC_RDI   104
+#define UC_RSI   112
+#define UC_RBP   120
+#define UC_RBX   128
+#define UC_RDX   136
+#define UC_RAX   144
+#define UC_RCX   152
+#define UC_RSP   160
+#define UC_RIP   168
+#define UC_FLAGS 176
+#define UC_CS    184
+#define UC_SS    190
+#define UC_FPU   224
+#define UC_END   304
+
+#define SYS_prctl       157
+#define SYS_getppid     110
+#define SYS_sigaltstack 131
+#define SYS_futex       202
+#define SYS_seccomp     317
+#define SYS_close_range 436
+#define SYS_exit        60
+#define PARENT          24
+
+// A mark is a no-op by which findMarks finds a place.
+#define MARK(n) BYTE $0x0f; BYTE $0x1f; BYTE $0x80; BYTE $n; BYTE $0x53; BYTE $0x54; BYTE $0x50
+
+#define XRSTOR64_DI BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x2f
+#define RDFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc0
+#define RDGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc8
+#define WRFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0
+#define WRGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd8
+
+// handler is what runs in blank processes, from a copy at CODE. It begins with the signals' entry:
+// DI: signal, DX: ucontext, SP: in the thread's own alternative stack. BX: the thread's area.
+TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ   SP, BX
+	ANDQ   $~0xffff, BX
+	PUSHQ  $2                 // no NT, on which IRETQ would fault
+	POPFQ
+	MOVQ   UC_RIP(DX), AX
+	MOVQ   CODE, CX
+	SUBQ   CX, AX
+	CMPQ   AX, $0x2000
+	JCS    nested
+	MOVL   $1, KIND(BX)
+
+event:
+	RDFSBASE_AX
+	MOVQ   AX, FSBASE(BX)
+	RDGSBASE_AX
+	MOVQ   AX, GSBASE(BX)
+	BYTE   $0x8c; BYTE $0x5b; BYTE $0x30 // MOVW DS, SEGS+0(BX)
+	BYTE   $0x8c; BYTE $0x43; BYTE $0x32 // ES
+	BYTE   $0x8c; BYTE $0x63; BYTE $0x34 // FS
+	BYTE   $0x8c; BYTE $0x6b; BYTE $0x36 // GS
+	MOVL   DI, SIG(BX)
+	MOVQ   DX, FRAME(BX)
+	LEAQ   SP0(BX), SP
+
+report:
+	MOVL   $1, AX
+	XCHGL  AX, STATE(BX)
+	CMPL   WAITER(BX), $0
+	JEQ    wait
+	LEAQ   STATE(BX), DI
+	MOVL   $1, SI             // FUTEX_WAKE
+	MOVL   $1, DX
+	MOVL   $SYS_futex, AX
+	SYSCALL
+
+	// From here to mark 2 nothing of the guest is in registers. A kick that finds the state
+	// turned back to the guest goes to abort.
+wait:
+	MARK(1)
+	RDTSC
+	SHLQ   $32, DX
+	ORQ    DX, AX
+	MOVL   SPIN(BX), R12
+	ADDQ   AX, R12
+
+spin:
+	CMPL   STATE(BX), $0
+	JEQ    resume
+	PAUSE
+	RDTSC
+	SHLQ   $32, DX
+	ORQ    DX, AX
+	CMPQ   AX, R12
+	JCS    spin
+
+sleep:
+	MOVL   $1, AX
+	XCHGL  AX, ASLEEP(BX)
+	CMPL   STATE(BX), $0
+	JEQ    awake
+	LEAQ   STATE(BX), DI
+	XORL   SI, SI             // FUTEX_WAIT
+	MOVL   $1, DX
+	XORL   R10, R10
+	MOVL   $SYS_futex, AX
+	SYSCALL
+	CMPL   STATE(BX), $0
+	JNE    sleep
+
+awake:
+	MOVL   $0, ASLEEP(BX)
+
+resume:
+	MOVQ   RESTORE(BX), DI
+	TESTQ  DI, DI
+	JEQ    loaded
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX         // the components that guests have
+	MOVL   36(CX), DX
+	XRSTOR64_DI
+
+loaded:
+	TESTL  $1, FLAGS(BX)
+	JEQ    bases
+	BYTE   $0x8e; BYTE $0x5b; BYTE $0x30 // MOVW SEGS+0(BX), DS
+	BYTE   $0x8e; BYTE $0x43; BYTE $0x32 // ES
+	BYTE   $0x8e; BYTE $0x63; BYTE $0x34 // FS
+	BYTE   $0x8e; BYTE $0x6b; BYTE $0x36 // GS
+
+bases:
+	MOVQ   FSBASE(BX), AX
+	WRFSBASE_AX
+	MOVQ   GSBASE(BX), AX
+	WRGSBASE_AX
+	MOVQ   (REGS+128)(BX), AX
+	MOVQ   AX, (IRET+0)(BX)
+	MOVQ   CS(BX), AX
+	MOVQ   AX, (IRET+8)(BX)
+	MOVQ   (REGS+136)(BX), AX
+	MOVQ   AX, (IRET+16)(BX)
+	MOVQ   (REGS+120)(BX), AX
+	MOVQ   AX, (IRET+24)(BX)
+	MOVQ   SS(BX), AX
+	MOVQ   AX, (IRET+32)(BX)
+	MOVQ   (REGS+0)(BX), R8
+	MOVQ   (REGS+8)(BX), R9
+	MOVQ   (REGS+16)(BX), R10
+	MOVQ   (REGS+24)(BX), R11
+	MOVQ   (REGS+32)(BX), R12
+	MOVQ   (REGS+40)(BX), R13
+	MOVQ   (REGS+48)(BX), R14
+	MOVQ   (REGS+56)(BX), R15
+	MOVQ   (REGS+64)(BX), DI
+	MOVQ   (REGS+72)(BX), SI
+	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $(REGS+80) // MOVQ (REGS+80)(BX), BP
+	MOVQ   (REGS+96)(BX), DX
+	MOVQ   (REGS+104)(BX), AX
+	MOVQ   (REGS+112)(BX), CX
+	LEAQ   IRET(BX), SP
+	MOVQ   (REGS+88)(BX), BX
+	IRETQ
+	MARK(2)
+
+	// A signal found the thread in this page. AX: where.
+nested:
+	CMPL   DI, $23            // SIGURG
+	JNE    broken
+	CMPL   STATE(BX), $0
+	JNE    back
+	MOVQ   DATA, CX
+	CMPQ   AX, 0(CX)          // mark 1
+	JCS    back
+	CMPQ   AX, 8(CX)          // mark 2
+	JCC    back
+
+abort:
+	MOVQ   UC_FPU(DX), DI
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX         // the components that guests have
+	MOVL   36(CX), DX
+	XRSTOR64_DI
+	MOVL   $2, KIND(BX)
+	LEAQ   SP0(BX), SP
+	JMP    report
+
+broken:
+	MOVL   $3, KIND(BX)
+	JMP    event
+
+	// Goes on where the signal came in.
+back:
+	MOVQ   DX, BX
+	MOVQ   UC_FPU(BX), DI
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX         // the components that guests have
+	MOVL   36(CX), DX
+	XRSTOR64_DI
+	MOVQ   UC_RIP(BX), AX
+	MOVQ   AX, (UC_END+0)(BX)
+	MOVWQZX UC_CS(BX), AX
+	MOVQ   AX, (UC_END+8)(BX)
+	MOVQ   UC_FLAGS(BX), AX
+	MOVQ   AX, (UC_END+16)(BX)
+	MOVQ   UC_RSP(BX), AX
+	MOVQ   AX, (UC_END+24)(BX)
+	MOVWQZX UC_SS(BX), AX
+	MOVQ   AX, (UC_END+32)(BX)
+	MOVQ   (UC_R8+0)(BX), R8
+	MOVQ   (UC_R8+8)(BX), R9
+	MOVQ   (UC_R8+16)(BX), R10
+	MOVQ   (UC_R8+24)(BX), R11
+	MOVQ   (UC_R8+32)(BX), R12
+	MOVQ   (UC_R8+40)(BX), R13
+	MOVQ   (UC_R8+48)(BX), R14
+	MOVQ   (UC_R8+56)(BX), R15
+	MOVQ   UC_RDI(BX), DI
+	MOVQ   UC_RSI(BX), SI
+	BYTE   $0x48; BYTE $0x8b; BYTE $0x6b; BYTE $UC_RBP // MOVQ UC_RBP(BX), BP
+	MOVQ   UC_RDX(BX), DX
+	MOVQ   UC_RAX(BX), AX
+	MOVQ   UC_RCX(BX), CX
+	LEAQ   UC_END(BX), SP
+	MOVQ   UC_RBX(BX), BX
+	IRETQ
+	MARK(3)
+
+	// A new process starts here. R9: its area, R15: the page of orders.
+	MOVQ   R9, BX
+	MOVL   $SYS_prctl, AX
+	MOVL   $1, DI             // PR_SET_PDEATHSIG
+	MOVL   $9, SI
+	XORL   DX, DX
+	XORL   R10, R10
+	XORL   R8, R8
+	SYSCALL
+	MOVL   $SYS_getppid, AX
+	SYSCALL
+	CMPQ   AX, PARENT(R15)
+	JNE    die
+	MOVL   $SYS_close_range, AX
+	XORL   DI, DI
+	MOVL   $-1, SI
+	MOVL   $2, DX             // CLOSE_RANGE_UNSHARE
+	SYSCALL
+	TESTQ  AX, AX
+	JNE    die
+	MOVL   $SYS_sigaltstack, AX
+	LEAQ   STACK(BX), DI
+	XORL   SI, SI
+	SYSCALL
+	TESTQ  AX, AX
+	JNE    die
+	MOVL   $SYS_seccomp, AX
+	MOVL   $1, DI             // SECCOMP_SET_MODE_FILTER
+	XORL   SI, SI
+	MOVQ   DATA, DX
+	ADDQ   $16, DX
+	SYSCALL
+	TESTQ  AX, AX
+	JNE    die
+	LEAQ   SP0(BX), SP
+	MOVL   $4, KIND(BX)
+	JMP    report
+
+die:
+	MOVL   $SYS_exit, AX
+	MOVL   $1, DI
+	SYSCALL
+	JMP    die
+	MARK(4)
+	RET
+
+// func handlerAddr() *byte
+TEXT ·handlerAddr(SB), NOSPLIT, $0-8
+	LEAQ ·handler(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func spinWhile(word *uint32, value uint32, n uint64) bool
+TEXT ·spinWhile(SB), NOSPLIT, $0-25
+	MOVQ word+0(FP), DI
+	MOVL value+8(FP), SI
+	MOVQ n+16(FP), R12
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	ADDQ AX, R12
+
+again:
+	CMPL (DI), SI
+	JNE  changed
+	PAUSE
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	CMPQ AX, R12
+	JCS  again
+	MOVB $0, ret+24(FP)
+	RET
+
+changed:
+	MOVB $1, ret+24(FP)
+	RET

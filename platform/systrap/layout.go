@@ -1,0 +1,110 @@
+package systrap
+
+import (
+	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where things lie in a blank process, besides the stub's pages. The handler knows the same
+// numbers (handler_amd64.s).
+const (
+	pageSize = 4096
+
+	// userHigh is the end of what a guest may map.
+	userHigh = 0x7fff00000000
+	// areasAt is where the areas of threads lie, each at a multiple of its size.
+	areasAt  = 0x7fff10000000
+	areaSize = 0x10000
+	maxSeats = 4096
+
+	// codeAt is the handler's page of code, and behind it a page of data that belongs to it.
+	codeAt   = 0x7fffffffa000
+	codeSize = 2 * pageSize
+	dataAt   = pageSize // from codeAt
+
+	// In an area: a block, room for extended state, and the alternative stack. The topmost
+	// frameRoom bytes are for the frame that a signal leaves when it comes in guest code; signals that
+	// come in the handler itself leave theirs below.
+	fpuOffset   = 0x1000
+	stackOffset = 0x4000
+	frameRoom   = 0x4000
+)
+
+// States of a thread.
+const (
+	stateGuest  = 0 // runs guest code, or is about to
+	stateSentry = 1 // waits for the sentry
+)
+
+// Kinds of what the handler reports.
+const (
+	kindSignal  = 1 // a signal in guest code; frame and signal tell the rest
+	kindAborted = 2 // a kick before the guest's first instruction
+	kindBroken  = 3 // a fault in the handler's own page
+	kindReady   = 4 // a new thread
+)
+
+// loadSegments asks the handler to load the segment registers too.
+const loadSegments = 1
+
+// block is the head of an area. The guest can write all of it.
+type block struct {
+	state   uint32 // futex: whose turn it is
+	asleep  uint32 // the thread sleeps, or is about to
+	waiter  uint32 // the sentry sleeps, or is about to
+	spin    uint32 // cycles that the thread spins before it sleeps
+	kind    uint32
+	signal  uint32
+	frame   uint64 // address of the ucontext
+	fsBase  uint64
+	gsBase  uint64
+	segs    [4]uint16 // ds, es, fs, gs
+	restore uint64    // address of the extended state to load; 0: it is in the processor
+	flags   uint32
+	_       [60]byte
+	regs    gregs
+	cs, ss  uint64
+	_       [32]byte
+	stack   sigaltstack
+}
+
+// gregs are general registers in the order of the kernel's struct sigcontext.
+type gregs struct {
+	r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags uint64
+}
+
+type sigaltstack struct {
+	sp    uint64
+	flags uint32
+	_     uint32
+	size  uint64
+}
+
+// sigframe is the kernel's struct ucontext with the siginfo that follows it.
+type sigframe struct {
+	_              [40]byte
+	regs           gregs
+	cs, gs, fs, ss uint16
+	err            uint64
+	trap           uint64
+	_              uint64
+	cr2            uint64
+	fpu            uint64
+	_              [72]byte
+	signo          int32
+	_              int32
+	code           int32
+	_              int32
+	addr           uint64 // of the fault, or behind the system call
+	number         int32  // of the system call
+	arch           uint32
+}
+
+// kickSignal brings a thread out of guest code.
+const kickSignal = blank.KickSignal
+
+// entrySignals are those that the handler takes.
+func entrySignals() []unix.Signal {
+	return []unix.Signal{unix.SIGSYS, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, kickSignal}
+}

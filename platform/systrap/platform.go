@@ -1,0 +1,201 @@
+package systrap
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRunning bounds the contexts that hold a thread of a blank process at a time.
+const maxRunning = 64
+
+// Platform runs guest code by seccomp's traps.
+type Platform struct {
+	factory *blank.Factory
+	limit   int // of processes
+	slots   chan struct{}
+	allCPUs unix.CPUSet
+
+	areasFD int
+	areas   []byte // all of areasFD
+
+	waiting atomic.Int32 // contexts that wait for a slot
+	dying   atomic.Int32 // processes that are being killed
+	ids     atomic.Uint64
+	uses    atomic.Uint64
+	ticking atomic.Bool // the monitor has a timer
+
+	mu       sync.Mutex
+	procs    map[*process]*addressSpace // nil for those in store or retired
+	spares   []*process                 // empty
+	retired  []*process                 // to be emptied
+	working  bool                       // keepStore runs
+	released bool
+	running  map[*context]struct{} // that hold a slot
+
+	areaMu    sync.Mutex
+	freeAreas []int
+}
+
+// New forks the template of the blank processes and tries one of them. It is to
+// be called once the process has its final user and group, and before it gives up
+// system calls other than those of Syscalls. Its processes die with the thread that calls it:
+// the goroutine must not end locked to a thread.
+func New() (*Platform, error) {
+	p, err := newPlatform(maxProcesses, maxRunning)
+	if err != nil {
+		return nil, fmt.Errorf("systrap: %w", err)
+	}
+	return p, nil
+}
+
+func newPlatform(limit, running int) (*Platform, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	pages, entry, err := image()
+	if err != nil {
+		return nil, err
+	}
+	p := &Platform{
+		limit:   limit,
+		slots:   make(chan struct{}, running),
+		procs:   make(map[*process]*addressSpace),
+		running: make(map[*context]struct{}),
+	}
+	if err := unix.SchedGetaffinity(0, &p.allCPUs); err != nil {
+		return nil, fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	if err := p.makeAreas(); err != nil {
+		return nil, err
+	}
+	p.factory, err = blank.NewFactory(blank.Config{
+		Limit: 2 * limit, High: userHigh,
+		Code: pages, CodeAt: codeAt, Entry: entry, Handler: codeAt, Signals: entrySignals(),
+	})
+	if err == nil {
+		err = p.try()
+	}
+	if err != nil {
+		p.Release()
+		return nil, err
+	}
+	return p, nil
+}
+
+// supported says what the host's processor lacks.
+func supported() error {
+	if arch.HWCap2()&2 == 0 {
+		return fmt.Errorf("the processor or the host's kernel lacks FSGSBASE: %w", unix.ENOTSUP)
+	}
+	if arch.FPUSize() > stackOffset-fpuOffset || arch.FPUSize() > frameRoom-2*pageSize/2 {
+		return fmt.Errorf("extended state of %d bytes: %w", arch.FPUSize(), unix.ENOTSUP)
+	}
+	return nil
+}
+
+// makeAreas makes the file of areas and maps it.
+func (p *Platform) makeAreas() (err error) {
+	if p.areasFD, err = unix.MemfdCreate("sentry-threads", unix.MFD_CLOEXEC); err != nil {
+		return fmt.Errorf("memfd_create: %w", err)
+	}
+	const size = maxSeats * areaSize
+	if err = unix.Ftruncate(p.areasFD, size); err == nil {
+		p.areas, err = unix.Mmap(p.areasFD, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	}
+	if err != nil {
+		unix.Close(p.areasFD)
+		return fmt.Errorf("memory for threads: %w", err)
+	}
+	for i := maxSeats - 1; i >= 0; i-- {
+		p.freeAreas = append(p.freeAreas, i)
+	}
+	return nil
+}
+
+// try makes the first spare process and a guest thread in it.
+func (p *Platform) try() error {
+	proc, err := p.make(nil)
+	if err != nil {
+		return err
+	}
+	s, err := proc.seat(nil)
+	if err != nil {
+		return fmt.Errorf("a thread of a blank process: %w", err)
+	}
+	proc.leave(s)
+	p.mu.Lock()
+	p.spares = append(p.spares, proc)
+	p.mu.Unlock()
+	return nil
+}
+
+// NewAddressSpace implements platform.Platform.
+func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
+	as := &addressSpace{p: p}
+	as.left.L = &as.mu
+	return as, nil
+}
+
+// NewContext implements platform.Platform.
+func (p *Platform) NewContext(fpu []byte) platform.Context {
+	c := &context{p: p, id: p.ids.Add(1), dirty: true}
+	if fpu == nil {
+		c.fpu = arch.NewFPU()
+	} else {
+		c.fpu = append(make([]byte, 0, len(fpu)), fpu...)
+	}
+	return c
+}
+
+// UserRange implements platform.Platform.
+func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, userHigh }
+
+// Release implements platform.Platform. Contexts that still run get *platform.Died.
+func (p *Platform) Release() {
+	p.mu.Lock()
+	p.released = true
+	var all []*process
+	for proc := range p.procs {
+		all = append(all, proc)
+	}
+	clear(p.procs)
+	p.spares, p.retired = nil, nil
+	p.mu.Unlock()
+	if p.factory != nil {
+		p.factory.Release()
+	}
+	for _, proc := range all {
+		proc.doom()
+	}
+	unix.Close(p.areasFD)
+}
+
+// takeArea returns the index of a free area.
+func (p *Platform) takeArea() (int, error) {
+	p.areaMu.Lock()
+	defer p.areaMu.Unlock()
+	n := len(p.freeAreas)
+	if n == 0 {
+		return 0, unix.EAGAIN
+	}
+	i := p.freeAreas[n-1]
+	p.freeAreas = p.freeAreas[:n-1]
+	return i, nil
+}
+
+// freeArea takes an area back.
+func (p *Platform) freeArea(i int) {
+	p.areaMu.Lock()
+	defer p.areaMu.Unlock()
+	p.freeAreas = append(p.freeAreas, i)
+}

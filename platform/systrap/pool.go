@@ -1,0 +1,223 @@
+package systrap
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxProcesses bounds the blank processes in use and in store.
+	maxProcesses = 128
+	// maxSpares is how many emptied processes are kept, minSpares how many are made in advance:
+	// a fork may need one for either side.
+	maxSpares = 8
+	minSpares = 2
+	// maxDying is how many processes with much memory may take their time to end.
+	maxDying = 8
+)
+
+// take returns a process for as, whose lock is held.
+func (p *Platform) take(as *addressSpace) (*process, error) {
+	for range 3 {
+		proc, err := p.find(as)
+		if err != nil {
+			return nil, err
+		}
+		if proc != nil {
+			return proc, nil
+		}
+	}
+	return nil, unix.EAGAIN
+}
+
+// find looks in the store, makes a process, or takes one from another address
+// space. nil without an error: the one it found was dead.
+func (p *Platform) find(as *addressSpace) (*process, error) {
+	p.mu.Lock()
+	if n := len(p.spares); n > 0 {
+		proc := p.spares[n-1]
+		p.spares = p.spares[:n-1]
+		p.procs[proc] = as
+		p.work()
+		p.mu.Unlock()
+		return proc, nil
+	}
+	if len(p.procs) < p.limit {
+		p.mu.Unlock()
+		proc, err := p.make(as)
+		if err == nil {
+			return proc, nil
+		}
+		p.mu.Lock()
+	}
+	proc := p.evict()
+	if proc == nil {
+		p.mu.Unlock()
+		return nil, unix.EAGAIN
+	}
+	p.procs[proc] = as
+	p.mu.Unlock()
+	if err := proc.clean(); err != nil {
+		p.discard(proc)
+		return nil, nil
+	}
+	return proc, nil
+}
+
+// make makes a process for as, or for the store if that is nil.
+func (p *Platform) make(as *addressSpace) (*process, error) {
+	b, err := p.factory.New()
+	if err != nil {
+		return nil, err
+	}
+	proc := &process{Process: b, p: p}
+	s, err := proc.spawn()
+	if err != nil {
+		b.Kill()
+		return nil, err
+	}
+	proc.idle = append(proc.idle, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		go proc.doom()
+		return nil, unix.ESHUTDOWN
+	}
+	p.procs[proc] = as
+	p.work()
+	return proc, nil
+}
+
+// evict takes a process to be emptied, or else the process of the address space that was left longest ago; nil when all are
+// in use. mu is held.
+func (p *Platform) evict() *process {
+	if n := len(p.retired); n > 0 {
+		proc := p.retired[n-1]
+		p.retired = p.retired[:n-1]
+		return proc
+	}
+	var victim *addressSpace
+	for _, as := range p.procs {
+		if as == nil || !as.mu.TryLock() {
+			continue
+		}
+		if as.proc != nil && as.proc.idleNow() && (victim == nil || as.lastUse < victim.lastUse) {
+			if victim != nil {
+				victim.mu.Unlock()
+			}
+			victim = as
+			continue
+		}
+		as.mu.Unlock()
+	}
+	if victim == nil {
+		return nil
+	}
+	proc := victim.proc
+	victim.proc = nil
+	victim.forget()
+	victim.mu.Unlock()
+	return proc
+}
+
+// shrink ends a process that is not in use, and tells whether there was one.
+func (p *Platform) shrink() bool {
+	p.mu.Lock()
+	var proc *process
+	if n := len(p.spares); n > 0 {
+		proc = p.spares[n-1]
+		p.spares = p.spares[:n-1]
+	} else {
+		proc = p.evict()
+	}
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	if proc != nil {
+		proc.doom()
+	}
+	return proc != nil
+}
+
+// retire takes the process of a released address space back.
+func (p *Platform) retire(proc *process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	p.procs[proc] = nil
+	p.retired = append(p.retired, proc)
+	p.work()
+}
+
+// discard forgets and kills a process, in the background: the host frees what was mapped page by page.
+func (p *Platform) discard(proc *process) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	if p.dying.Load() < maxDying {
+		proc.YieldToOthers(&p.allCPUs)
+	}
+	p.dying.Add(1)
+	go func() {
+		defer p.dying.Add(-1)
+		proc.doom()
+	}()
+}
+
+// work sees to it that retired processes are emptied and the store is filled. mu is held.
+func (p *Platform) work() {
+	if !p.working && !p.released && (len(p.retired) > 0 || p.lacking()) {
+		p.working = true
+		go p.keepStore()
+	}
+}
+
+// lacking tells whether a process should be made in advance. mu is held.
+func (p *Platform) lacking() bool {
+	return len(p.spares) < minSpares && len(p.procs) < p.limit
+}
+
+// keepStore works until there is nothing to do.
+func (p *Platform) keepStore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.released {
+		if n := len(p.retired); n > 0 {
+			proc := p.retired[n-1]
+			p.retired = p.retired[:n-1]
+			p.store(proc)
+			continue
+		}
+		if !p.lacking() {
+			break
+		}
+		p.mu.Unlock()
+		proc, err := p.make(nil)
+		p.mu.Lock()
+		if err != nil {
+			break
+		}
+		p.spares = append(p.spares, proc)
+	}
+	p.working = false
+}
+
+// store empties a process and keeps it, or kills it if there are enough. mu is
+// held, and let go meanwhile.
+func (p *Platform) store(proc *process) {
+	var err error
+	enough := len(p.spares) >= maxSpares
+	p.mu.Unlock()
+	if !enough {
+		err = proc.clean()
+	}
+	p.mu.Lock()
+	if enough || err != nil {
+		delete(p.procs, proc)
+		p.mu.Unlock()
+		proc.doom()
+		p.mu.Lock()
+		return
+	}
+	p.spares = append(p.spares, proc)
+}

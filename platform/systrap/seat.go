@@ -1,0 +1,246 @@
+package systrap
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gosentry/platform/arch"
+	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// firstPatience is how long the sentry sleeps before it looks whether the thread is still there, the
+	// first time; lastPatience is the longest.
+	firstPatience = 20 * time.Millisecond
+	lastPatience  = time.Second
+	// kickPatience is how long a thread may take to come out of guest code.
+	kickPatience = 10 * time.Second
+)
+
+// process is a blank process with its guest threads, each of which is a process for the host.
+type process struct {
+	*blank.Process
+	p *Platform
+
+	mu     sync.Mutex
+	idle   []*seat // not held by a context
+	held   int     // seats that are
+	doomed bool    // to be killed when held is 0
+	killed bool
+	unused bool // to be retired when held is 0
+}
+
+// seat is a thread that runs guest code. It belongs to the context that holds it, or is idle.
+type seat struct {
+	proc  *process
+	tid   int
+	index int // of its area
+	area
+	last *context // whose extended state it has, if that has it as home
+	fpu  uint64   // offset in the area of that state, which restore asked for or a frame holds
+	dead bool     // reaped
+}
+
+// base is where the blank process has the area.
+func (s *seat) base() uint64 { return areasAt + uint64(s.index)*areaSize }
+
+// seat returns an idle seat of p, or a new one.
+func (p *process) seat(c *context) (*seat, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.killed {
+		return nil, blank.ErrDead
+	}
+	at := len(p.idle) - 1
+	for i, s := range p.idle {
+		if s.last == c {
+			at = i
+		}
+	}
+	if at >= 0 {
+		s := p.idle[at]
+		p.idle = append(p.idle[:at], p.idle[at+1:]...)
+		p.held++
+		return s, nil
+	}
+	s, err := p.spawn()
+	if err == nil {
+		p.held++
+	}
+	return s, err
+}
+
+// spawn makes a guest thread and waits until it is ready.
+func (p *process) spawn() (*seat, error) {
+	i, err := p.p.takeArea()
+	if err != nil {
+		return nil, err
+	}
+	s := &seat{proc: p, index: i, area: newArea(p.p.areas[i*areaSize : (i+1)*areaSize])}
+	clear(s.mem)
+	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
+	calls := [1]blank.Call{blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, int32(p.p.areasFD), uint64(i)*areaSize)}
+	if err = p.Do(calls[:]); err == nil && calls[0].Errno != 0 {
+		err = calls[0].Errno
+	}
+	if err == nil {
+		s.tid, err = p.SpawnGuest(s.base())
+	}
+	if err != nil {
+		p.p.freeArea(i)
+		return nil, err
+	}
+	if err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.kind) != kindReady {
+		s.end()
+		return nil, blank.ErrDead
+	}
+	return s, nil
+}
+
+// await waits until it is the sentry's turn, first for so many cycles without sleeping. It gives up when the thread has ended, or
+// has not come out of guest code long after interrupted was set.
+func (s *seat) await(spin uint64, interrupted *atomic.Bool) error {
+	if spinWhile(&s.state, stateGuest, spin) {
+		return nil
+	}
+	var since time.Time
+	defer atomic.StoreUint32(&s.waiter, 0)
+	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
+		atomic.SwapUint32(&s.waiter, 1)
+		if atomic.LoadUint32(&s.state) != stateGuest {
+			return nil
+		}
+		blank.Wait(&s.state, stateGuest, patience)
+		if atomic.LoadUint32(&s.state) != stateGuest {
+			return nil
+		}
+		if end, errno := blank.Exited(s.tid); end || errno != 0 {
+			return blank.ErrDead
+		}
+		if interrupted == nil || !interrupted.Load() {
+			continue
+		}
+		if now := time.Now(); since.IsZero() {
+			since = now
+		} else if now.Sub(since) > kickPatience {
+			return blank.ErrDead
+		}
+	}
+}
+
+// wake wakes the thread.
+func (s *seat) wake() { blank.Wake(&s.state) }
+
+// kick brings the thread out of guest code.
+func (s *seat) kick() { unix.Tgkill(s.tid, s.tid, kickSignal) }
+
+// end kills the thread and gives its area back.
+func (s *seat) end() {
+	if s.dead {
+		return
+	}
+	s.dead = true
+	unix.Kill(s.tid, unix.SIGKILL)
+	blank.Reap(s.tid)
+	s.proc.p.freeArea(s.index)
+}
+
+// saveFPU copies the extended state of the context that ran last to b, made harmless.
+func (s *seat) saveFPU(b []byte) {
+	n := copy(b, s.mem[s.fpu:])
+	clear(b[n:])
+	arch.SanitizeFPU(b)
+}
+
+// loadFPU has the thread load b when it next runs.
+func (s *seat) loadFPU(b []byte) {
+	s.fpu = fpuOffset
+	clear(s.fpuArea()[copy(s.fpuArea(), b):])
+	arch.SanitizeFPU(s.fpuArea()[:len(b)])
+}
+
+// leave takes a seat back from a context.
+func (p *process) leave(s *seat) {
+	p.mu.Lock()
+	p.held--
+	p.idle = append(p.idle, s)
+	p.finish()
+}
+
+// lose says that a held seat has ended.
+func (p *process) lose(s *seat) {
+	s.end()
+	p.mu.Lock()
+	p.held--
+	p.finish()
+}
+
+// doom kills p as soon as no context holds a seat of it.
+func (p *process) doom() {
+	p.mu.Lock()
+	p.doomed = true
+	p.finish()
+}
+
+// disuse has p retired as soon as no context holds a seat of it.
+func (p *process) disuse() {
+	p.mu.Lock()
+	p.unused = true
+	p.finish()
+}
+
+// finish kills or retires p if it is time to, and unlocks mu.
+func (p *process) finish() {
+	kill := p.doomed && p.held == 0 && !p.killed
+	p.killed = p.killed || kill
+	retire := p.unused && p.held == 0 && !p.doomed
+	if retire {
+		p.unused = false
+	}
+	p.mu.Unlock()
+	if retire {
+		p.p.retire(p)
+	}
+	if kill {
+		go func() {
+			p.endSeats()
+			p.Kill()
+		}()
+	}
+}
+
+// endSeats ends all seats; none is held, and none will be taken meanwhile.
+func (p *process) endSeats() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.idle {
+		s.end()
+	}
+	p.idle = nil
+}
+
+// clean makes p as good as new. A guest can have its threads run on while the sentry takes them for stopped; what has ended
+// runs no more.
+func (p *process) clean() error {
+	p.endSeats()
+	calls := [2]blank.Call{blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize)}
+	if err := p.Do(calls[:]); err != nil {
+		return err
+	}
+	for _, c := range calls {
+		if c.Errno != 0 {
+			return c.Errno
+		}
+	}
+	return nil
+}
+
+// idleNow tells whether no context holds a seat.
+func (p *process) idleNow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held == 0
+}
