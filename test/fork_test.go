@@ -37,6 +37,7 @@ func forkRows() []forkRow {
 		coreForkRows(),
 		costForkRows(),
 		cgroupForkRows(),
+		eventForkRows(),
 		ipcForkRows(),
 		tracingForkRows(),
 	)

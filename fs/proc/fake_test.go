@@ -142,6 +142,8 @@ func (k *fakeKernel) Task(id int32) Task {
 	return nil
 }
 
+func (k *fakeKernel) Contract(vfs.Caller) string           { return "" }
+func (k *fakeKernel) SetContract(vfs.Caller, string) error { return nil }
 func (k *fakeKernel) SetNames(c vfs.Caller, host, domain string) error {
 	if !c.Creds().Has(unix.CAP_SYS_ADMIN) {
 		return unix.EPERM

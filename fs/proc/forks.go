@@ -3,7 +3,20 @@ package proc
 import (
 	"bytes"
 	"fmt"
+	"strings"
+
+	"gosentry/fs/vfs"
 )
+
+// contract is /proc/sentry/contract.
+func (f *fileSystem) contract() vfs.Inode {
+	return f.NewKnob(0o666, func(c vfs.Caller, b *bytes.Buffer) error {
+		b.WriteString(f.processes.Contract(c))
+		return nil
+	}, func(c vfs.Caller, data []byte) error {
+		return f.processes.SetContract(c, strings.TrimSpace(string(data)))
+	})
+}
 
 // ForkCounts are the forks of the whole system since it began.
 type ForkCounts struct {

@@ -34,6 +34,10 @@ type Processes interface {
 	// its final newline; SetIPCKnob changes it. EINVAL, EPERM.
 	IPCKnob(c vfs.Caller, dir, name string) (string, error)
 	SetIPCKnob(c vfs.Caller, dir, name, text string) error
+	// Contract tells of the caller's process contract, and SetContract says what contracts its
+	// children get: "none" for its own, "new", or "new fork" for one whose forks it is told of; EINVAL.
+	Contract(c vfs.Caller) string
+	SetContract(c vfs.Caller, text string) error
 	// SetNames sets the host or the domain name, the one that is not empty; EPERM.
 	SetNames(c vfs.Caller, host, domain string) error
 	// Knobs returns the numbers in /proc/sys/kernel that can be changed.

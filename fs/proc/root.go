@@ -34,7 +34,7 @@ func New(p Processes) vfs.Inode {
 	r.add("thread-self", f.NewSymlink(f.threadSelf))
 	r.add("mounts", f.NewFixedSymlink("self/mounts"))
 	r.add("net", f.NewFixedSymlink("self/net"))
-	r.add("sentry", f.NewDir(0o555).Add("forks", f.infoFile(writeForks)))
+	r.add("sentry", f.NewDir(0o555).Add("forks", f.infoFile(writeForks)).Add("contract", f.contract()))
 	r.add("sys", f.sysctl())
 	r.add("sysvipc", f.sysvipc())
 	for _, e := range systemFiles {

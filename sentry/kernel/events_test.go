@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/trace"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // traced runs p as user 1000 with its events recorded and returns them.
-func traced(t *testing.T, inherit bool, p script) []trace.Event {
+func traced(t *testing.T, inherit bool, policy ForkPolicy, p script) []trace.Event {
 	t.Helper()
 	var out bytes.Buffer
 	s, err := trace.New(&out, trace.FormatJSON)
@@ -25,6 +26,7 @@ func traced(t *testing.T, inherit bool, p script) []trace.Event {
 	}
 	m := newMachine(t)
 	m.k.setTracing(&Tracing{Stream: s, Inherit: inherit})
+	m.k.policy = policy
 	m.run(1000, p)
 	if err := s.Close(10 * time.Second); err != nil {
 		t.Fatal(err)
@@ -58,7 +60,7 @@ func family(g *guest) {
 }
 
 func TestEvents(t *testing.T) {
-	events := traced(t, true, family)
+	events := traced(t, true, ForkPolicy{}, family)
 	var kinds []string
 	for _, e := range only(events, trace.Fork) {
 		kinds = append(kinds, e.How)
@@ -89,13 +91,15 @@ func TestEvents(t *testing.T) {
 
 // TestEventsOfFirstOnly: tracing is not inherited where it is not so marked.
 func TestEventsOfFirstOnly(t *testing.T) {
-	events := traced(t, false, family)
+	events := traced(t, false, ForkPolicy{}, family)
 	if len(only(events, trace.Fork)) != 4 || len(only(events, trace.Start)) != 1 || len(only(events, trace.Exec)) != 1 {
 		t.Errorf("%+v", events)
 	}
 }
 
-func TestForkHooks(t *testing.T) {
+func TestForkHooks(t *testing.T) { t.Run("F10_fork_callbacks", testForkHooks) }
+
+func testForkHooks(t *testing.T) {
 	m := newMachine(t)
 	var warnings bytes.Buffer
 	m.k.log.Logger.SetOutput(&warnings)
@@ -149,4 +153,28 @@ func TestForkCounts(t *testing.T) {
 	if c.blocked.Load() != 1 || c.sharedMemory.Load() != 2 || c.refused[refusedUserLimit].Load() != 1 || c.refused[refusedOther].Load() != 1 {
 		t.Errorf("%+v", c.show())
 	}
+}
+
+// TestForkPolicy: who has not the privilege to fork gets EPERM, and the stream says why.
+func TestForkPolicy(t *testing.T) {
+	t.Run("I05_privilege_to_fork", func(t *testing.T) {
+		deny := false
+		policy := ForkPolicy{MayFork: func(*cred.Credentials) bool { return !deny }}
+		events := traced(t, true, policy, func(g *guest) {
+			g.reap(g.fork(exits(0)))
+			deny = true
+			for _, a := range []ForkArgs{{ExitSignal: unix.SIGCHLD}, {Share: threadShare}} {
+				if _, err := g.clone(exits(0), a); err != unix.EPERM {
+					t.Errorf("without the privilege: %v", err)
+				}
+			}
+		})
+		if n := len(only(events, trace.Fork)); n != 1 {
+			t.Errorf("%d forks", n)
+		}
+		refused := only(events, trace.Refused)
+		if len(refused) != 2 || refused[0].Reason != "policy" || refused[0].Errno != "EPERM" || refused[1].How != "thread" {
+			t.Errorf("%+v", refused)
+		}
+	})
 }

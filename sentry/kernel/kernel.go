@@ -63,6 +63,7 @@ type Kernel struct {
 	counts         counters
 	forkCounts     forkCounts
 	forkHooks      *ForkHooks
+	contracts      contracts
 	cgroups        *cgroup.Tree
 	tracing        *Tracing
 	warned         sync.Map
@@ -113,6 +114,7 @@ func New(c Config) (*Kernel, error) {
 		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,
 	}
 	k.setTracing(c.Tracing)
+	k.forkHooks.Register(&ForkHook{Name: "contracts", Call: contractFork})
 	k.cgroups = cgroup.New(cgroupTasks{k})
 	k.knobs.init(c.Tasks)
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {

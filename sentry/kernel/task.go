@@ -42,7 +42,8 @@ type Task struct {
 	semUndo     *ipc.UndoList // nil: none yet
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
-	refusal     refusal // why its last fork failed, until the next one
+	template    *template // of contracts
+	refusal     refusal   // why its last fork failed, until the next one
 
 	// Read by anyone, replaced by the task itself.
 	mm         atomic.Pointer[mm.MemoryManager]

@@ -68,7 +68,8 @@ type ThreadGroup struct {
 	// dead is closed when the group has exited; pidfds wait for it.
 	dead        chan struct{}
 	exitQueue   waiter.Queue
-	signalQueue waiter.Queue // notified when a signal becomes pending
+	signalQueue waiter.Queue             // notified when a signal becomes pending
+	contract    atomic.Pointer[contract] // nil for none
 	oomScore    atomic.Int32
 	stopForks   atomic.Bool // children are born stopped, and theirs
 	dumpable    atomic.Int32
