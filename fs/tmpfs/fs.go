@@ -22,6 +22,7 @@ type Config struct {
 
 	Mode uint32 // permissions of the root; 0 for 01777
 	UID  cred.UID
+	IDs  *cred.UserNamespace // whose ids the options have; nil: the initial one
 	GID  cred.GID
 
 	OpenDevice OpenDevice // nil: devices are ENXIO

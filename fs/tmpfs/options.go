@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"gosentry/sentry/cred"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -37,10 +35,16 @@ func (cfg *Config) set(name, value string) (err error) {
 		cfg.Mode = uint32(n)
 	case "uid":
 		n, err = strconv.ParseUint(value, 10, 32)
-		cfg.UID = cred.UID(n)
+		known := false
+		if cfg.UID, known = cfg.IDs.ToUID(uint32(n)); !known {
+			return unix.EINVAL
+		}
 	case "gid":
 		n, err = strconv.ParseUint(value, 10, 32)
-		cfg.GID = cred.GID(n)
+		known := false
+		if cfg.GID, known = cfg.IDs.ToGID(uint32(n)); !known {
+			return unix.EINVAL
+		}
 	case "", "huge", "mpol", "noswap", "inode32", "inode64":
 	default:
 		return unix.EINVAL

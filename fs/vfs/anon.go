@@ -48,6 +48,9 @@ func (s *System) PipePath(inode Inode) Path { return s.numbered(s.pipes, inode, 
 // SocketPath returns the path of a socket's inode: "socket:[7]".
 func (s *System) SocketPath(inode Inode) Path { return s.numbered(s.sockets, inode, "socket") }
 
+// NamespacePath returns the path of the inode of a namespace: "net:[4026531833]".
+func (s *System) NamespacePath(inode Inode, name string) Path { return s.anonPath(s.nsfs, inode, name) }
+
 // AnonPath returns a path for an inode with a name of its own, such as
 // "/memfd:x (deleted)".
 func (s *System) AnonPath(inode Inode, name string) Path { return s.anonPath(s.anon, inode, name) }

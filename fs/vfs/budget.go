@@ -9,7 +9,7 @@ type Budget struct {
 	used  atomic.Int64
 }
 
-// NewBudget returns a budget of limit bytes.
+// NewBudget returns a budget of limit bytes, or of limit things of another kind.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
 // Take takes n bytes, if there are so many left. A negative n gives back.

@@ -29,7 +29,14 @@ type Mount struct {
 	source string
 	ns     *Namespace // nil for files without a name
 
+	// Guarded by Namespace.mu once the mount is placed: it goes only with the one below it.
+	locked bool
+	// lockedFlags cannot be taken away; set before the mount is placed.
+	lockedFlags MountFlags
+
 	flags atomic.Uint32
+	// unbindable mounts are left out of what is bound elsewhere.
+	unbindable atomic.Bool
 	// at is where it is mounted; nil for a namespace's root and once unmounted.
 	at atomic.Pointer[Path]
 	// over are the mounts on this one; replaced under Namespace.mu, never changed.

@@ -3,6 +3,7 @@ package vfs
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +12,7 @@ import (
 type Namespace struct {
 	sys  *System
 	id   uint64
-	root *Mount
+	root atomic.Pointer[Mount] // replaced under mu
 
 	mu     sync.Mutex
 	mounts []*Mount // in the order of mounting, the root first
@@ -24,8 +25,9 @@ func (s *System) NewNamespace(root Inode, flags MountFlags, fstype, source strin
 	if err != nil {
 		return nil, err
 	}
-	ns.root = m
+	ns.root.Store(m)
 	ns.mounts = []*Mount{m}
+	s.mounts.Take(1)
 	return ns, nil
 }
 
@@ -48,7 +50,7 @@ func (ns *Namespace) System() *System { return ns.sys }
 func (ns *Namespace) ID() uint64 { return ns.id }
 
 // Root is the root of the namespace, under whatever was mounted over it.
-func (ns *Namespace) Root() Path { return Path{ns.root, ns.root.root}.top() }
+func (ns *Namespace) Root() Path { return ns.root.Load().Root().top() }
 
 // MountAt mounts a new file system at path. ENOTDIR unless both are directories or both are
 // not; EINVAL when path is not in this namespace; ENOENT when it was removed. One
@@ -70,7 +72,7 @@ func (ns *Namespace) Bind(from, path Path, flags MountFlags, recursive bool) (*M
 	defer path.Dentry.keepName()()
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	if from.Mount.ns != ns {
+	if from.Mount.ns != ns || from.Mount.unbindable.Load() || !recursive && ns.reveals(from) {
 		return nil, unix.EINVAL
 	}
 	copies := map[*Mount]*Mount{}
@@ -81,19 +83,21 @@ func (ns *Namespace) Bind(from, path Path, flags MountFlags, recursive bool) (*M
 	if recursive {
 		for _, old := range ns.mounts {
 			at := old.at.Load()
-			if at == nil || copies[at.Mount] == nil || !at.Dentry.isUnder(copies[at.Mount].root) {
+			if at == nil || copies[at.Mount] == nil || !at.Dentry.isUnder(copies[at.Mount].root) || old.unbindable.Load() {
 				continue
 			}
 			c := ns.copyMount(old, old.root)
+			c.locked = old.locked
 			c.at.Store(&Path{copies[at.Mount], at.Dentry})
 			copies[old] = c
 			below = append(below, c)
 		}
 	}
-	if len(ns.mounts)+len(below) >= maxMounts {
+	if len(ns.mounts)+len(below) >= maxMounts || !ns.sys.mounts.Take(int64(len(below))) {
 		return nil, unix.ENOSPC
 	}
 	if err := ns.attach(m, path); err != nil {
+		ns.sys.mounts.Take(-int64(len(below)))
 		return nil, err
 	}
 	ns.mounts = append(ns.mounts, below...)
@@ -125,7 +129,9 @@ func (s *System) connect(mounts []*Mount) {
 }
 
 func (ns *Namespace) copyMount(old *Mount, root *Dentry) *Mount {
-	m := &Mount{id: ns.sys.mountID.Add(1), fs: old.fs, root: root, source: old.source, ns: ns}
+	m := &Mount{
+		id: ns.sys.mountID.Add(1), fs: old.fs, root: root, source: old.source, ns: ns, lockedFlags: old.lockedFlags,
+	}
 	m.flags.Store(old.flags.Load())
 	return m
 }
@@ -140,20 +146,33 @@ func (ns *Namespace) attach(m *Mount, path Path) error {
 		return unix.ENOENT
 	case path.IsDir() != (m.root.kind == unix.S_IFDIR):
 		return unix.ENOTDIR
-	case len(ns.mounts) >= maxMounts:
+	case len(ns.mounts) >= maxMounts || !ns.sys.mounts.Take(1):
 		return unix.ENOSPC
 	}
+	ns.place(m, path)
+	ns.mounts = append(ns.mounts, m)
+	return nil
+}
+
+// place puts m on path, which nothing covers. ns.mu is held.
+func (ns *Namespace) place(m *Mount, path Path) {
 	path.Dentry.mounts.Add(1)
 	m.at.Store(&path)
 	path.Mount.setOn(path.Dentry, m)
-	ns.mounts = append(ns.mounts, m)
 	ns.sys.moves.Add(1)
-	return nil
+}
+
+// displace takes m, which is not the root, off its place. ns.mu is held.
+func (ns *Namespace) displace(m *Mount) {
+	at := m.at.Load()
+	at.Mount.setOn(at.Dentry, nil)
+	at.Dentry.mounts.Add(-1)
+	ns.sys.moves.Add(1)
 }
 
 // has tells whether m is mounted in ns: unmounted lazily, it is not. ns.mu is held.
 func (ns *Namespace) has(m *Mount) bool {
-	for m != ns.root {
+	for m != ns.root.Load() {
 		at := m.at.Load()
 		if at == nil {
 			return false
@@ -165,12 +184,13 @@ func (ns *Namespace) has(m *Mount) bool {
 
 // Unmount detaches the mount whose root is path. flags are umount2(2)'s: with
 // MNT_DETACH whatever is still open stays usable, else that is EBUSY. EINVAL
-// when path is not the root of a mount in ns.
+// when path is not the root of a mount in ns, or is locked there.
 func (ns *Namespace) Unmount(path Path, flags int) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	path = path.top()
 	m := path.Mount
-	if m.ns != ns || path.Dentry != m.root || m == ns.root || !ns.has(m) {
+	if m.ns != ns || path.Dentry != m.root || m == ns.root.Load() || !ns.has(m) || m.locked {
 		return unix.EINVAL
 	}
 	gone := map[*Mount]bool{m: true}
@@ -192,6 +212,7 @@ func (ns *Namespace) Unmount(path Path, flags int) error {
 			kept = append(kept, o)
 		}
 	}
+	ns.sys.mounts.Take(-int64(len(ns.mounts) - len(kept)))
 	ns.mounts = kept
 	ns.sys.moves.Add(1)
 	return nil
@@ -205,6 +226,7 @@ func (ns *Namespace) Release() {
 	for _, m := range ns.mounts {
 		m.detach()
 	}
+	ns.sys.mounts.Take(-int64(len(ns.mounts)))
 	ns.mounts = nil
 	ns.sys.moves.Add(1)
 }
@@ -219,35 +241,40 @@ func (m *Mount) detach() {
 	m.over.Store(nil)
 }
 
-// Move moves the mount whose root is from to path. ELOOP when path is below it.
+// Move moves the mount whose root is from to path. ELOOP when path is below it, EINVAL when it is locked.
 func (ns *Namespace) Move(from, path Path) error {
 	defer path.Dentry.keepName()()
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	m := from.Mount
-	if m.ns != ns || from.Dentry != m.root || m == ns.root || !ns.has(m) {
+	path = path.top()
+	switch {
+	case m.ns != ns || from.Dentry != m.root || m == ns.root.Load() || !ns.has(m) || m.locked,
+		path.Mount.ns != ns || !ns.has(path.Mount):
 		return unix.EINVAL
+	case path.Mount.isOn(m):
+		return unix.ELOOP
+	case path.Deleted():
+		return unix.ENOENT
+	case path.IsDir() != (m.root.kind == unix.S_IFDIR):
+		return unix.ENOTDIR
 	}
-	for o := path.Mount; ; {
-		if o == m {
-			return unix.ELOOP
-		}
-		at := o.at.Load()
-		if at == nil {
-			break
-		}
-		o = at.Mount
-	}
-	old := *m.at.Load()
-	n := len(ns.mounts)
-	if err := ns.attach(m, path); err != nil {
-		return err
-	}
-	ns.mounts = ns.mounts[:n]
+	ns.displace(m)
+	ns.place(m, path)
 	ns.toEnd(m)
-	old.Mount.setOn(old.Dentry, nil)
-	old.Dentry.mounts.Add(-1)
 	return nil
+}
+
+// isOn tells whether m is top or stands on it, however far above.
+func (m *Mount) isOn(top *Mount) bool {
+	for m != top {
+		at := m.at.Load()
+		if at == nil {
+			return false
+		}
+		m = at.Mount
+	}
+	return true
 }
 
 // toEnd puts m and the mounts on it behind all others, so that those below
@@ -267,12 +294,16 @@ func (ns *Namespace) toEnd(m *Mount) {
 	ns.mounts = append(head, tail...)
 }
 
-// Remount changes the flags of the mount that path is on.
+// Remount changes the flags of the mount that path is on. EPERM to take away a flag that is locked.
 func (ns *Namespace) Remount(path Path, flags MountFlags) error {
-	if path.Mount.ns != ns || path.Dentry != path.Mount.root {
+	m := path.Mount
+	switch {
+	case m.ns != ns || path.Dentry != m.root:
 		return unix.EINVAL
+	case m.lockedFlags&^flags != 0:
+		return unix.EPERM
 	}
-	path.Mount.flags.Store(uint32(flags))
+	m.flags.Store(uint32(flags))
 	return nil
 }
 
@@ -281,31 +312,4 @@ func (ns *Namespace) Mounts() []*Mount {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	return append([]*Mount(nil), ns.mounts...)
-}
-
-// Clone copies the namespace. translate turns a path of the old one into the same
-// path of the new one.
-func (ns *Namespace) Clone() (clone *Namespace, translate func(Path) Path) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	n := &Namespace{sys: ns.sys, id: ns.sys.nsID.Add(1)}
-	copies := map[*Mount]*Mount{}
-	var placed []*Mount
-	for _, old := range ns.mounts {
-		c := n.copyMount(old, old.root)
-		copies[old] = c
-		n.mounts = append(n.mounts, c)
-		if at := old.at.Load(); at != nil {
-			c.at.Store(&Path{copies[at.Mount], at.Dentry})
-			placed = append(placed, c)
-		}
-	}
-	ns.sys.connect(placed)
-	n.root = copies[ns.root]
-	return n, func(p Path) Path {
-		if c := copies[p.Mount]; c != nil {
-			p.Mount = c
-		}
-		return p
-	}
 }

@@ -61,7 +61,7 @@ func TestNamespaceClone(t *testing.T) {
 	tr.mount("m", 0)
 	tr.make("m/d/", "m/d/f")
 	tr.mount("m/d", 0)
-	clone, translate := tr.ns.Clone()
+	clone, translate, _ := tr.ns.Clone(false)
 	in := func(name string) (vfs.Path, error) {
 		return vfs.Walk(root, vfs.WalkArgs{Root: clone.Root(), Start: clone.Root()}, name)
 	}
@@ -106,7 +106,7 @@ func TestMoveAndBind(t *testing.T) {
 	if got := tr.read(f); got != "file" {
 		t.Errorf("a bound file reads %q", got)
 	}
-	clone, _ := tr.ns.Clone()
+	clone, _, _ := tr.ns.Clone(false)
 	if len(clone.Mounts()) != len(tr.ns.Mounts()) {
 		t.Error("a clone after a move")
 	}

@@ -16,6 +16,9 @@ const keptDentries = 8192
 // maxMounts bounds the mounts of one namespace.
 const maxMounts = 100000
 
+// maxAllMounts bounds the mounts of all namespaces: each costs the sentry memory.
+const maxAllMounts = 1 << 18
+
 // System is what all mount namespaces of one kernel have in common: device
 // numbers, the ring of kept dentries, files without a name.
 type System struct {
@@ -40,7 +43,10 @@ type System struct {
 
 	inotify inotifySystem
 
-	pipes, sockets, anon *Mount
+	pipes, sockets, anon, nsfs *Mount
+
+	// mounts bounds the mounts of all namespaces together.
+	mounts *Budget
 }
 
 // NewSystem returns a System with no mounts.
@@ -51,6 +57,8 @@ func NewSystem() *System {
 	s.anon = s.hidden("anon_inodefs")
 	s.pipes = s.hidden("pipefs")
 	s.sockets = s.hidden("sockfs")
+	s.nsfs = s.hidden("nsfs")
+	s.mounts = NewBudget(maxAllMounts)
 	return s
 }
 

@@ -35,7 +35,7 @@ func (t *Task) credsForExec(file *vfs.File) (*cred.Credentials, bool, error) {
 		return nil, false, err
 	}
 	f := cred.ExecFile{Mode: attr.Mode, UID: attr.UID, GID: attr.GID}
-	if file.Path().Mount.Flags()&vfs.NoSuid != 0 {
+	if m := file.Path().Mount; m.Flags()&vfs.NoSuid != 0 || !t.MountsOf().Has(m) {
 		f.Mode &^= unix.S_ISUID | unix.S_ISGID
 	} else if b, err := vfs.GetXattr(t, file.Path(), "security.capability"); err == nil {
 		if f.Caps, err = cred.ParseFileCaps(b); err != nil {

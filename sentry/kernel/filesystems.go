@@ -23,11 +23,14 @@ func (k *Kernel) RegisterFileSystem(name string, make MakeFileSystem) {
 // MountsOf returns the mount namespace of the task.
 func (t *Task) MountsOf() *vfs.Namespace { return t.Namespaces().Mount.Namespace }
 
-// NewFileSystem makes a file system of a type; ENODEV for an unknown one, ENOSPC for too many.
+// NewFileSystem makes a file system of a type; ENODEV for an unknown one, EPERM, ENOSPC for too many.
 func (t *Task) NewFileSystem(name, options string) (vfs.Inode, error) {
 	make := t.k.fileSystems[name]
 	if make == nil {
 		return nil, unix.ENODEV
+	}
+	if err := t.ownsFileSystem(name); err != nil {
+		return nil, err
 	}
 	made := 0
 	for _, m := range t.MountsOf().Mounts() {

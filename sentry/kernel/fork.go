@@ -93,7 +93,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.slackAtStart = t.slackNS.Load()
 	c.slackNS.Store(c.slackAtStart)
 	steps := []func(*Task, *ForkArgs, *undoStack) error{
-		t.forkCreds, t.forkCount, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkFS, t.forkGroup, t.forkCgroup,
+		t.forkCreds, t.forkCount, t.forkFS, t.forkNamespaces, t.forkPID, t.forkMM, t.forkFiles, t.forkGroup, t.forkCgroup,
 		t.forkSemUndo, t.forkContext, t.forkPIDFD,
 	}
 	for i, step := range steps {
@@ -207,7 +207,7 @@ func (t *Task) forkFS(c *Task, a *ForkArgs, undo *undoStack) error {
 }
 
 func (t *Task) forkNamespaces(c *Task, a *ForkArgs, undo *undoStack) error {
-	ns, err := t.makeFresh(a.Fresh&^FreshUser, c.Creds())
+	ns, err := t.makeFresh(a.Fresh&^FreshUser, c.Creds(), c.FS())
 	if err != nil {
 		return err
 	}

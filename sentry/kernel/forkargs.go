@@ -40,7 +40,7 @@ const (
 )
 
 // freshBuilt are the namespaces that exist so far.
-const freshBuilt = FreshUTS | FreshIPC | FreshUser | FreshPID | FreshCgroup | FreshNet
+const freshBuilt = FreshMount | FreshUTS | FreshIPC | FreshUser | FreshPID | FreshCgroup | FreshNet
 
 // ForkArgs tell Fork what to make. They are general: each personality decodes
 // its own calls into a fresh one.

@@ -89,6 +89,12 @@ func (f *FSContext) SetCWD(p vfs.Path) {
 	f.cwd = p
 }
 
+// move replaces both directories by what to makes of them.
+func (f *FSContext) move(to func(vfs.Path) vfs.Path) {
+	f.SetRoot(to(f.Root()))
+	f.SetCWD(to(f.CWD()))
+}
+
 // SetUmask replaces the mask and returns the old one.
 func (f *FSContext) SetUmask(m uint32) uint32 {
 	f.mu.Lock()

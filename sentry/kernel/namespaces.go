@@ -55,6 +55,19 @@ func (n *Namespaces) incRef() *Namespaces {
 	return n
 }
 
+// tryIncRef is incRef unless the last reference has gone.
+func (n *Namespaces) tryIncRef() bool {
+	for {
+		r := n.refs.Load()
+		if r == 0 {
+			return false
+		}
+		if n.refs.CompareAndSwap(r, r+1) {
+			return true
+		}
+	}
+}
+
 func (n *Namespaces) decRef() {
 	if n.refs.Add(-1) != 0 {
 		return
@@ -90,8 +103,9 @@ func (k *Kernel) makeNamespaces(hostname string, mounts *vfs.Namespace) error {
 }
 
 // makeFresh returns what a task with credentials c and namespaces t's has, or its child, after making those
-// that fresh says anew. The result has one reference. EPERM without CAP_SYS_ADMIN, EINVAL, ENOSPC.
-func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) {
+// that fresh says anew. The result has one reference, and the directories of fs, which is nobody else's, are moved to a new mount
+// namespace. EPERM without CAP_SYS_ADMIN, EINVAL, ENOSPC.
+func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials, fs *FSContext) (*Namespaces, error) {
 	old := t.Namespaces()
 	if fresh == 0 {
 		return old.incRef(), nil
@@ -100,10 +114,15 @@ func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) 
 		return nil, unix.EPERM
 	}
 	n := old.copy()
+	var move func(vfs.Path) vfs.Path
 	for _, m := range [...]struct {
 		kind Fresh
 		make func() (*nsCommon, error)
 	}{
+		{FreshMount, func() (made *nsCommon, err error) {
+			made, move, err = t.freshMount(n, c)
+			return made, err
+		}},
 		{FreshUTS, func() (*nsCommon, error) { return t.freshUTS(n, c) }},
 		{FreshIPC, func() (*nsCommon, error) { return t.freshIPC(n, c) }},
 		{FreshPID, func() (*nsCommon, error) { return t.freshPID(n, c) }},
@@ -119,6 +138,9 @@ func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials) (*Namespaces, error) 
 		}
 		// publish takes a reference of n's own.
 		defer made.decRef()
+	}
+	if move != nil {
+		fs.move(move)
 	}
 	return n.publish(), nil
 }

@@ -17,6 +17,22 @@ type MountNamespace struct {
 	*vfs.Namespace
 }
 
+// freshMount makes a copy of the mounts; move turns a path into the same one there. For another user namespace than that
+// of the old one's owner it has them locked.
+func (t *Task) freshMount(n *Namespaces, c *cred.Credentials) (_ *nsCommon, move func(vfs.Path) vfs.Path, err error) {
+	old, fresh := n.Mount, new(MountNamespace)
+	if err := fresh.initFor(t.k, cred.KindMount, c); err != nil {
+		return nil, nil, err
+	}
+	if fresh.Namespace, move, err = old.Clone(c.UserNS != old.owner); err != nil {
+		fresh.decRef()
+		return nil, nil, err
+	}
+	fresh.close = fresh.Release
+	n.Mount = fresh
+	return &fresh.nsCommon, move, nil
+}
+
 // TimeNamespace is a time namespace (time_namespaces(7)).
 type TimeNamespace struct {
 	nsCommon

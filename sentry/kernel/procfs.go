@@ -23,6 +23,11 @@ func (k *Kernel) NewProcView(system proc.Info) *ProcView {
 	return &ProcView{k: k, ns: k.rootPIDNS, System: system}
 }
 
+// NewProcViewFor returns the view that t's mount(2) shows: of its own pid namespace.
+func (t *Task) NewProcViewFor(system proc.Info) *ProcView {
+	return &ProcView{k: t.k, ns: t.pidns, System: system}
+}
+
 // taskOf returns the task that a caller is, nil for the sentry itself.
 func taskOf(c vfs.Caller) *Task {
 	switch t := c.(type) {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"gosentry/fs/proc"
+	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/cred"
 )
@@ -28,24 +29,18 @@ func (p procTask) Sockets(table string) []byte {
 	return nil
 }
 
-// Namespaces implements proc.Task. They cannot be opened.
+// Namespaces implements proc.Task.
 func (p procTask) Namespaces() []proc.Namespace {
-	all := []proc.Namespace{
-		{Name: "pid", Kind: "pid", ID: p.t.pidns.ino},
-		{Name: "user", Kind: "user", ID: p.t.Creds().UserNS.Ino()},
+	var all []proc.Namespace
+	add := func(refs []nsRef, suffix string) {
+		for _, r := range refs {
+			all = append(all, proc.Namespace{
+				Name: r.name + suffix, Kind: r.name, ID: r.ino(),
+				Open: func(vfs.Caller) (vfs.Path, error) { return p.t.k.nsPath(r), nil },
+			})
+		}
 	}
-	ns := p.t.Namespaces()
-	if ns == nil {
-		return all
-	}
-	return append(all,
-		proc.Namespace{Name: "cgroup", Kind: "cgroup", ID: ns.Cgroup.ino},
-		proc.Namespace{Name: "ipc", Kind: "ipc", ID: ns.IPC.ino},
-		proc.Namespace{Name: "mnt", Kind: "mnt", ID: ns.Mount.ino},
-		proc.Namespace{Name: "net", Kind: "net", ID: ns.Net.ino},
-		proc.Namespace{Name: "pid_for_children", Kind: "pid", ID: ns.PIDForChildren.ino},
-		proc.Namespace{Name: "time", Kind: "time", ID: ns.Time.ino},
-		proc.Namespace{Name: "time_for_children", Kind: "time", ID: ns.TimeForChildren.ino},
-		proc.Namespace{Name: "uts", Kind: "uts", ID: ns.UTS.ino},
-	)
+	add(p.t.refs(), "")
+	add(p.t.childRefs(), "_for_children")
+	return all
 }

@@ -26,17 +26,19 @@ func (t *Task) Unshare(u Unshare) error {
 		return err
 	}
 	defer creds.UserNS.Drop()
-	ns, err := t.makeFresh(u.Fresh&^FreshUser, creds)
+	fs := t.FS().incRef()
+	if u.FS {
+		fs.decRef()
+		fs = fs.fork()
+	}
+	ns, err := t.makeFresh(u.Fresh&^FreshUser, creds, fs)
 	if err != nil {
+		fs.decRef()
 		return err
 	}
+	t.fs.Swap(fs).decRef()
 	if u.Files {
 		t.UnshareFiles()
-	}
-	if u.FS {
-		old := t.FS()
-		t.fs.Store(old.fork())
-		old.decRef()
 	}
 	if u.SysVSem {
 		t.dropSemUndo()

@@ -108,14 +108,17 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 
 // registerFileSystems makes known what guests may mount.
 func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
-	k.RegisterFileSystem("tmpfs", func(_ *kernel.Task, options string) (vfs.Inode, error) {
-		config, err := tmpfs.Config{File: memory}.WithOptions(options)
+	k.RegisterFileSystem("tmpfs", func(t *kernel.Task, options string) (vfs.Inode, error) {
+		c := t.Creds()
+		config, err := tmpfs.Config{File: memory, IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID}.WithOptions(options)
 		if err != nil {
 			return nil, err
 		}
 		return tmpfs.New(config), nil
 	})
-	k.RegisterFileSystem("proc", func(*kernel.Task, string) (vfs.Inode, error) { return proc.New(k.NewProcView(systemInfo())), nil })
+	k.RegisterFileSystem("proc", func(t *kernel.Task, _ string) (vfs.Inode, error) {
+		return proc.New(t.NewProcViewFor(systemInfo())), nil
+	})
 	k.RegisterFileSystem("sysfs", func(*kernel.Task, string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
 	k.RegisterFileSystem("cgroup2", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.CgroupRoot().Inode(), nil })
 	k.RegisterFileSystem("mqueue", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.MessageQueues().Root(), nil })

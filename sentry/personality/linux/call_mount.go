@@ -19,7 +19,7 @@ const (
 
 // mayMount is EPERM for those who may not change the tree of mounts.
 func mayMount(t *kernel.Task) error {
-	if c := t.Creds(); !c.Has(unix.CAP_SYS_ADMIN) || c.UserNS != nil && c.UserNS.Parent != nil {
+	if !t.MayMount() {
 		return unix.EPERM
 	}
 	return nil
@@ -64,7 +64,7 @@ func sysMount(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	case flags&unix.MS_BIND != 0:
 		return 0, bindMount(t, source, at, flags)
 	case flags&mountTypes != 0:
-		return 0, changePropagation(at, flags)
+		return 0, changePropagation(t, at, flags)
 	case flags&unix.MS_MOVE != 0:
 		from, err := vfs.Walk(t, t.WalkArgs(), source)
 		if err != nil {
@@ -103,17 +103,15 @@ func bindMount(t *kernel.Task, source string, at vfs.Path, flags uint64) error {
 	return err
 }
 
-// changePropagation is mount(2) that makes a mount private, as all are, or shared, a slave or unbindable, which is
-// not built.
-func changePropagation(at vfs.Path, flags uint64) error {
+// changePropagation is mount(2) that makes a mount private, as all are anyway, a slave of nobody, or unbindable; shared
+// mounts are not built.
+func changePropagation(t *kernel.Task, at vfs.Path, flags uint64) error {
 	kind := flags & mountTypes
 	switch {
-	case kind&(kind-1) != 0, flags&^(mountTypes|unix.MS_REC|unix.MS_SILENT) != 0, at != at.Mount.Root():
+	case kind&(kind-1) != 0, flags&^(mountTypes|unix.MS_REC|unix.MS_SILENT) != 0, kind == unix.MS_SHARED:
 		return unix.EINVAL
-	case kind == unix.MS_PRIVATE, kind == unix.MS_SLAVE:
-		return nil
 	}
-	return unix.EINVAL
+	return t.MountsOf().SetUnbindable(at, kind == unix.MS_UNBINDABLE)
 }
 
 func newMount(t *kernel.Task, fstype, source string, at vfs.Path, flags, data uint64) error {
@@ -156,4 +154,23 @@ func sysUmount2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return 0, t.MountsOf().Unmount(p, flags)
+}
+
+// sysPivotRoot is pivot_root(2).
+func sysPivotRoot(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if err := mayMount(t); err != nil {
+		return 0, err
+	}
+	var places [2]vfs.Path
+	for i := range places {
+		p, err := find(t, cwd, a[i], 0)
+		if err != nil {
+			return 0, err
+		}
+		if !p.IsDir() {
+			return 0, unix.ENOTDIR
+		}
+		places[i] = p
+	}
+	return 0, t.PivotRoot(places[0], places[1])
 }

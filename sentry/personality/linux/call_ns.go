@@ -39,3 +39,20 @@ func sysUnshare(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	return 0, t.Unshare(u)
 }
+
+// sysSetns is setns(2).
+func sysSetns(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	f, err := t.FDs().Get(int32(a[0]))
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	if f.IsPath() {
+		return 0, unix.EBADF
+	}
+	fresh, rest := freshOf(uint64(uint32(a[1])))
+	if rest != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.SetNS(f, fresh)
+}
