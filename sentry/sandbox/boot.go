@@ -42,7 +42,7 @@ func BootKernel(in *Inside) (Guest, error) {
 		return nil, err
 	}
 	m.calls = in.hostCalls(calls)
-	memory, err := mm.NewMemoryFile(memoryLimit())
+	memory, err := mm.NewMemoryFile(in.memoryLimit())
 	if err != nil {
 		return nil, &Failure{What: "cannot make the memory file", Cause: err}
 	}
@@ -74,8 +74,11 @@ func BootKernel(in *Inside) (Guest, error) {
 	return m, in.mountSystem(m.kernel, m.mounts, memory)
 }
 
-// memoryLimit is how much memory the guest may have: what the host has.
-func memoryLimit() uint64 {
+// memoryLimit is how much memory the guest may have: what was asked for, or what the host has.
+func (in *Inside) memoryLimit() uint64 {
+	if in.Memory > 0 {
+		return in.Memory &^ (mm.PageSize - 1)
+	}
 	const least = 1 << 30
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {

@@ -36,6 +36,8 @@ type Spec struct {
 	Hostname string
 	// PIDs is how many processes and threads there may be at a time; 0: no limit but the kernel's own.
 	PIDs int
+	// Memory is how many bytes the guest's memory and files in memory may have; 0: as many as the host has.
+	Memory uint64
 	// Strace asks for a line in the log for each system call.
 	Strace Strace
 	// Trace asks for a stream of what happens to processes.
