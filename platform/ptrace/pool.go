@@ -3,6 +3,8 @@ package ptrace
 import (
 	"slices"
 
+	"gosentry/platform/internal/pairs"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +108,7 @@ func (p *Platform) newProcess() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{Process: b, leaderCPU: anyCPU}
+	proc := &process{Process: b, leaderCPU: pairs.AnyCPU}
 	tid, err := b.SpawnThread()
 	if err != nil {
 		b.Kill()
@@ -191,7 +193,7 @@ func (p *Platform) discard(proc *process) {
 	delete(p.procs, proc)
 	p.mu.Unlock()
 	if p.dying.Load() < maxDying {
-		proc.YieldToOthers(&p.cpus.all)
+		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
 	}
 	p.dying.Add(1)
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,11 +64,11 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	switch {
 	case len(as.inside) > 0 && as.proc != nil:
-		return as.flush(anyCPU)
+		return as.flush(pairs.AnyCPU)
 	case as.queue.Len() <= maxPending:
 		return nil
 	case as.proc != nil:
-		return as.flush(anyCPU)
+		return as.flush(pairs.AnyCPU)
 	}
 	as.forget()
 	return nil
@@ -97,7 +98,7 @@ func (as *addressSpace) abandon() {
 	}
 	as.dropping = true
 	for _, t := range as.inside {
-		unix.Tgkill(old.PID(), t.tid, kickSignal)
+		unix.Tgkill(old.PID(), t.TID, kickSignal)
 	}
 	for slices.ContainsFunc(as.inside, func(t *tracee) bool { return t.proc == old }) {
 		as.left.Wait()
@@ -132,12 +133,9 @@ func (as *addressSpace) begin(c *context) error {
 		c.t = t
 		as.lastUse = as.p.uses.Add(1)
 	}
-	if cpu := c.tr.cpu; c.t.cpu != cpu {
-		setAffinity(c.t.tid, as.p.cpus.mask(cpu))
-		c.t.cpu = cpu
-	}
+	c.tr.Follow(&c.t.Guest)
 	if as.queue.Len() > 0 {
-		if err := as.flush(c.tr.cpu); err != nil {
+		if err := as.flush(c.tr.CPU()); err != nil {
 			return as.dead(err)
 		}
 	}
@@ -193,7 +191,7 @@ func (as *addressSpace) dead(err error) error {
 // flush has the leader carry out what is pending, on processor cpu. mu is held.
 func (as *addressSpace) flush(cpu int) error {
 	if as.proc.leaderCPU != cpu {
-		as.proc.Pin(as.p.cpus.mask(cpu))
+		as.proc.Pin(as.p.pairs.Mask(cpu))
 		as.proc.leaderCPU = cpu
 	}
 	return as.proc.CarryOut(&as.queue, as.forget)
