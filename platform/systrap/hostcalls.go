@@ -17,6 +17,7 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_WAITID},
 		{Number: unix.SYS_WAIT4, Arg: 2, Values: []uint32{unix.WALL}},
 		{Number: unix.SYS_KILL, Arg: 1, Values: []uint32{uint32(unix.SIGKILL)}},
+		{Number: unix.SYS_CLOCK_GETTIME},
 		{Number: unix.SYS_GETTID},
 		{Number: unix.SYS_GETCPU},
 		{Number: unix.SYS_SCHED_SETAFFINITY},

@@ -17,8 +17,8 @@ const (
 	// first time; lastPatience is the longest.
 	firstPatience = 20 * time.Millisecond
 	lastPatience  = time.Second
-	// kickPatience is how long a thread may take to come out of guest code.
-	kickPatience = 10 * time.Second
+	// kickTime is how much processor time a thread may take to come out of guest code.
+	kickTime = 100 * time.Millisecond
 )
 
 // process is a blank process with its guest threads, each of which is a process for the host.
@@ -106,12 +106,12 @@ func (p *process) spawn() (*seat, error) {
 
 // await waits until it is the sentry's turn, first for so many cycles without sleeping, and tells whether it
 // slept. It gives up when the thread has ended, or
-// has not come out of guest code long after interrupted was set.
+// does not come out of guest code after interrupted was set.
 func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err error) {
 	if spinWhile(&s.state, stateGuest, spin) {
 		return false, nil
 	}
-	var since time.Time
+	since := time.Duration(-1)
 	defer atomic.StoreUint32(&s.waiter, 0)
 	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
 		atomic.SwapUint32(&s.waiter, 1)
@@ -128,12 +128,22 @@ func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err err
 		if interrupted == nil || !interrupted.Load() {
 			continue
 		}
-		if now := time.Now(); since.IsZero() {
-			since = now
-		} else if now.Sub(since) > kickPatience {
+		if used := s.used(); since < 0 {
+			since = used
+		} else if used-since > kickTime {
 			return true, blank.ErrDead
 		}
 	}
+}
+
+// used is the processor time that the thread has taken, 0 where the host does not tell.
+func (s *seat) used() time.Duration {
+	const processClock = 2 // CPUCLOCK_SCHED, of a process
+	var ts unix.Timespec
+	if unix.ClockGettime(int32(^s.TID<<3|processClock), &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }
 
 // wake wakes the thread.
