@@ -59,9 +59,11 @@ func (t *Task) waitForTracer(tr *tracee) {
 	t.setState(traceStopped)
 	defer t.resume()
 	t.switchMode(cpuOff)
+	t.stand(true)
 	for !t.releasedByTracer(tr) {
 		<-t.wake
 	}
+	t.stand(false)
 	t.work.Store(true)
 }
 

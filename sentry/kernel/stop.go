@@ -61,8 +61,10 @@ func (t *Task) waitStopped() {
 	defer t.resume()
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
+	t.stand(true)
 	for !t.killedOr(resume) {
 	}
+	t.stand(false)
 	tg.sigMu.Lock()
 	t.parked = false
 	tr := t.tracee
