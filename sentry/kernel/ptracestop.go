@@ -30,6 +30,7 @@ func (t *Task) stopForTracer(s traceStop) signal.Signal {
 		completed = t.leaveRunningLocked()
 		tr.trap, tr.notify = false, false
 		tg.stop.reportStop = tg.stop.reportStop || completed
+		tg.countReport()
 	}
 	tg.sigMu.Unlock()
 	t.tellTracerLocked(code)
@@ -59,11 +60,9 @@ func (t *Task) waitForTracer(tr *tracee) {
 	t.setState(traceStopped)
 	defer t.resume()
 	t.switchMode(cpuOff)
-	t.stand(true)
 	for !t.releasedByTracer(tr) {
 		<-t.wake
 	}
-	t.stand(false)
 	t.work.Store(true)
 }
 

@@ -19,7 +19,7 @@ const (
 
 // Spec is what a caller of Run asks for.
 type Spec struct {
-	// Platform is the name of the way to run guest code; empty: the best that the host can run.
+	// Platform is the name of the way to run guest code; empty: DefaultPlatform.
 	Platform string
 	// Root is the host directory that becomes the guest's root, under an overlay; empty: "/".
 	Root string
@@ -103,10 +103,11 @@ func (s Spec) complete() (Spec, error) {
 	if len(s.Args) == 0 || s.Args[0] == "" {
 		return s, &Failure{What: "no program given"}
 	}
-	if s.Platform != "" {
-		if err := checkPlatform(s.Platform); err != nil {
-			return s, err
-		}
+	if s.Platform == "" {
+		s.Platform = DefaultPlatform
+	}
+	if err := checkPlatform(s.Platform); err != nil {
+		return s, err
 	}
 	// A directory is mounted before those inside it, so that it does not hide them.
 	s.Binds = slices.Clone(s.Binds)

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
-#include <sys/ptrace.h>
 
 static void pauses(void)
 {
@@ -254,49 +253,6 @@ static void freezes(void)
 	leave_all();
 }
 
-// until waits for a file's line to be there.
-static const char *until(const char *name, const char *line)
-{
-	for (int i = 0; i < 500 && !has_line(in(name), line); i++)
-		sleep_ms(10);
-	return has_line(in(name), line) ? "yes" : "no";
-}
-
-// standing freezes those that stand still for other reasons.
-static void standing(void)
-{
-	begin();
-	mkdir(in("a"), 0755);
-	pid_t stopped = sleeper(), traced = sleeper();
-	int st;
-	kill(stopped, SIGSTOP);
-	waitpid(stopped, &st, WUNTRACED);
-	ptrace(PTRACE_ATTACH, traced, 0, 0);
-	waitpid(traced, &st, 0);
-	attach("a/cgroup.procs", stopped);
-	attach("a/cgroup.procs", traced);
-	pid_t parent = fork();
-	if (parent == 0) {
-		store("a/cgroup.procs", "0");
-		if (vfork() == 0)
-			pauses();
-		_exit(0);
-	}
-	for (int i = 0; i < 500 && members("a/cgroup.procs") < 4; i++)
-		sleep_ms(10);
-	say("members", "%d", members("a/cgroup.procs"));
-	say("freeze", "%s", store("a/cgroup.freeze", "1"));
-	say("all stand", "%s", until("a/cgroup.events", "frozen 1"));
-	kill(stopped, SIGCONT);
-	sleep_ms(50);
-	say("continued", "%s", until("a/cgroup.events", "frozen 1"));
-	say("kill", "%s", store("a/cgroup.kill", "1"));
-	say("empty", "%s", until("a/cgroup.events", "populated 0"));
-	while (wait(NULL) > 0)
-		;
-	leave_all();
-}
-
 // delegates has a user do things in a group that is his, and in others.
 static void delegates(void)
 {
@@ -383,6 +339,6 @@ static void views(void)
 
 static const struct section table[] = {
 	{"files", files}, {"moving", moving}, {"tree", tree}, {"events", events}, {"kills", kills},
-	{"freezes", freezes}, {"standing", standing}, {"delegates", delegates}, {"views", views},
+	{"freezes", freezes}, {"delegates", delegates}, {"views", views},
 };
 GUEST(table)
