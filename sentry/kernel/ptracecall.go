@@ -16,7 +16,7 @@ const noCall = ^uint64(0)
 func (t *Task) doHookedCall() {
 	t.Regs.EnterCall()
 	t.Regs.SetResult(negative(unix.ENOSYS))
-	if t.enterCall() {
+	if t.enterCall() && t.filterCall() {
 		if number := t.call.number; int32(number) != -1 {
 			t.call.err = nil
 			t.Regs.Rax = number
