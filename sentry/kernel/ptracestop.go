@@ -34,6 +34,11 @@ func (t *Task) stopForTracer(s traceStop) signal.Signal {
 	}
 	tg.sigMu.Unlock()
 	t.tellTracerLocked(code)
+	if s.exit && tr.tracer.ends() {
+		tg.sigMu.Lock()
+		t.releaseExitLocked()
+		tg.sigMu.Unlock()
+	}
 	completed = completed && tr.tracer.tg != tg.parent
 	t.k.tree.RUnlock()
 	if completed {
@@ -51,6 +56,13 @@ func (s *traceStop) unseen() signal.Signal {
 		return signal.Signal(s.code)
 	}
 	return 0
+}
+
+// ends tells whether the thread will not make a call any more.
+func (t *Task) ends() bool {
+	t.tg.sigMu.Lock()
+	defer t.tg.sigMu.Unlock()
+	return t.killedLocked()
 }
 
 func (t *Task) killedLocked() bool { return t.dying || t.tg.exiting }
