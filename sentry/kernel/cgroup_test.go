@@ -1,10 +1,13 @@
 package kernel
 
 import (
+	"strings"
 	"testing"
 
 	"gosentry/fs/cgroup"
 	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,4 +117,82 @@ func TestPidsLimit(t *testing.T) {
 	if n := a.Tasks(); n != 0 {
 		t.Errorf("%d tasks are left", n)
 	}
+}
+
+// TestFreezeDuringForks freezes and thaws a group in which processes fork, stop, vfork and make threads all the time,
+// and kills it in the end: nobody stands still for good or is counted wrongly.
+func TestFreezeDuringForks(t *testing.T) {
+	m := newMachine(t)
+	a := makeCgroup(t, m.k, "a")
+	busy := func(g *guest) {
+		for {
+			g.reap(g.fork(func(g *guest) {
+				g.thread(func(g *guest) { g.exit(0) })
+				g.exitGroup(0)
+			}))
+			id, _ := g.clone(exits(0), ForkArgs{Vfork: true, Share: ShareMM, ExitSignal: unix.SIGCHLD})
+			g.reap(id)
+		}
+	}
+	m.run(0, func(g *guest) {
+		var kids []int32
+		for range 4 {
+			kids = append(kids, g.fork(busy))
+		}
+		for _, id := range kids {
+			g.do(func(t *Task) error { return cgroupTasks{t.k}.Move(t, a, id, false) })
+		}
+		for i := range 60 {
+			g.freeze(a, i%2 == 0)
+			g.kill(kids[i%4], []signal.Signal{unix.SIGSTOP, unix.SIGCONT}[i/4%2])
+		}
+		g.freeze(a, true)
+		g.eventually("all stand still", func(*Task) bool { return frozen(g.test, a) })
+		g.do(func(t *Task) error {
+			cgroupTasks{t.k}.Kill(a)
+			return nil
+		})
+		for _, id := range kids {
+			g.expectExit(id, ExitStatus{Signal: unix.SIGKILL})
+		}
+	})
+	if n := a.Tasks(); n != 0 || !frozen(t, a) {
+		t.Errorf("%d tasks are left", n)
+	}
+}
+
+// openCgroupFile opens a file of a group.
+func openCgroupFile(t testing.TB, a *cgroup.Group, name string) vfs.FileOps {
+	t.Helper()
+	in, err := a.Inode().Lookup(anybody{}, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := in.Open(anybody{}, unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// frozen tells what cgroup.events says.
+func frozen(t testing.TB, a *cgroup.Group) bool {
+	b := make([]byte, 64)
+	n, err := openCgroupFile(t, a, "cgroup.events").Read(anybody{}, mm.BytesBuffer(b), 0)
+	if err != nil {
+		t.Error(err)
+	}
+	return strings.Contains(string(b[:n]), "frozen 1")
+}
+
+// freeze writes to cgroup.freeze of a group.
+func (g *guest) freeze(a *cgroup.Group, on bool) {
+	g.do(func(t *Task) error {
+		text := "0"
+		if on {
+			text = "1"
+		}
+		_, err := openCgroupFile(g.test, a, "cgroup.freeze").Write(t, mm.BytesBuffer([]byte(text)), 0)
+		return err
+	})
 }
