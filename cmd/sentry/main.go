@@ -11,6 +11,7 @@ import (
 
 	"gosentry/sentry/sandbox"
 
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v3"
 )
 
@@ -19,11 +20,34 @@ func main() {
 		sandbox.Inner(sandbox.BootKernel)
 	}
 	status := 0
-	if err := root(os.Args, &status, sandbox.Run).Run(context.Background(), os.Args); err != nil {
-		fmt.Fprintln(os.Stderr, "sentry:", err)
+	app := root(os.Args, &status, sandbox.Run)
+	if err := app.Run(context.Background(), os.Args); err != nil {
+		if err != errSilent {
+			complain(app, err)
+		}
 		status = sandbox.ExitStatus(err)
 	}
 	os.Exit(status)
+}
+
+// complain tells people of an error, and engines through the log that they named.
+func complain(app *cli.Command, err error) {
+	fmt.Fprintln(os.Stderr, "sentry:", err)
+	name := app.String("log")
+	if name == "" {
+		return
+	}
+	f, open := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if open != nil {
+		return
+	}
+	defer f.Close()
+	log := logrus.New()
+	log.Out = f
+	if app.String("log-format") == "json" {
+		log.Formatter = new(logrus.JSONFormatter)
+	}
+	log.Error(err)
 }
 
 // root is the whole command line. A verb writes the exit status to *status; its
@@ -37,8 +61,9 @@ func root(argv []string, status *int, run func(sandbox.Spec) (int, error)) *cli.
 		HideVersion:     true,
 		OnUsageError:    usageError,
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
+		Flags:           runtimeFlags(),
 		Action:          unknownVerb,
-		Commands:        []*cli.Command{doVerb(argv, status, run), syscallsVerb(), helpVerb(), versionVerb()},
+		Commands:        append([]*cli.Command{doVerb(argv, status, run), syscallsVerb(), helpVerb(), versionVerb()}, containerVerbs(status)...),
 	}
 }
 
@@ -48,6 +73,9 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 }
 
 func unknownVerb(_ context.Context, cmd *cli.Command) error {
+	if cmd.Bool("version") {
+		return printVersion(cmd)
+	}
 	if cmd.Args().Present() {
 		return fmt.Errorf("no verb %q (sentry help lists them)", cmd.Args().First())
 	}

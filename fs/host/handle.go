@@ -184,6 +184,9 @@ func (t *tree) openFD(dirFD int, name string, flags int, mode uint32) (int, erro
 
 // openFile returns a held handle of the regular file n, shared with others who opened it the same way.
 func (t *tree) openFile(n *inode, access int, extra int) (*handle, error) {
+	if n == t.root {
+		return t.openRootFile(access)
+	}
 	if h := t.shared(n, access, extra); h != nil {
 		return h, nil
 	}
@@ -201,6 +204,19 @@ func (t *tree) openFile(n *inode, access int, extra int) (*handle, error) {
 	t.mu.Lock()
 	h.next, n.open = n.open, h
 	t.mu.Unlock()
+	return h, nil
+}
+
+// openRootFile returns the handle of a tree that is one file: nothing leads to the file but the
+// descriptor that the tree was made from. EACCES if that was not opened for access.
+func (t *tree) openRootFile(access int) (*handle, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.root.open
+	if h.pathOnly || h.access != unix.O_RDWR && h.access != access {
+		return nil, unix.EACCES
+	}
+	h.refs++
 	return h, nil
 }
 

@@ -51,8 +51,9 @@ type parkedFile struct {
 	fd int
 }
 
-// New returns the root inode of the directory tree below rootFD, which it takes over.
-// ENOTDIR if that is no directory; EINVAL for a cached tree that is writable.
+// New returns the root inode of the directory tree below rootFD, which it takes over; a
+// regular file is a tree of its own, opened only as rootFD is. ENOTDIR for anything
+// else; EINVAL for a cached tree that is writable.
 func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if cfg.Cache && !cfg.ReadOnly {
 		return nil, unix.EINVAL
@@ -64,7 +65,8 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if err := statAt(rootFD, "", &st); err != nil {
 		return nil, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFDIR && kind != unix.S_IFREG {
 		return nil, unix.ENOTDIR
 	}
 	flags, err := unix.FcntlInt(uintptr(rootFD), unix.F_GETFL, 0)
@@ -79,8 +81,8 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	}
 	root, n := t.newInode(nil, "", &st)
 	t.root = n
-	h := &handle{t: t, owner: n, fd: rootFD, refs: 1, pathOnly: flags&unix.O_PATH != 0}
-	if h.pathOnly {
+	h := &handle{t: t, owner: n, fd: rootFD, refs: 1, access: flags & unix.O_ACCMODE, pathOnly: flags&unix.O_PATH != 0}
+	if h.pathOnly && kind == unix.S_IFDIR {
 		// A descriptor that can list is wanted; "." stays below by its nature.
 		if fd, err := openAt(rootFD, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
 			closeFD(rootFD)

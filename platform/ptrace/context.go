@@ -2,11 +2,11 @@ package ptrace
 
 import (
 	"errors"
+	"runtime"
 	"sync/atomic"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
-	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,13 +38,14 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
 		}
-		if c.tr != nil && c.tr.Asked() {
+		if c.tr != nil && c.tr.yield.Load() {
 			c.Leave()
 		}
 		if c.tr == nil {
-			c.tr = c.p.tracer(c.p.pairs.Enter(c))
+			c.enter()
+		} else if c.tr.loose.Load() {
+			c.tr.again(c.t)
 		}
-		c.tr.Settle(c, c.guest())
 		if err := as.begin(c); err != nil {
 			return platform.Event{}, err
 		}
@@ -57,23 +58,34 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	}
 }
 
-// guest is the tracee's place, nil if there is none.
-func (c *context) guest() *pairs.Guest {
-	if c.t == nil {
-		return nil
+// enter waits for a turn and locks the goroutine to its OS thread.
+func (c *context) enter() {
+	p := c.p
+	select {
+	case p.slots <- struct{}{}:
+	default:
+		p.waiting.Add(1)
+		p.slots <- struct{}{}
+		p.waiting.Add(-1)
 	}
-	return &c.t.Guest
+	runtime.LockOSThread()
+	c.tr = p.tracer(unix.Gettid())
+	c.tr.enter(c)
+	p.monitor()
 }
 
 // run loads the tracee, has it run once and tells why it stopped. done is false when
 // the kernel need not know.
 func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err error) {
 	t, tr := c.t, c.tr
+	if tr.ctx != c {
+		tr.turn(c)
+	}
 	if err := c.load(t); err != nil {
 		return ev, true, err
 	}
 	sanitize(&tr.regs, regs)
-	if errno := setRegs(t.TID, &tr.regs); errno != 0 {
+	if errno := setRegs(t.tid, &tr.regs); errno != 0 {
 		return ev, true, c.failed(errno)
 	}
 	c.running.Store(t)
@@ -81,13 +93,13 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 		c.running.Store(nil)
 		return ev, false, nil
 	}
-	tr.Begin()
-	errno := resume(t.TID)
+	tr.seq.Add(1)
+	errno := resume(t.tid)
 	var ws unix.WaitStatus
 	if errno == 0 {
-		ws, err = wait(t.TID) // ECHILD: reaped after Platform.Release
+		ws, err = wait(t.tid) // ECHILD: reaped after Platform.Release
 	}
-	tr.End()
+	tr.seq.Add(1)
 	c.running.Store(nil)
 	c.stale = true
 	if errno != 0 {
@@ -96,7 +108,7 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 	if err != nil || !ws.Stopped() {
 		return ev, true, c.died(ws)
 	}
-	if errno := getRegs(t.TID, (*unix.PtraceRegs)(regs)); errno != 0 {
+	if errno := getRegs(t.tid, (*unix.PtraceRegs)(regs)); errno != 0 {
 		return ev, true, c.failed(errno)
 	}
 	ev, done = c.decode(ws, regs)
@@ -113,10 +125,10 @@ func (c *context) load(t *tracee) error {
 	}
 	s := c.tr.scratch
 	clear(s[copy(s, c.fpu):])
-	errno := setXState(t.TID, s)
+	errno := setXState(t.tid, s)
 	if errno == unix.EINVAL {
 		arch.SanitizeFPU(s)
-		errno = setXState(t.TID, s)
+		errno = setXState(t.tid, s)
 	}
 	if errno != 0 {
 		return c.failed(errno)
@@ -129,7 +141,7 @@ func (c *context) load(t *tracee) error {
 func (c *context) save() {
 	if c.stale {
 		c.stale = false
-		getXState(c.t.TID, c.fpu)
+		getXState(c.t.tid, c.fpu)
 	}
 }
 
@@ -141,10 +153,10 @@ func (c *context) failed(errno unix.Errno) error {
 	if errno != unix.ESRCH {
 		return errno
 	}
-	if unix.Gettid() != c.tr.TID() {
+	if unix.Gettid() != c.tr.tid {
 		return errMoved
 	}
-	ws, _ := wait(c.t.TID)
+	ws, _ := wait(c.t.tid)
 	return c.died(ws)
 }
 
@@ -172,22 +184,14 @@ func (c *context) FPUChanged() { c.dirty = true }
 // Interrupt implements platform.Context.
 func (c *context) Interrupt() {
 	c.interrupted.Store(true)
-	c.Kick()
+	c.kick()
 }
 
-// Inside implements pairs.Runner.
-func (c *context) Inside() *pairs.Guest {
-	if t := c.running.Load(); t != nil {
-		return &t.Guest
-	}
-	return nil
-}
-
-// Kick stops the context if it runs guest code. It may hit a later stop, which
+// kick stops the context if it runs guest code. It may hit a later stop, which
 // then is one too many.
-func (c *context) Kick() {
+func (c *context) kick() {
 	if t := c.running.Load(); t != nil {
-		unix.Tgkill(t.proc.PID(), t.TID, kickSignal)
+		unix.Tgkill(t.proc.PID(), t.tid, kickSignal)
 	}
 }
 
@@ -196,10 +200,11 @@ func (c *context) Leave() {
 	if c.tr == nil {
 		return
 	}
-	c.tr.Exit(c.guest())
+	c.tr.exit(c.t)
 	c.drop()
 	c.tr = nil
-	c.p.pairs.Leave()
+	runtime.UnlockOSThread()
+	<-c.p.slots
 }
 
 // drop lets the tracee go.

@@ -1,8 +1,6 @@
 package systrap
 
 import (
-	"gosentry/platform/internal/pairs"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +69,7 @@ func (p *Platform) make(as *addressSpace) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{Process: b, p: p, leaderCPU: pairs.AnyCPU}
+	proc := &process{Process: b, p: p}
 	s, err := proc.spawn()
 	if err != nil {
 		b.Kill()
@@ -157,7 +155,7 @@ func (p *Platform) discard(proc *process) {
 	delete(p.procs, proc)
 	p.mu.Unlock()
 	if p.dying.Load() < maxDying {
-		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
+		proc.YieldToOthers(&p.allCPUs)
 	}
 	p.dying.Add(1)
 	go func() {

@@ -8,7 +8,6 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/changes"
-	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,11 +62,11 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	switch {
 	case len(as.inside) > 0 && as.proc != nil:
-		return as.flush(pairs.AnyCPU)
+		return as.flush()
 	case as.queue.Len() <= maxPending:
 		return nil
 	case as.proc != nil:
-		return as.flush(pairs.AnyCPU)
+		return as.flush()
 	}
 	as.forget()
 	return nil
@@ -132,9 +131,8 @@ func (as *addressSpace) begin(c *context) error {
 		c.s = s
 		as.lastUse = as.p.uses.Add(1)
 	}
-	c.tr.Follow(&c.s.Guest)
 	if as.queue.Len() > 0 {
-		if err := as.flush(c.tr.CPU()); err != nil {
+		if err := as.flush(); err != nil {
 			return as.dead(err)
 		}
 	}
@@ -187,14 +185,8 @@ func (as *addressSpace) dead(err error) error {
 	return died
 }
 
-// flush has the leader carry out what is pending, on processor cpu. mu is held.
-func (as *addressSpace) flush(cpu int) error {
-	if as.proc.leaderCPU != cpu {
-		as.proc.Pin(as.p.pairs.Mask(cpu))
-		as.proc.leaderCPU = cpu
-	}
-	return as.proc.CarryOut(&as.queue, as.forget)
-}
+// flush has the leader carry out what is pending. mu is held.
+func (as *addressSpace) flush() error { return as.proc.CarryOut(&as.queue, as.forget) }
 
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {

@@ -193,7 +193,7 @@ func (tg *ThreadGroup) moveLocked(to *cgroup.Group) error {
 		}
 	}
 	tg.cgroup = to
-	tg.setFreezing(to.Freezing())
+	tg.freezeLocked()
 	return nil
 }
 
@@ -212,7 +212,7 @@ func (c cgroupTasks) Kill(g *cgroup.Group) {
 func (c cgroupTasks) Freeze(g *cgroup.Group) {
 	c.k.tree.Lock()
 	defer c.k.tree.Unlock()
-	c.eachLocked(g, func(tg *ThreadGroup) { tg.setFreezing(tg.cgroup.Freezing()) })
+	c.eachLocked(g, (*ThreadGroup).freezeLocked)
 }
 
 // setFreezing makes the process stand still, or go on.

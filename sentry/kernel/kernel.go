@@ -80,6 +80,8 @@ type Kernel struct {
 	tree sync.RWMutex
 	init *ThreadGroup // the kernel's own first process
 	main *ThreadGroup // the program that the sandbox is for
+	// paused says that all processes are to stand still.
+	paused bool
 	// terminal is the one among the standard streams, if there is one, and
 	// terminalInode its inode. They are set before the first task runs.
 	terminal      *TTY

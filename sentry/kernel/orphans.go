@@ -31,7 +31,6 @@ func (t *Task) adoptOrphansLocked() {
 			continue
 		}
 		heir.addChildLocked(c, heir.anyLiveLocked())
-		heir.quietSince = 0
 		c.exitSignal = unix.SIGCHLD
 		c.parentDiedLocked(by)
 		if c.exited {

@@ -23,6 +23,11 @@ func (k *Kernel) NewProcView(system proc.Info) *ProcView {
 	return &ProcView{k: k, ns: k.rootPIDNS, System: system}
 }
 
+// NewProcViewIn returns the view of a pid namespace.
+func (k *Kernel) NewProcViewIn(ns *PIDNamespace, system proc.Info) *ProcView {
+	return &ProcView{k: k, ns: ns, System: system}
+}
+
 // NewProcViewFor returns the view that t's mount(2) shows: of its own pid namespace.
 func (t *Task) NewProcViewFor(system proc.Info) *ProcView {
 	return &ProcView{k: t.k, ns: t.pidns, System: system}
@@ -182,10 +187,6 @@ func (p procTask) Status(process bool) proc.Status {
 	}
 	if fds := t.FDs(); fds != nil {
 		s.FDSize = fds.size()
-	}
-	r := t.rules.Load()
-	if s.Seccomp = r.seccompMode(); s.Seccomp == SeccompFilter {
-		s.SeccompCount = r.chain.Count()
 	}
 	s.Personality = tg.persona.Load()
 	s.Dumpable = tg.Dumpable()

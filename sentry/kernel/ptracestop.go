@@ -30,15 +30,9 @@ func (t *Task) stopForTracer(s traceStop) signal.Signal {
 		completed = t.leaveRunningLocked()
 		tr.trap, tr.notify = false, false
 		tg.stop.reportStop = tg.stop.reportStop || completed
-		tg.countReport()
 	}
 	tg.sigMu.Unlock()
 	t.tellTracerLocked(code)
-	if s.exit && tr.tracer.ends() {
-		tg.sigMu.Lock()
-		t.releaseExitLocked()
-		tg.sigMu.Unlock()
-	}
 	completed = completed && tr.tracer.tg != tg.parent
 	t.k.tree.RUnlock()
 	if completed {
@@ -56,13 +50,6 @@ func (s *traceStop) unseen() signal.Signal {
 		return signal.Signal(s.code)
 	}
 	return 0
-}
-
-// ends tells whether the thread will not make a call any more.
-func (t *Task) ends() bool {
-	t.tg.sigMu.Lock()
-	defer t.tg.sigMu.Unlock()
-	return t.killedLocked()
 }
 
 func (t *Task) killedLocked() bool { return t.dying || t.tg.exiting }

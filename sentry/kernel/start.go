@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InitArgs describe the program that a sandbox is for.
+// InitArgs describe a program that is started from outside: the one that the sandbox is for, or
+// one that joins it.
 type InitArgs struct {
 	// Filename is a path, or a name that is looked up in the PATH of Env.
 	Filename string
@@ -25,10 +26,20 @@ type InitArgs struct {
 	GID      cred.GID
 	Groups   []cred.GID
 	// Stdio are the files of descriptors 0 to 2, taken over; nil: closed.
-	Stdio  [3]*vfs.File
+	Stdio [3]*vfs.File
+	// More are the files of the descriptors from 3 on, taken over.
+	More   []*vfs.File
 	Limits limits.Table
 	// Terminal makes the terminal among Stdio the session's own.
 	Terminal bool
+	// Creds are the credentials before the program is executed; nil: those that the user has anywhere.
+	Creds *cred.Credentials
+	// OOMScoreAdj is that of proc(5).
+	OOMScoreAdj int32
+	// PIDs is the pid namespace that the program is to be the init of, taken over; nil: the kernel's own.
+	PIDs *PIDNamespace
+	// Beside is a program whose namespaces this one joins; nil: it is the one that the sandbox is for.
+	Beside *Program
 }
 
 // StartError tells why a program could not be started. Err is of execve(2) or
@@ -43,39 +54,85 @@ func (e *StartError) Error() string { return e.What + ": " + e.Err.Error() }
 // Unwrap returns the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Start creates the program's process and lets it run.
+// Start creates the program that the sandbox is for and lets it run.
 func (k *Kernel) Start(a InitArgs) error {
+	p, err := k.Prepare(a)
+	if err == nil {
+		p.Start()
+	}
+	return err
+}
+
+// Prepare creates a program's process, ready to run. ESRCH when the one it is to join has ended.
+func (k *Kernel) Prepare(a InitArgs) (*Program, error) {
 	t, err := k.newProcess(&a)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.prepareProgram(&a); err != nil {
 		t.abandon()
-		return err
+		return nil, err
 	}
-	k.tree.Lock()
-	k.main = t.tg
-	k.tree.Unlock()
-	t.start()
-	return nil
+	if a.Beside == nil {
+		k.tree.Lock()
+		k.main = t.tg
+		k.tree.Unlock()
+	}
+	return &Program{t}, nil
+}
+
+// namespacesFor returns the namespaces of a new program, with a reference, and the pid namespace of its own ids.
+func (k *Kernel) namespacesFor(a *InitArgs) (*Namespaces, *PIDNamespace, error) {
+	switch {
+	case a.Beside != nil:
+		k.tree.RLock()
+		defer k.tree.RUnlock()
+		n := a.Beside.task.Namespaces()
+		if n == nil || a.Beside.task.pidns.dying {
+			return nil, nil, unix.ESRCH
+		}
+		return n.incRef(), a.Beside.task.pidns, nil
+	case a.PIDs != nil:
+		n := k.first.copy()
+		n.PIDForChildren = a.PIDs
+		// publish takes a reference of its own.
+		defer a.PIDs.decRef()
+		return n.publish(), a.PIDs, nil
+	}
+	return k.first.incRef(), k.rootPIDNS, nil
 }
 
 // newProcess makes a process whose parent is the kernel's init, without a program.
 func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
-	k.tree.Lock()
-	defer k.tree.Unlock()
-	pid, err := newPIDLocked(k.rootPIDNS, nil, false)
+	c := a.Creds
+	if c == nil {
+		c = cred.New(a.UID, a.GID, a.Groups, k.rootUserNS)
+	}
+	ns, pidns, err := k.namespacesFor(a)
 	if err != nil {
 		return nil, err
 	}
-	t := k.newTask(pid, k.rootPIDNS, cred.New(a.UID, a.GID, a.Groups, k.rootUserNS), "init")
+	k.tree.Lock()
+	defer k.tree.Unlock()
+	pid, err := newPIDLocked(pidns, nil, false)
+	if err != nil {
+		ns.decRef()
+		return nil, err
+	}
+	t := k.newTask(pid, pidns, c, "init")
+	t.setNamespaces(ns)
 	t.tg = newThreadGroup(k, pid, limits.New(a.Limits), new(signal.Handlers))
+	t.tg.oomScore.Store(a.OOMScoreAdj)
 	if err := k.enter(t, t); err != nil {
 		pid.freeLocked()
+		t.leaveNamespaces()
 		return nil, err
 	}
 	t.ctx = k.platform.NewContext(nil)
 	k.linkFirstLocked(t, t.tg, k.init)
+	if pidns.init == nil {
+		pidns.init, t.tg.initOf = t.tg, pidns
+	}
 	t.tracing = k.tracing
 	t.traceStart(k.init.leader)
 	return t, nil
@@ -90,6 +147,9 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 		if f != nil {
 			t.FDs().install(int32(fd), f, false)
 		}
+	}
+	for i, f := range a.More {
+		t.FDs().install(int32(len(a.Stdio)+i), f, false)
 	}
 	if a.Terminal {
 		if err := t.adoptTerminal(a.Stdio[:]); err != nil {

@@ -115,7 +115,6 @@ func (tg *ThreadGroup) continueLocked() {
 	tg.stop = groupStop{}
 	if complete {
 		tg.stop.reportContinue = true
-		tg.countReport()
 		tg.k.later(tg.notifyContinued)
 	}
 }
@@ -127,7 +126,6 @@ func (tg *ThreadGroup) notifyStopped() {
 	tg.sigMu.Lock()
 	sig := tg.stop.signal
 	tg.stop.reportStop = tg.stop.complete
-	tg.countReport()
 	tg.sigMu.Unlock()
 	if sig != 0 {
 		tg.notifyJobControlLocked(signal.CldStopped, int32(sig))

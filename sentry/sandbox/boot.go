@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -10,6 +9,7 @@ import (
 	"gosentry/fs/host"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/sentry/control"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/loader"
@@ -28,6 +28,14 @@ type machine struct {
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
 	tracing *kernel.Tracing // nil: none
+
+	// Of a container.
+	server  *control.Server
+	pids    *kernel.PIDNamespace
+	program *kernel.Program
+	mu      sync.Mutex
+	started bool // guarded by mu, as is paused
+	paused  bool
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once
@@ -71,15 +79,24 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err != nil {
 		return nil, &Failure{What: "cannot make the kernel", Cause: err}
 	}
-	return m, in.mountSystem(m.kernel, m.mounts, memory)
+	if in.Container == nil {
+		return m, in.mountSystem(m.kernel, m.mounts, memory)
+	}
+	if m.server, err = control.NewServer(in.ListenFD); err != nil {
+		return nil, &Failure{What: "cannot use the control socket", Cause: err}
+	}
+	if m.pids, err = m.kernel.NewPIDNamespace(); err != nil {
+		return nil, &Failure{What: "cannot make a pid namespace", Cause: err}
+	}
+	return m, in.mountContainer(m.kernel, m.pids, m.mounts, memory)
 }
 
-// memoryLimit is how much memory the guest may have: what was asked for, or what the host has.
+// memoryLimit is how much memory the guest may have: what a container's configuration says, or what the host has.
 func (in *Inside) memoryLimit() uint64 {
-	if in.Memory > 0 {
-		return in.Memory &^ (mm.PageSize - 1)
-	}
 	const least = 1 << 30
+	if c := in.Container; c != nil && c.Memory > 0 {
+		return uint64(c.Memory) &^ (mm.PageSize - 1)
+	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {
 		return least
@@ -91,6 +108,9 @@ func (in *Inside) memoryLimit() uint64 {
 func (m *machine) openStdio(sys *vfs.System) (err error) {
 	if m.streams, err = host.NewStreams(sys); err != nil {
 		return &Failure{What: "cannot watch the standard streams", Cause: err}
+	}
+	if m.in.Container != nil {
+		return nil
 	}
 	for i, fd := range m.in.Stdio {
 		if m.stdio[i], err = m.streams.File(fd, ""); err != nil {
@@ -148,6 +168,9 @@ func (m *machine) drain(killed bool) {
 // Start implements Guest.
 func (m *machine) Start() error {
 	in := m.in
+	if in.Container != nil {
+		return m.prepare()
+	}
 	cwd, err := m.firstDirectory()
 	if err != nil {
 		return err
@@ -157,10 +180,7 @@ func (m *machine) Start() error {
 		UID: cred.UID(in.UID), GID: cred.GID(in.GID), Groups: in.groups(),
 		Stdio: m.stdio, Limits: in.Limits, Terminal: true,
 	})
-	if se := new(kernel.StartError); errors.As(err, &se) {
-		return se.Err
-	}
-	return err
+	return startError(err)
 }
 
 // firstDirectory is where the program starts: "/" where the caller's own directory is not there inside.

@@ -30,13 +30,13 @@ func openGrants(spec Spec) (*grants, error) {
 }
 
 func (g *grants) open(spec Spec) error {
-	root, err := g.directory(Bind{Host: spec.Root, Inside: "/"}, "root file system")
+	root, err := g.directory(Bind{Host: spec.Root, Inside: "/"}, "root file system", false)
 	if err != nil {
 		return err
 	}
 	g.root = root
 	for _, b := range spec.Binds {
-		d, err := g.directory(b, "directory to bind")
+		d, err := g.directory(b, "directory to bind", spec.Container != nil)
 		if err != nil {
 			return err
 		}
@@ -78,9 +78,13 @@ func (g *grants) output(file string, flags int, what string) (int, error) {
 	return fd, nil
 }
 
-// directory opens a directory, sealed where this process may do that.
-func (g *grants) directory(b Bind, what string) (grant, error) {
-	fd, err := unix.Open(b.Host, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// directory opens a directory, or for a container a file, sealed where this process may do that.
+func (g *grants) directory(b Bind, what string, file bool) (grant, error) {
+	flags := unix.O_PATH | unix.O_CLOEXEC
+	if !file {
+		flags |= unix.O_DIRECTORY
+	}
+	fd, err := unix.Open(b.Host, flags, 0)
 	if err != nil {
 		return grant{}, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, b.Host), Cause: err, Way: wayToOpen(err)}
 	}
@@ -92,8 +96,42 @@ func (g *grants) directory(b Bind, what string) (grant, error) {
 		unix.Close(fd)
 		out.FD, out.Sealed = sealed, true
 	}
+	if file {
+		if err := out.openFile(); err != nil {
+			unix.Close(out.FD)
+			return grant{}, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, b.Host), Cause: err}
+		}
+	}
 	g.opens = append(g.opens, out.FD)
 	return out, nil
+}
+
+// openFile replaces the descriptor of a regular file by one that it can be read through, and written
+// where that was asked for: the sandbox has no path that leads to the file. A directory stays as it is.
+func (g *grant) openFile() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(g.FD, &st); err != nil {
+		return err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return nil
+	case unix.S_IFREG:
+	default:
+		return errors.New("it is neither a directory nor a regular file")
+	}
+	access := unix.O_RDONLY
+	if g.Write {
+		access = unix.O_RDWR
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", g.FD), access|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	unix.Close(g.FD)
+	// The inner process must not replace it by a clone that cannot be read.
+	g.FD, g.Sealed, g.Hidden = fd, true, nil
+	return nil
 }
 
 func (g *grants) close() {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gosentry/fs/host"
+	"gosentry/sentry/control"
 	"gosentry/sentry/sandbox/seccomp"
 
 	"golang.org/x/sys/unix"
@@ -37,5 +38,9 @@ func fileCalls(changes bool) []seccomp.Rule {
 // hostCalls are the host calls of a sandbox's kernel on a platform, those made most often first.
 func (in *Inside) hostCalls(platform []seccomp.Rule) []seccomp.Rule {
 	writable := slices.ContainsFunc(in.Binds, func(d Directory) bool { return d.Writable })
-	return slices.Concat(platform, memoryCalls(), fileCalls(writable))
+	rules := slices.Concat(platform, memoryCalls(), fileCalls(writable))
+	if in.Container != nil {
+		rules = append(rules, seccomp.Allow(control.HostCalls()...)...)
+	}
+	return rules
 }

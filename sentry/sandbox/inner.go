@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,7 @@ import (
 
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
+	"gosentry/sentry/oci"
 	"gosentry/sentry/sandbox/seccomp"
 
 	"github.com/sirupsen/logrus"
@@ -25,7 +25,6 @@ type Inside struct {
 	MustCwd  bool // the caller insists on Cwd; else "/" does where it is missing
 	Hostname string
 	PIDs     int // see Spec
-	Memory   uint64
 	Strace   Strace
 	Trace    Trace
 	TraceFD  int // where Trace is written, -1 for nowhere
@@ -33,6 +32,11 @@ type Inside struct {
 	Root  Directory
 	Binds []Directory
 	Stdio [3]int // descriptors
+	More  []int  // further descriptors of a container's program
+	// Container is what a container is made from, nil for a program of "sentry do"; ListenFD is its
+	// control socket.
+	Container *oci.Container
+	ListenFD  int
 	// DeviceFD is the device that the platform needs, -1 for none.
 	DeviceFD int
 
@@ -64,8 +68,8 @@ type Exit struct {
 type Guest interface {
 	// HostCalls are the host system calls it makes once the lock is on, besides those of Go's runtime.
 	HostCalls() []seccomp.Rule
-	// Start starts the first process; it runs behind the lock. Its error is a unix.Errno where
-	// the program could not be run.
+	// Start starts the first process, or makes that of a container ready to start on command; it runs behind
+	// the lock. Its error is a unix.Errno where the program could not be run.
 	Start() error
 	// Wait waits for the first process to end. An error is a fault of the sentry's own; its
 	// first line says what, the rest is a stack trace.
@@ -121,6 +125,11 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := dropPrivileges(); err != nil {
 		return r, err
 	}
+	if cfg.Container == nil {
+		if err := dieWithParent(); err != nil {
+			return r, err
+		}
+	}
 	in := cfg.inside()
 	in.Clocks = clocks
 	guest, err := boot(in)
@@ -133,33 +142,51 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := guest.Start(); err != nil {
 		return r, startFailure(string(cfg.Args[0]), err)
 	}
-	go serve(l.dec, guest)
+	if cfg.Container != nil {
+		l.send(report{Ready: true})
+	}
+	go serve(l, guest)
 	runtime.UnlockOSThread()
+	err = r.wait(guest)
+	return r, err
+}
+
+// wait makes the report of the guest's end.
+func (r *report) wait(guest Guest) error {
 	e, err := guest.Wait()
 	if err != nil {
 		r.Broken = true
-		return r, errors.New(firstLine([]byte(err.Error())))
+		return errors.New(firstLine([]byte(err.Error())))
 	}
 	r.Status = e.Status
 	if e.Signal != 0 {
 		r.Status = bySignal + int(e.Signal)
 	}
-	return r, nil
+	return nil
 }
 
 // gcPercent trades processor time for memory: the sentry's live heap is small, and what a sandbox
 // costs when idle counts.
 const gcPercent = 50
 
-// serve carries out the outer process's commands. The end of the socket means that it is gone.
-func serve(commands *json.Decoder, guest Guest) {
+// serve carries out the outer process's commands. The end of the socket means that it is gone, and
+// the sandbox with it unless it was told to stay.
+func serve(l *link, guest Guest) {
+	detached := false
 	for {
 		var c command
-		if err := commands.Decode(&c); err != nil {
+		if err := l.dec.Decode(&c); err != nil {
+			if detached {
+				return
+			}
 			os.Exit(Failed)
 		}
 		if c.Signal > 0 && c.Signal <= 64 {
 			guest.SendExternal(c.Signal)
+		}
+		if c.Detach {
+			detached = true
+			l.send(report{Ready: true})
 		}
 	}
 }
@@ -167,9 +194,9 @@ func serve(commands *json.Decoder, guest Guest) {
 func (cfg *config) inside() *Inside {
 	in := &Inside{
 		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
-		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
+		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
-		Root: cfg.Root.directory(), Stdio: cfg.Stdio, DeviceFD: cfg.DeviceFD,
+		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, Container: cfg.Container, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}

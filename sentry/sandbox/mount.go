@@ -139,10 +139,15 @@ type mounter struct {
 }
 
 func (w *mounter) mount(at string, root vfs.Inode, flags vfs.MountFlags, fstype, source string) error {
-	walk := vfs.WalkArgs{Root: w.ns.Root(), Start: w.ns.Root(), Directory: true}
+	attr, err := root.Attr()
+	if err != nil {
+		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}
+	}
+	isDir := attr.Mode&unix.S_IFMT == unix.S_IFDIR
+	walk := vfs.WalkArgs{Root: w.ns.Root(), Start: w.ns.Root(), Directory: isDir}
 	p, err := vfs.Walk(w.who, walk, at)
 	if err == unix.ENOENT {
-		if err = w.makeAll(walk, at); err == nil {
+		if err = w.makeTarget(walk, at, isDir); err == nil {
 			p, err = vfs.Walk(w.who, walk, at)
 		}
 	}
@@ -153,6 +158,17 @@ func (w *mounter) mount(at string, root vfs.Inode, flags vfs.MountFlags, fstype,
 		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}
 	}
 	return nil
+}
+
+// makeTarget makes what is mounted on: a directory or a file, and the directories above it.
+func (w *mounter) makeTarget(walk vfs.WalkArgs, at string, isDir bool) error {
+	if isDir {
+		return w.makeAll(walk, at)
+	}
+	if err := w.makeAll(walk, path.Dir(at)); err != nil {
+		return err
+	}
+	return vfs.MknodAt(w.who, walk, at, unix.S_IFREG|0o644, 0, 0, 0)
 }
 
 // makeAll makes a directory and those above it; in a root of the host's they exist in the overlay alone.

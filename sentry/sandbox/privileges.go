@@ -43,7 +43,12 @@ func dropPrivileges() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return &Failure{What: "cannot set the limit of core files", Cause: err}
 	}
-	// execve into user 0 of a new namespace leaves it; other changes of ids clear it.
+	return nil
+}
+
+// dieWithParent asks for the parent-death signal again: execve into user 0 of a new namespace
+// leaves it, other changes of ids clear it.
+func dieWithParent() error {
 	return wrap("cannot set the parent-death signal", unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0))
 }
 

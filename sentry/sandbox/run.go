@@ -49,14 +49,25 @@ func Run(spec Spec) (int, error) {
 
 // follow waits for the report and makes the outcome of it.
 func (c *child) follow(spec Spec, g *grants) (int, error) {
+	trace := c.collect()
+	var r report
+	err := c.link.dec.Decode(&r)
+	return c.outcome(r, err, spec, g, trace)
+}
+
+// collect gathers what the inner process's runtime says when it fails.
+func (c *child) collect() <-chan []byte {
 	trace := make(chan []byte, 1)
 	go func() {
 		text, _ := io.ReadAll(io.LimitReader(c.stderr, maxTrace))
 		trace <- text
 		io.Copy(io.Discard, c.stderr)
 	}()
-	var r report
-	err := c.link.dec.Decode(&r)
+	return trace
+}
+
+// outcome makes of the last report, or of the error that came in its place, how the sandbox ended.
+func (c *child) outcome(r report, err error, spec Spec, g *grants, trace <-chan []byte) (int, error) {
 	status := c.reap()
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -49,7 +50,7 @@ func spawn(spec Spec, g *grants) (*child, error) {
 		return nil, &Failure{What: "cannot set up the control socket", Cause: err}
 	}
 	cfg := newConfig(spec, g)
-	if c.pid, err = start(cfg.place(sockets[1], pipe[1], g)); err != nil {
+	if c.pid, err = start(cfg.place(sockets[1], pipe[1], g), cfg.Container != nil); err != nil {
 		c.close()
 		return nil, err
 	}
@@ -61,15 +62,20 @@ func spawn(spec Spec, g *grants) (*child, error) {
 func newConfig(spec Spec, g *grants) *config {
 	cwd, must := spec.cwd()
 	groups, _ := os.Getgroups()
-	return &config{
+	cfg := &config{
 		Platform: spec.Platform, Args: opaques(spec.Args), Env: opaques(spec.Env),
-		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname), PIDs: spec.PIDs, Memory: spec.Memory,
+		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname), PIDs: spec.PIDs,
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
 		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1, DeviceFD: -1,
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
-		UID: os.Getuid(), GID: os.Getgid(), Groups: groups,
+		Stdio: [3]int{0, 1, 2},
+		UID:   os.Getuid(), GID: os.Getgid(), Groups: groups,
 		Umask: umask(), Limits: resourceLimits(),
 	}
+	if a := spec.Container; a != nil {
+		cfg.Container, cfg.ListenFD, cfg.Stdio, cfg.More = a.Container, a.Listener, a.Stdio, slices.Clone(a.Preserved)
+	}
+	return cfg
 }
 
 // umask reads the process's file mode creation mask.
@@ -103,8 +109,14 @@ func (cfg *config) place(control, stderr int, g *grants) []uintptr {
 		files = append(files, uintptr(fd))
 		return len(files) - 1
 	}
-	for i := range cfg.Stdio {
-		cfg.Stdio[i] = add(i)
+	for i, fd := range cfg.Stdio {
+		cfg.Stdio[i] = add(fd)
+	}
+	for i, fd := range cfg.More {
+		cfg.More[i] = add(fd)
+	}
+	if cfg.Container != nil {
+		cfg.ListenFD = add(cfg.ListenFD)
 	}
 	cfg.Root.FD = add(g.root.FD)
 	for i := range cfg.Binds {
@@ -123,8 +135,8 @@ func (cfg *config) place(control, stderr int, g *grants) []uintptr {
 }
 
 // start executes this program in its new namespaces with files as its descriptors, of which the
-// first two become /dev/null.
-func start(files []uintptr) (int, error) {
+// first two become /dev/null. stays says that it may outlive this process.
+func start(files []uintptr, stays bool) (int, error) {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, &Failure{What: "cannot open /dev/null", Cause: err}
@@ -136,18 +148,18 @@ func start(files []uintptr) (int, error) {
 		return 0, &Failure{What: "cannot mark descriptors close-on-exec", Cause: err}
 	}
 	if all, ok := allIDs(); ok {
-		if pid, err := execute(files, all); err == nil {
+		if pid, err := execute(files, all, stays); err == nil {
 			return pid, nil
 		}
 	}
-	pid, err := execute(files, ownIDs())
+	pid, err := execute(files, ownIDs(), stays)
 	if err != nil {
 		return 0, &Failure{What: "cannot make the sandbox's namespaces", Cause: err, Way: wayToNamespaces()}
 	}
 	return pid, nil
 }
 
-func execute(files []uintptr, ids idMaps) (int, error) {
+func execute(files []uintptr, ids idMaps, stays bool) (int, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Files: files,
@@ -161,6 +173,10 @@ func execute(files []uintptr, ids idMaps) (int, error) {
 			// Away from the terminal's job control: its signals are for the outer process, which forwards them.
 			Setsid: true,
 		},
+	}
+	if stays {
+		// The signal could not be taken back from all threads; the socket's end does the same.
+		attr.Sys.Pdeathsig = 0
 	}
 	if os.Getuid() != 0 {
 		// Another user than 0 would lose the new namespace's capabilities in execve.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"gosentry/sentry/oci"
 )
 
 // Exit statuses that are not the guest's.
@@ -36,8 +38,6 @@ type Spec struct {
 	Hostname string
 	// PIDs is how many processes and threads there may be at a time; 0: no limit but the kernel's own.
 	PIDs int
-	// Memory is how many bytes the guest's memory and files in memory may have; 0: as many as the host has.
-	Memory uint64
 	// Strace asks for a line in the log for each system call.
 	Strace Strace
 	// Trace asks for a stream of what happens to processes.
@@ -48,6 +48,9 @@ type Spec struct {
 	// /dev/null once the sandbox has them, so that whoever holds their other
 	// ends sees when the guest closes them.
 	ReleaseStdio bool
+
+	// Container is what a container's sandbox is made with; nil for any other.
+	Container *oci.LaunchArgs
 }
 
 // Bind is a host directory shown inside.

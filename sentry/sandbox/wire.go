@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"gosentry/sentry/limits"
+	"gosentry/sentry/oci"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,6 @@ type config struct {
 	MustCwd  bool
 	Hostname opaque
 	PIDs     int
-	Memory   uint64
 	Strace   Strace
 	Debug    bool
 	JSON     bool
@@ -32,6 +32,11 @@ type config struct {
 	Binds []grant
 	Stdio [3]int
 	LogFD int // -1: none
+	// Container is what a container is made from, nil for a program of "sentry do". ListenFD is its control socket, More the
+	// program's further descriptors.
+	Container *oci.Container
+	ListenFD  int
+	More      []int
 	// DeviceFD is the device that the platform needs, -1 for none.
 	DeviceFD int
 	// TraceFD is where events go, -1 for nowhere.
@@ -56,12 +61,16 @@ type grant struct {
 
 // command is a later message to the inner process.
 type command struct {
-	Signal unix.Signal
+	Signal unix.Signal `json:",omitempty"`
+	// Detach says that the outer process will end and the sandbox is to stay.
+	Detach bool `json:",omitempty"`
 }
 
-// report is the one message from the inner process, its last act. Broken tells
-// that the sentry had a fault of its own, which is in the log.
+// report is a message from the inner process. Ready comes before a container's program runs and in answer
+// to Detach; any other is the process's last act. Broken tells that the sentry had a
+// fault of its own, which is in the log.
 type report struct {
+	Ready  bool   `json:",omitempty"`
 	Broken bool   `json:",omitempty"`
 	Error  string `json:",omitempty"`
 	Status int

@@ -2,8 +2,6 @@
 #include "guest.h"
 #include "cgroup.h"
 #include <poll.h>
-#include <sys/mount.h>
-#include <sys/pidfd.h>
 
 static void pauses(void)
 {
@@ -298,34 +296,13 @@ static void views(void)
 	char proc[64];
 	pid_t pid = sleeper();
 	snprintf(proc, sizeof proc, "/proc/%d/cgroup", pid);
-	int old = open("/proc/self/ns/cgroup", O_RDONLY);
-	struct stat s, t;
-	fstat(old, &s);
 	say("unshare", "%s", ret(unshare(CLONE_NEWCGROUP)));
-	stat("/proc/self/ns/cgroup", &t);
-	say("another", "%s", yes(s.st_ino != t.st_ino));
 	say("self", "%s", where("/proc/self/cgroup"));
 	attach("a/b/cgroup.procs", pid);
 	say("below", "%s", where(proc));
 	attach("cgroup.procs", pid);
 	say("above", "%s", where(proc));
 	ends(pid);
-	pid = sleeper();
-	snprintf(proc, sizeof proc, "/proc/%d/ns/cgroup", pid);
-	stat(proc, &s);
-	say("inherited", "%s", yes(s.st_ino == t.st_ino));
-	int fd = pidfd_open(pid, 0);
-	ends(pid);
-	mkdir("m", 0755);
-	say("private", "%s", ret(unshare(CLONE_NEWNS)));
-	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-	say("mount", "%s", ret(mount("none", "m", "cgroup2", 0, NULL)));
-	say("the root of it", "%s", get("m/cgroup.type"));
-	say("what is in it", "%s", access("m/b", F_OK) ? errname(errno) : "b");
-	umount("m");
-	say("setns", "%s", ret(setns(old, CLONE_NEWCGROUP)));
-	say("of the dead", "%s", ret(setns(fd, CLONE_NEWCGROUP)));
-	say("self", "%s", where("/proc/self/cgroup"));
 	int st;
 	pid = clone_into(CLONE_NEWCGROUP, open(in("a/b"), O_RDONLY | O_DIRECTORY));
 	if (pid == 0) {

@@ -1,0 +1,121 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// SocketName is the socket's name in a container's state directory.
+const SocketName = "control.sock"
+
+// address is the socket's path below a descriptor: a state directory's own path may be
+// longer than a socket address.
+func address(dir *os.File) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), SocketName)
+}
+
+// Listen makes the socket in a directory and returns a listening descriptor.
+func Listen(dir string) (int, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return -1, err
+	}
+	defer d.Close()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: address(d)}); err == nil {
+		err = unix.Listen(fd, 128)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// dial connects to the sandbox whose state is in dir.
+func dial(dir string) (*net.UnixConn, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	c, err := net.DialTimeout("unix", address(d), patience)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+// Ask sends a request to the sandbox whose state is in dir and returns its answer. The error is of the
+// connection, or the sandbox's own.
+func Ask(dir string, r Request) (Answer, error) {
+	c, err := dial(dir)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(3 * patience)); err != nil {
+		return Answer{}, err
+	}
+	return exchange(c, r, nil)
+}
+
+func exchange(c *net.UnixConn, r Request, files []int) (Answer, error) {
+	if err := send(c, r, files); err != nil {
+		return Answer{}, err
+	}
+	return next(c)
+}
+
+func next(c *net.UnixConn) (Answer, error) {
+	var a Answer
+	files, err := receive(c, &a)
+	closeAll(files)
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
+	}
+	return a, err
+}
+
+// Program is a program started by Exec.
+type Program struct {
+	PID  int32 // in the container
+	conn *net.UnixConn
+}
+
+// Exec starts a program in the sandbox whose state is in dir; files become its first descriptors
+// and stay the caller's as well.
+func Exec(dir string, p *Process, files []int) (*Program, error) {
+	c, err := dial(dir)
+	if err != nil {
+		return nil, err
+	}
+	a, err := exchange(c, Request{Op: OpExec, Process: p}, files)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Program{a.PID, c}, nil
+}
+
+// Wait waits for the program's end and returns its status as a shell shows it. An error means
+// that the sandbox is gone.
+func (r *Program) Wait() (int, error) {
+	defer r.conn.Close()
+	a, err := next(r.conn)
+	if err != nil {
+		return 0, err
+	}
+	if a.Exit == nil {
+		return 0, errors.New("the sandbox sent no status")
+	}
+	return *a.Exit, nil
+}

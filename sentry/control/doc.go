@@ -1,0 +1,19 @@
+// Package control is the socket through which commands reach a running sandbox.
+//
+// A container's sandbox has no process that stays beside it: whoever wants something of
+// it connects to the socket in the container's state directory. The listening
+// descriptor was handed to the sandbox when it was made; the sandbox itself never sees
+// a path.
+//
+// A connection carries one request and its answers, each a line of JSON behind a
+// length. A request may bring descriptors (SCM_RIGHTS), which arrive with its
+// length. The side that answers bounds what it reads, the number of connections
+// that it serves at once and the time that one may take to state its request: who may
+// connect is for the directory's permissions to say, but a caller that hangs must
+// not cost the sandbox more than one connection.
+//
+// Exec is the one request with two answers: the process's id, and later how it ended.
+// The end of the connection before that means nothing to the process.
+//
+// There are no locks.
+package control

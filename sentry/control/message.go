@@ -1,0 +1,90 @@
+package control
+
+import (
+	"gosentry/sentry/limits"
+)
+
+// Op names what a request asks for.
+type Op string
+
+// What can be asked for.
+const (
+	OpStatus Op = "status" // Answer.Status
+	OpStart  Op = "start"  // let the prepared program run
+	OpSignal Op = "signal" // Request.Signal, to the first process, to Request.PID, or to All
+	OpExec   Op = "exec"   // Request.Process with its descriptors; Answer.PID, then Answer.Exit
+	OpPS     Op = "ps"     // Answer.PIDs
+	OpPause  Op = "pause"
+	OpResume Op = "resume"
+)
+
+// Request is what a caller asks of a sandbox.
+type Request struct {
+	Op      Op
+	Signal  int32    `json:",omitempty"`
+	PID     int32    `json:",omitempty"` // as seen in the container; 0: the first process
+	All     bool     `json:",omitempty"`
+	Process *Process `json:",omitempty"`
+}
+
+// Status is where a sandbox stands, in the runtime specification's words.
+type Status string
+
+// What a sandbox that answers can be.
+const (
+	Created Status = "created"
+	Running Status = "running"
+	Paused  Status = "paused"
+	Stopped Status = "stopped"
+)
+
+// Answer is what a sandbox says. Error is for people; the other fields depend on the request.
+type Answer struct {
+	Error  string  `json:",omitempty"`
+	Status Status  `json:",omitempty"`
+	PID    int32   `json:",omitempty"`
+	Exit   *int    `json:",omitempty"` // as a shell shows it: 128+n for signal n
+	PIDs   []int32 `json:",omitempty"`
+}
+
+// Process is a program to run in the container.
+type Process struct {
+	Args     []Bytes
+	Env      []Bytes
+	Cwd      Bytes
+	UID, GID uint32
+	Groups   []uint32
+	Umask    uint32
+	// Capabilities are bit sets; nil: what execve gives the user.
+	Capabilities *Capabilities `json:",omitempty"`
+	NoNewPrivs   bool
+	Limits       limits.Table
+	Terminal     bool // the first descriptor is to be the controlling terminal
+	OOMScoreAdj  int32
+}
+
+// Capabilities are a process's sets, bit n for capability n (capabilities(7)).
+type Capabilities struct {
+	Bounding, Effective, Inheritable, Permitted, Ambient uint64
+}
+
+// Bytes is a string of any bytes, which JSON's strings cannot hold; it travels in base64.
+type Bytes []byte
+
+// Strings returns list as strings.
+func Strings(list []Bytes) []string {
+	out := make([]string, len(list))
+	for i, b := range list {
+		out[i] = string(b)
+	}
+	return out
+}
+
+// BytesOf is the reverse of Strings.
+func BytesOf(list []string) []Bytes {
+	out := make([]Bytes, len(list))
+	for i, s := range list {
+		out[i] = Bytes(s)
+	}
+	return out
+}

@@ -1,0 +1,95 @@
+package control
+
+import (
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handler carries requests out. Its methods are called by many goroutines.
+type Handler interface {
+	// Handle answers every request but OpExec.
+	Handle(r Request) Answer
+	// Exec runs a program with files as its first descriptors, which it takes over, and returns its id in
+	// the container and a function that waits for its end.
+	Exec(p *Process, files []int) (pid int32, wait func() int, err error)
+}
+
+const (
+	// maxConnections bounds those served at once.
+	maxConnections = 256
+	// patience is how long a caller may take to state its request, and to take an answer.
+	patience = 10 * time.Second
+)
+
+// Server answers on a listening socket.
+type Server struct{ listener net.Listener }
+
+// NewServer takes a listening socket over.
+func NewServer(listener int) (*Server, error) {
+	f := os.NewFile(uintptr(listener), "control socket")
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{l}, nil
+}
+
+// Serve answers until the socket fails.
+func (s *Server) Serve(h Handler) error {
+	slots := make(chan struct{}, maxConnections)
+	for {
+		slots <- struct{}{}
+		c, err := s.listener.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer func() { <-slots }()
+			answer(c.(*net.UnixConn), h)
+		}()
+	}
+}
+
+// HostCalls are the system calls that Serve makes, besides those of every use of a file.
+func HostCalls() []uintptr {
+	return []uintptr{unix.SYS_ACCEPT4, unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_GETSOCKNAME}
+}
+
+func answer(c *net.UnixConn, h Handler) {
+	defer c.Close()
+	if c.SetReadDeadline(time.Now().Add(patience)) != nil {
+		return
+	}
+	var r Request
+	files, err := receive(c, &r)
+	if err != nil {
+		return
+	}
+	if r.Op == OpExec && r.Process != nil {
+		exec(c, h, r.Process, files)
+		return
+	}
+	closeAll(files)
+	reply(c, h.Handle(r))
+}
+
+func reply(c *net.UnixConn, a Answer) bool {
+	return c.SetWriteDeadline(time.Now().Add(patience)) == nil && send(c, a, nil) == nil
+}
+
+func exec(c *net.UnixConn, h Handler, p *Process, files []int) {
+	pid, wait, err := h.Exec(p, files)
+	if err != nil {
+		reply(c, Answer{Error: err.Error()})
+		return
+	}
+	if !reply(c, Answer{PID: pid}) {
+		return
+	}
+	status := wait()
+	reply(c, Answer{PID: pid, Exit: &status})
+}

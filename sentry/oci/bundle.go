@@ -1,0 +1,168 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// maxConfig bounds config.json, in bytes.
+const maxConfig = 16 << 20
+
+// Bundle is a directory with the configuration of a container.
+type Bundle struct {
+	Dir    string // absolute
+	Config *specs.Spec
+	text   []byte
+}
+
+// LoadBundle reads and checks the configuration in dir.
+func LoadBundle(dir string) (*Bundle, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, "config.json")
+	text, err := readBounded(name, maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the bundle's configuration: %w", err)
+	}
+	b := &Bundle{Dir: dir, text: text}
+	if b.Config, err = parseConfig(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
+
+// parseConfig reads a configuration; its error names the field.
+func parseConfig(text []byte) (*specs.Spec, error) {
+	var s specs.Spec
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&s); err != nil {
+		return nil, err
+	}
+	return &s, check(&s)
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%s is longer than %d bytes", name, limit)
+	}
+	text := make([]byte, info.Size())
+	n, err := f.ReadAt(text, 0)
+	if n < len(text) {
+		return nil, fmt.Errorf("%s changed while it was read: %w", name, err)
+	}
+	return text, nil
+}
+
+// rootDir is the absolute path of the container's root file system.
+func (b *Bundle) rootDir() string {
+	p := b.Config.Root.Path
+	if !filepath.IsAbs(p) {
+		p = filepath.Join(b.Dir, p)
+	}
+	return filepath.Clean(p)
+}
+
+// fieldError is a field that cannot be honoured.
+type fieldError struct{ field, why string }
+
+func (e *fieldError) Error() string { return e.field + ": " + e.why }
+
+func refuse(field, why string, args ...any) error {
+	return &fieldError{field, fmt.Sprintf(why, args...)}
+}
+
+// check refuses what is malformed and what cannot be honoured.
+func check(s *specs.Spec) error {
+	switch {
+	case !strings.HasPrefix(s.Version, "1."):
+		return refuse("ociVersion", "%q is not a version 1 of the specification", s.Version)
+	case s.Root == nil || s.Root.Path == "":
+		return refuse("root.path", "missing")
+	case s.Windows != nil:
+		return refuse("windows", "this is a runtime for Linux containers")
+	case s.Solaris != nil:
+		return refuse("solaris", "this is a runtime for Linux containers")
+	case s.VM != nil:
+		return refuse("vm", "this runtime has no virtual machine to configure")
+	case s.ZOS != nil:
+		return refuse("zos", "this is a runtime for Linux containers")
+	case s.FreeBSD != nil:
+		return refuse("freebsd", "this is a runtime for Linux containers")
+	}
+	if s.Process != nil {
+		if err := CheckProcess(s.Process, "process"); err != nil {
+			return err
+		}
+	}
+	if err := checkHooks(s.Hooks); err != nil {
+		return err
+	}
+	if s.Linux == nil {
+		return nil
+	}
+	return checkLinux(s.Linux)
+}
+
+func checkLinux(l *specs.Linux) error {
+	for i, n := range l.Namespaces {
+		field := fmt.Sprintf("linux.namespaces[%d]", i)
+		switch n.Type {
+		case specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
+			specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace:
+		default:
+			return refuse(field+".type", "%q is not known", n.Type)
+		}
+		if n.Path != "" && n.Type != specs.NetworkNamespace {
+			return refuse(field+".path", "a namespace of the host cannot be joined: the container has a kernel of its own")
+		}
+		for _, o := range l.Namespaces[:i] {
+			if o.Type == n.Type {
+				return refuse(field+".type", "%q is named twice", n.Type)
+			}
+		}
+	}
+	switch {
+	case l.IntelRdt != nil:
+		return refuse("linux.intelRdt", "not supported")
+	case len(l.NetDevices) > 0:
+		return refuse("linux.netDevices", "there is no network inside yet")
+	case l.MemoryPolicy != nil:
+		return refuse("linux.memoryPolicy", "memory inside has no nodes")
+	case l.MountLabel != "":
+		return refuse("linux.mountLabel", "there is no SELinux inside")
+	case len(l.TimeOffsets) > 0:
+		return refuse("linux.timeOffsets", "not supported yet")
+	}
+	switch l.RootfsPropagation {
+	case "", "private", "rprivate", "slave", "rslave":
+	case "shared", "rshared", "unbindable", "runbindable":
+		return refuse("linux.rootfsPropagation", "%q: mounts inside are never seen by the host", l.RootfsPropagation)
+	default:
+		return refuse("linux.rootfsPropagation", "%q is not known", l.RootfsPropagation)
+	}
+	if err := checkDevices(l.Devices); err != nil {
+		return err
+	}
+	if p := l.Personality; p != nil && (p.Domain != specs.PerLinux || len(p.Flags) > 0) {
+		return refuse("linux.personality", "only LINUX without flags is supported")
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gosentry/sentry/control"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Container is what a sandbox is made from: the configuration, decoded.
+type Container struct {
+	ID           string
+	Root         string // host directory
+	ReadOnlyRoot bool
+	Mounts       []Mount
+	Hostname     string
+	Domainname   string
+	Process      *control.Process
+	Masked       []string // paths inside
+	ReadOnly     []string // paths inside
+	Sysctl       map[string]string
+	Memory       int64 // limit in bytes, 0 for none
+	PIDs         int64 // limit, 0 for none
+	// Mappings are those of the user namespace, nil without one.
+	UIDs, GIDs []specs.LinuxIDMapping
+}
+
+// LaunchArgs are what a sandbox is made with.
+type LaunchArgs struct {
+	Container *Container
+	Listener  int    // listening control socket
+	Stdio     [3]int // descriptors
+	// Preserved are further descriptors of the program, from 3 on.
+	Preserved []int
+}
+
+// Launch makes a sandbox whose program is ready to start.
+type Launch func(LaunchArgs) (Sandbox, error)
+
+// Sandbox is a sandbox that was just made. It ends with the calling process until Detach.
+type Sandbox interface {
+	// PID is the process that is the container for the host.
+	PID() int
+	// Detach lets it live on alone.
+	Detach() error
+	// Wait waits for its end and returns its exit status.
+	Wait() (int, error)
+	// Kill ends it.
+	Kill()
+}
+
+// container decodes the configuration.
+func (b *Bundle) container(id string) (*Container, error) {
+	s := b.Config
+	if s.Process == nil {
+		return nil, refuse("process", "missing: a container cannot be created without one")
+	}
+	c := &Container{
+		ID: id, Root: b.rootDir(), ReadOnlyRoot: s.Root.Readonly, Hostname: s.Hostname, Domainname: s.Domainname,
+		Process: ProcessOf(s.Process),
+	}
+	if info, err := os.Stat(c.Root); err != nil {
+		return nil, refuse("root.path", "%v", err)
+	} else if !info.IsDir() {
+		return nil, refuse("root.path", "%s is not a directory", c.Root)
+	}
+	var err error
+	if c.Mounts, err = b.mounts(); err != nil {
+		return nil, err
+	}
+	l := s.Linux
+	if l == nil {
+		return c, nil
+	}
+	for _, list := range [][]string{l.MaskedPaths, l.ReadonlyPaths} {
+		for _, p := range list {
+			if !filepath.IsAbs(p) {
+				return nil, refuse("linux.maskedPaths", "%q is not an absolute path", p)
+			}
+		}
+	}
+	c.Masked, c.ReadOnly, c.Sysctl = l.MaskedPaths, l.ReadonlyPaths, l.Sysctl
+	c.UIDs, c.GIDs = l.UIDMappings, l.GIDMappings
+	if l.Resources != nil {
+		err = c.limit(l.Resources)
+	}
+	return c, err
+}
+
+// limit takes over the limits that the kernel inside keeps; the others are for the host's cgroups.
+func (c *Container) limit(r *specs.LinuxResources) error {
+	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit != -1 {
+		if *m.Limit < leastMemory {
+			return refuse("linux.resources.memory.limit", "%d bytes are too few, %d at least", *m.Limit, leastMemory)
+		}
+		c.Memory = *m.Limit
+	}
+	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {
+		c.PIDs = *p.Limit
+	}
+	return nil
+}
+
+// leastMemory is the least that a container's memory may be limited to, in bytes.
+const leastMemory = 1 << 20
+
+// hostDevices are those that every container has, so that a configuration may name them.
+const hostDevices = " /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/console /dev/ptmx /dev/pts "
+
+func checkDevices(list []specs.LinuxDevice) error {
+	for i, d := range list {
+		if !strings.Contains(hostDevices, " "+d.Path+" ") {
+			return refuse(fmt.Sprintf("linux.devices[%d].path", i), "%s: devices of the host do not exist inside", d.Path)
+		}
+	}
+	return nil
+}

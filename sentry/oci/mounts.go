@@ -1,0 +1,101 @@
+package oci
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Mount is a file system of the container.
+type Mount struct {
+	Type     string // bind, or the name of a file system of the kernel inside
+	Source   string // of a bind: an absolute path of the host
+	At       string // absolute path inside
+	ReadOnly bool
+	NoSuid   bool
+	NoDev    bool
+	NoExec   bool
+	Data     string // the file system's own options, separated by commas
+	Bind     int    // of a bind: its number among the sandbox's directories
+}
+
+// switches are mount options that turn something on or off.
+var switches = map[string]func(*Mount){
+	"ro":     func(m *Mount) { m.ReadOnly = true },
+	"rw":     func(m *Mount) { m.ReadOnly = false },
+	"nosuid": func(m *Mount) { m.NoSuid = true },
+	"suid":   func(m *Mount) { m.NoSuid = false },
+	"nodev":  func(m *Mount) { m.NoDev = true },
+	"dev":    func(m *Mount) { m.NoDev = false },
+	"noexec": func(m *Mount) { m.NoExec = true },
+	"exec":   func(m *Mount) { m.NoExec = false },
+	"rro":    func(m *Mount) { m.ReadOnly = true },
+	"bind":   func(m *Mount) { m.Type = "bind" },
+	"rbind":  func(m *Mount) { m.Type = "bind" },
+}
+
+// harmless are options that change nothing that can be seen inside: times of access are not kept in
+// the overlay, and mounts inside are never seen by the host, so private is what they are.
+const harmless = " defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime lazytime " +
+	"nolazytime private rprivate slave rslave remount mand nomand loud silent iversion noiversion symfollow tmpcopyup copy nocopy z Z U "
+
+// mountOf reads a mount of the configuration.
+func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
+	out := Mount{Type: m.Type, Source: m.Source, At: filepath.Clean("/" + m.Destination)}
+	if !filepath.IsAbs(m.Destination) {
+		return out, refuse(field+".destination", "%q is not an absolute path", m.Destination)
+	}
+	if len(m.UIDMappings)+len(m.GIDMappings) > 0 {
+		return out, refuse(field+".uidMappings", "a mount cannot have ids of its own")
+	}
+	var data []string
+	for _, o := range m.Options {
+		switch set := switches[o]; {
+		case set != nil:
+			set(&out)
+		case strings.Contains(harmless, " "+o+" "):
+		case o == "shared" || o == "rshared" || o == "unbindable" || o == "runbindable":
+			return out, refuse(field+".options", "%q: mounts inside are never seen by the host", o)
+		case strings.HasPrefix(o, "context=") || o == "idmap" || o == "ridmap":
+			return out, refuse(field+".options", "%q is not supported", o)
+		default:
+			data = append(data, o)
+		}
+	}
+	out.Data = strings.Join(data, ",")
+	if out.Type != "bind" {
+		return out, checkType(&out, field)
+	}
+	if len(data) > 0 {
+		return out, refuse(field+".options", "%q is not known for a bind mount", data[0])
+	}
+	if !filepath.IsAbs(out.Source) {
+		out.Source = filepath.Join(bundle, out.Source)
+	}
+	return out, nil
+}
+
+func checkType(m *Mount, field string) error {
+	switch m.Type {
+	case "proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs":
+		return nil
+	case "":
+		return refuse(field+".type", "missing")
+	}
+	return refuse(field+".type", "%q is not a file system of the kernel inside", m.Type)
+}
+
+// mounts reads all mounts of the configuration.
+func (b *Bundle) mounts() ([]Mount, error) {
+	var list []Mount
+	for i, m := range b.Config.Mounts {
+		out, err := mountOf(m, b.Dir, fmt.Sprintf("mounts[%d]", i))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, out)
+	}
+	return list, nil
+}

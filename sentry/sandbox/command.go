@@ -1,0 +1,185 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"gosentry/fs/vfs"
+	"gosentry/sentry/control"
+	"gosentry/sentry/cred"
+	"gosentry/sentry/kernel"
+
+	"golang.org/x/sys/unix"
+)
+
+// prepare makes a container's program ready and answers its control socket.
+func (m *machine) prepare() error {
+	args := m.programArgs(m.in.Container.Process)
+	args.PIDs = m.pids
+	if err := m.openFiles(&args, append(m.in.Stdio[:], m.in.More...)); err != nil {
+		return err
+	}
+	p, err := m.kernel.Prepare(args)
+	if err != nil {
+		return startError(err)
+	}
+	m.program = p
+	go m.server.Serve(m) //nolint:errcheck // it ends with the process
+	return nil
+}
+
+func startError(err error) error {
+	if se := new(kernel.StartError); errors.As(err, &se) {
+		return se.Err
+	}
+	return err
+}
+
+// programArgs translates a process, its descriptors aside.
+func (m *machine) programArgs(p *control.Process) kernel.InitArgs {
+	args := control.Strings(p.Args)
+	groups := make([]cred.GID, len(p.Groups))
+	for i, g := range p.Groups {
+		groups[i] = cred.GID(g)
+	}
+	c := m.kernel.Credentials(cred.UID(p.UID), cred.GID(p.GID), groups)
+	if caps := p.Capabilities; caps != nil {
+		c.Bounding, c.Effective, c.Permitted = cred.CapSet(caps.Bounding), cred.CapSet(caps.Effective), cred.CapSet(caps.Permitted)
+		c.Inheritable = cred.CapSet(caps.Inheritable)
+		c.Ambient = cred.CapSet(caps.Ambient) & c.Permitted & c.Inheritable
+	}
+	c.NoNewPrivs = p.NoNewPrivs
+	return kernel.InitArgs{
+		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
+		UID: c.RUID, GID: c.RGID, Groups: groups, Creds: c, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
+	}
+}
+
+// Handle implements control.Handler.
+func (m *machine) Handle(r control.Request) control.Answer {
+	var err error
+	switch r.Op {
+	case control.OpStatus:
+		return control.Answer{Status: m.status()}
+	case control.OpStart:
+		err = m.startProgram()
+	case control.OpSignal:
+		err = m.signal(r)
+	case control.OpPS:
+		return control.Answer{PIDs: m.program.Processes()}
+	case control.OpPause:
+		err = m.pause(true)
+	case control.OpResume:
+		err = m.pause(false)
+	default:
+		err = fmt.Errorf("the sandbox knows no request %q", r.Op)
+	}
+	if err != nil {
+		return control.Answer{Error: err.Error()}
+	}
+	return control.Answer{}
+}
+
+func (m *machine) status() control.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.draining.Load():
+		return control.Stopped
+	case !m.started:
+		return control.Created
+	case m.paused:
+		return control.Paused
+	}
+	return control.Running
+}
+
+func (m *machine) startProgram() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started {
+		return errors.New("it was started before")
+	}
+	m.started = true
+	m.program.Start()
+	return nil
+}
+
+// signal passes a signal on. One that would kill a program which never ran ends the sandbox.
+func (m *machine) signal(r control.Request) error {
+	sig := unix.Signal(r.Signal)
+	m.mu.Lock()
+	started := m.started
+	m.mu.Unlock()
+	switch {
+	case !started && r.PID == 0 && sig != 0:
+		switch sig {
+		case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+			return nil
+		}
+		m.kernel.Abort(sig)
+		return nil
+	case r.All:
+		return m.program.SignalAll(sig)
+	}
+	return m.program.Signal(r.PID, sig)
+}
+
+func (m *machine) pause(on bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case !m.started:
+		return errors.New("its program was not started yet")
+	case m.paused == on && on:
+		return errors.New("it is paused already")
+	case m.paused == on:
+		return errors.New("it is not paused")
+	}
+	m.paused = on
+	m.kernel.Pause(on)
+	return nil
+}
+
+// Exec implements control.Handler.
+func (m *machine) Exec(p *control.Process, files []int) (int32, func() int, error) {
+	if len(p.Args) == 0 {
+		return 0, nil, errors.New("no program given")
+	}
+	args := m.programArgs(p)
+	args.Beside = m.program
+	if err := m.openFiles(&args, files); err != nil {
+		return 0, nil, err
+	}
+	program, err := m.kernel.Prepare(args)
+	if err != nil {
+		return 0, nil, startFailure(args.Filename, startError(err))
+	}
+	program.Start()
+	return program.ID(), func() int {
+		s := program.Wait()
+		return s.Shell()
+	}, nil
+}
+
+// openFiles makes files of descriptors, which it takes over even when it fails.
+func (m *machine) openFiles(args *kernel.InitArgs, descriptors []int) error {
+	var files []*vfs.File
+	for i, fd := range descriptors {
+		f, err := m.streams.File(fd, "")
+		if err == nil {
+			files = append(files, f)
+			continue
+		}
+		for _, f := range files {
+			f.DecRef()
+		}
+		for _, fd := range descriptors[i:] {
+			unix.Close(fd)
+		}
+		return &Failure{What: fmt.Sprintf("cannot use the caller's descriptor %d", i), Cause: err}
+	}
+	n := copy(args.Stdio[:], files)
+	args.More = files[n:]
+	return nil
+}

@@ -1,0 +1,123 @@
+package sandbox
+
+import (
+	"fmt"
+	"runtime"
+
+	"gosentry/sentry/control"
+	"gosentry/sentry/oci"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are what containers' sandboxes have in common.
+type Options struct {
+	Platform string
+	Strace   Strace
+	Log      Log
+}
+
+// Launcher returns what makes the sandboxes of containers: the same as Run makes, but told by
+// a configuration, and able to outlive the process that made them.
+func (o Options) Launcher() oci.Launch {
+	return func(a oci.LaunchArgs) (oci.Sandbox, error) {
+		b, err := o.launch(a)
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	}
+}
+
+func (o Options) launch(a oci.LaunchArgs) (*box, error) {
+	// The parent-death signal comes when the thread ends that started the child.
+	runtime.LockOSThread()
+	c := a.Container
+	spec := Spec{
+		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
+		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs),
+		Container: &a,
+	}
+	spec, err := spec.complete()
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range c.Mounts {
+		if m.Type == "bind" {
+			spec.Binds = append(spec.Binds, Bind{Host: m.Source, Inside: m.At, Writable: !m.ReadOnly})
+			c.Mounts[i].Bind = len(spec.Binds) - 1
+		}
+	}
+	g, err := openGrants(spec)
+	if err != nil {
+		return nil, err
+	}
+	child, err := spawn(spec, g)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	b := &box{child: child, spec: spec, grants: g}
+	if err := b.ready(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// box is the sandbox of a container as its maker sees it.
+type box struct {
+	child  *child
+	spec   Spec
+	grants *grants
+}
+
+// ready waits until the program could start; if that fails the sandbox is gone.
+func (b *box) ready() error {
+	var r report
+	err := b.child.link.dec.Decode(&r)
+	if err == nil && r.Ready {
+		return nil
+	}
+	if err != nil || r.Error == "" {
+		_, err = b.child.outcome(r, err, b.spec, b.grants, b.child.collect())
+	} else {
+		b.child.reap()
+		err = &Failure{What: r.Error, Status: r.Status}
+	}
+	b.release()
+	if err == nil {
+		err = &Failure{What: "the sandbox ended before its program could start"}
+	}
+	return err
+}
+
+// PID implements oci.Sandbox.
+func (b *box) PID() int { return b.child.pid }
+
+// Detach implements oci.Sandbox.
+func (b *box) Detach() error {
+	if err := b.child.link.send(command{Detach: true}); err != nil {
+		return err
+	}
+	var r report
+	if err := b.child.link.dec.Decode(&r); err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	return nil
+}
+
+// Wait implements oci.Sandbox.
+func (b *box) Wait() (int, error) {
+	defer b.release()
+	return b.child.follow(b.spec, b.grants)
+}
+
+// Kill implements oci.Sandbox.
+func (b *box) Kill() {
+	unix.Kill(b.child.pid, unix.SIGKILL) //nolint:errcheck // our own child, not yet waited for
+}
+
+func (b *box) release() {
+	b.child.close()
+	b.grants.close()
+}
