@@ -60,7 +60,7 @@ func (c *context) decode(as *addressSpace, x exit, regs *arch.Registers) (ev pla
 	if x.vector == vectorPageFault {
 		return c.pageFault(as, x.frame.code, regs)
 	}
-	return c.exception(as, x.vector, regs), true, nil
+	return c.exception(as, x, regs), true, nil
 }
 
 // pageFault tells what a fault is: a page that its file has lost, a call of the vsyscall page, or what mm is to
@@ -89,8 +89,12 @@ func (c *context) pageFault(as *addressSpace, code uint64, regs *arch.Registers)
 }
 
 // exception tells which signal Linux makes of an exception.
-func (c *context) exception(as *addressSpace, vector int, regs *arch.Registers) platform.Event {
-	switch vector {
+func (c *context) exception(as *addressSpace, x exit, regs *arch.Registers) platform.Event {
+	if c.behindInt(as, x.vector, regs) {
+		regs.Rip -= 2
+		return protectionFault()
+	}
+	switch x.vector {
 	case vectorCall:
 		return platform.Event{Kind: platform.Syscall32}
 	case vectorDivide:
@@ -106,12 +110,35 @@ func (c *context) exception(as *addressSpace, vector int, regs *arch.Registers) 
 	case vectorNotPresent, vectorStack:
 		return fault(unix.SIGBUS, siKernel, 0)
 	case vectorX87, vectorSIMD:
-		return fault(unix.SIGFPE, arch.FPUExceptionCode(c.FPU(), vector == vectorSIMD), regs.Rip)
+		return fault(unix.SIGFPE, arch.FPUExceptionCode(c.FPU(), x.vector == vectorSIMD), regs.Rip)
 	case vectorAlignment:
 		return fault(unix.SIGBUS, busAdrAln, 0)
 	}
 	return protectionFault()
 }
+
+// behindInt tells whether an exception at the instruction pointer belongs to the int n before it. Where
+// ring 0 is emulated, int n is an invalid opcode (see opcode); but for these vectors, which such a host
+// uses itself, the exception is said to be at the next instruction.
+func (c *context) behindInt(as *addressSpace, vector int, regs *arch.Registers) bool {
+	if c.p.entry != entryRing3 {
+		return false
+	}
+	b, ok := as.peek(regs.Rip-2, 2)
+	if !ok || b[0] != intN {
+		return false
+	}
+	switch b[1] {
+	case 0x17, 0x19:
+		return vector == vectorProtection
+	case 0x1a:
+		return vector == vectorOpcode
+	}
+	return false
+}
+
+// intN is the first byte of int n.
+const intN = 0xcd
 
 // debugTrap tells a step from INT1.
 func (as *addressSpace) debugTrap(regs *arch.Registers) platform.Event {
@@ -126,10 +153,10 @@ func (as *addressSpace) debugTrap(regs *arch.Registers) platform.Event {
 func (c *context) opcode(as *addressSpace, regs *arch.Registers) platform.Event {
 	b, ok := as.peek(regs.Rip, 2)
 	switch {
-	case ok && b[0] == 0xcd && b[1] == vectorCall:
+	case ok && b[0] == intN && b[1] == vectorCall:
 		regs.Rip += 2
 		return platform.Event{Kind: platform.Syscall32}
-	case ok && b[0] == 0xcd:
+	case ok && b[0] == intN:
 		return protectionFault()
 	case ok && b[0] == 0x0f && b[1] == 0x05 && c.p.entry == entryOpcode && regs.Cs == arch.UserCS:
 		regs.Rip += 2

@@ -101,6 +101,7 @@ func (m *machine) reset(v *vcpu) error {
 		*r = emptySegment(0)
 	}
 	s.TR = kvmapi.Segment{Base: vcpuPage(v.id), Limit: tssSize - 1, Selector: tssEntry, Type: 11, Present: 1}
+	s.LDT = kvmapi.Segment{Type: 2, Unusable: 1} // none
 	s.GDT = kvmapi.Table{Base: gdtAddr, Limit: gdtLimit}
 	s.IDT = kvmapi.Table{Base: idtAddr, Limit: pageSize - 1}
 	if e := v.kvm.SetSregs(&s); e != 0 {

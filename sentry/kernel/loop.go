@@ -112,7 +112,7 @@ func (t *Task) hostFailed(err error) bool {
 func (t *Task) handleFault(ev platform.Event) {
 	t.acct.faults.Add(1)
 	info := signal.Info{Signo: ev.Signal, Code: ev.Code, Addr: ev.Addr}
-	memory := ev.Signal == unix.SIGSEGV && ev.Code != signal.CodeKernel || ev.Signal == unix.SIGBUS
+	memory := ev.Signal == unix.SIGSEGV && ev.Code != signal.CodeKernel || ev.Signal == unix.SIGBUS && ev.Code == signal.BusAdrErr
 	if memory && t.resolveFault(&ev, &info) {
 		return
 	}
