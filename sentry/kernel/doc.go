@@ -22,6 +22,14 @@
 // same lock. What watches calls and single steps is a bit in Task.hooks, the only
 // thing that others pay for.
 //
+// A fork tells ForkHooks of its child once that is visible and before it runs, with no lock held; the
+// event stream (events.go) and contracts are such hooks. Ends of tasks are recorded
+// with the tree locked, so that a parent that learns of one finds it in the stream.
+//
+// Which cgroup a process is in is the kernel's to know (cgroup.go), guarded by Kernel.tree; limits and
+// counts are package cgroup's. A fork takes its place in a group early, and its commit moves the place along
+// when the parent was moved meanwhile.
+//
 // The field groups of a Task say who may touch them: the task's own goroutine,
 // or holders of a lock.
 //
@@ -31,7 +39,7 @@
 //	ThreadGroup.sigMu        pending signals, stops, the group's exit
 //	signal.Handlers          signal actions
 //	FDTable.mu, FSContext.mu
-//	locks of mm, vfs, ktime and futex
+//	locks of mm, vfs, cgroup, ktime and futex
 //	cpuWatch.mu              whose processor time counts; taken by clocks
 //
 // No lock is held while guest code runs, while a guest copy may fault, or while
