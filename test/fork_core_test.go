@@ -8,6 +8,39 @@ func coreForkRows() []forkRow {
 		{name: "N07_directory_and_umask", program: "sharing"},
 		{name: "N08_limits", program: "sharing"},
 		{name: "N09_address_space", program: "sharing"},
+		{name: "N01_fork_and_vfork", program: "guest/forks", sections: "fork vfork"},
+		{name: "N01_clone_and_clone3", program: "guest/forks", sections: "clone identifiers clone3 shares"},
+		{name: "N03_per_user_limit", program: "pids", root: true},
+		{name: "N15_inherited_and_not", program: "kept", root: true},
+		{name: "N15_reset_on_fork", program: "kept", root: true},
+		{name: "N16_group_and_session", program: "kept"},
+		{name: "N19_how_the_wait_ends", program: "kept"},
+		{name: "N22_threads_and_exec", program: "guest/threads", sections: "endings"},
+		{name: "F03_last_slot_is_roots", program: "pids", root: true, want: "children of root: 19 EAGAIN\nroom: yes\nchildren of a user: 17 EAGAIN\n" +
+			"children of root: 19 EAGAIN\nroom: yes\nthe refusal took its time: yes\n"},
+		{name: "F06_choice_of_pids", program: "pids", root: true},
+		{name: "F07_wrapping_and_steps", program: "pids", root: true, want: wrappingReport},
+		{name: "F13_arguments", program: "kept"},
+		{name: "F13_alternate_stack", program: "kept", sections: "N15_inherited_and_not", root: true},
+		{name: "I11_vfork_lends_memory", program: "kept"},
+		{name: "I20_core_settings", program: "kept"},
+		{name: "I24_child_gone_already", program: "kept"},
+		{name: "L01_flags_as_root", program: "flags", root: true, gaps: []string{"NEWNS", "NEWTIME"}, lacks: "new mount and time namespaces"},
+		{name: "L02_flags_as_user", program: "flags", root: true, gaps: []string{"NEWNS", "NEWTIME"}, lacks: "new mount and time namespaces"},
+		{name: "L02_exit_signals", program: "flags"},
+		{name: "L03_sizes", program: "flags"},
+		{name: "L03_values", program: "flags", root: true},
+		{name: "L04_nested_namespaces", program: "pids", root: true},
+		{name: "L04_init", program: "pids", root: true},
+		{name: "L04_immune_init", program: "pids", root: true},
+		{name: "L05_threads", program: "guest/threads", sections: "creation relations endings shared_state"},
+		{name: "L06_wait", program: "guest/wait", sections: "basics waitids usage ignored signalled orphans exit_signals pidfds"},
+		{name: "L07_checked_again_at_exec", program: "pids", root: true},
+		{name: "L07_pids_of_the_sandbox", program: "pids", root: true, flags: []string{"--pids=10"}, want: "children of root: 9 EAGAIN\nroom: yes\n"},
+		{name: "L08_caller_alone", program: "kept"},
+		{name: "L08_vfork", program: "guest/forks", sections: "vfork"},
+		{name: "L11_advice_on_memory", program: "kept"},
+		{name: "L11_not_inherited", program: "kept", sections: "N15_inherited_and_not", root: true},
 		{name: "N02_ceiling_on_all", inKernel: "sentry/kernel"},
 		{name: "N03_policy_past_the_limit", inKernel: "sentry/kernel"},
 		{name: "N12_to_init_at_birth", inKernel: "sentry/kernel"},
@@ -30,3 +63,26 @@ func coreForkRows() []forkRow {
 		{name: "C04_under_load", inKernel: "sentry/kernel"},
 	}
 }
+
+const wrappingReport = `number: 318
+number: 319
+number: 300
+number: 301
+number: 302
+too small: EINVAL
+too large: EINVAL
+text: EINVAL
+-5: 2
+randompid: 4194204
+1: 1
+randompid: 0
+2: 1
+randompid: 100
+99: 2
+randompid: 100
+1000: 4
+randompid: 1000
+99999999: 8
+randompid: 4194204
+all: exit 0
+`

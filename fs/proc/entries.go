@@ -45,7 +45,8 @@ var taskEntries = []entry{
 	{"oom_score_adj", both, reg, knob(writeOOMScoreAdj, storeOOMScoreAdj)},
 	{"oom_adj", both, reg, knob(writeOOMAdj, storeOOMAdj)},
 	{"timerslack_ns", processOnly, reg, readable(writeTimerSlack)},
-	{"coredump_filter", processOnly, reg, readable(text("00000033\n"))},
+	{"coredump_filter", processOnly, reg, knob(writeCoreFilter, storeCoreFilter)},
+	{"stopfork", processOnly, reg, knob(writeStopForks, storeStopForks)},
 
 	{"mounts", both, reg, stepwise(mountFile(writeMounts))},
 	{"mountinfo", both, reg, stepwise(mountFile(writeMountinfo))},

@@ -51,6 +51,8 @@ func (t *fakeTask) Namespaces() []Namespace   { return t.namespaces }
 func (t *fakeTask) Cgroup(vfs.Caller) string  { return "/" }
 func (t *fakeTask) Sockets(string) []byte     { return t.sockets }
 func (t *fakeTask) SetName(name string) error { t.status.Name = name; return nil }
+func (t *fakeTask) SetCoreFilter(bits uint32) { t.status.CoreFilter = bits }
+func (t *fakeTask) SetStopForks(on bool)      { t.status.StopForks = on }
 func (t *fakeTask) SetOOMScoreAdj(_ vfs.Caller, adj int32) error {
 	t.status.OOMScoreAdj = adj
 	return nil

@@ -97,6 +97,10 @@ type Task interface {
 	// SetOOMScoreAdj sets the process's adjustment, -1000 to 1000; EACCES when the caller may
 	// not lower it.
 	SetOOMScoreAdj(c vfs.Caller, adj int32) error
+	// SetCoreFilter sets which memory a core file is to hold (core(5)).
+	SetCoreFilter(bits uint32)
+	// SetStopForks sets whether the process's children are born stopped, and theirs.
+	SetStopForks(on bool)
 }
 
 // Status is what /proc/PID/stat, status and their like show of a thread. Ids are
@@ -143,8 +147,10 @@ type Status struct {
 	WaitChannel  string // where it sleeps, "" when it does not
 	TimerSlack   int64
 	OOMScoreAdj  int32
-	Seccomp      int // mode
-	SeccompCount int // filters
+	CoreFilter   uint32
+	StopForks    bool // children are born stopped
+	Seccomp      int  // mode
+	SeccompCount int  // filters
 
 	IO IO
 }

@@ -230,11 +230,12 @@ func (tg *ThreadGroup) reportExitLocked(status ExitStatus) {
 	}
 	p := tg.parent
 	autoreap := p.initOf != nil && p.initOf.dying
-	if sig := tg.exitSignal; sig != 0 {
-		if tg.parentExecs != p.execs {
-			// Whoever the parent has become did not choose the signal.
-			sig = unix.SIGCHLD
-		}
+	sig := tg.exitSignal
+	if sig != 0 && tg.parentExecs != p.execs {
+		// Whoever the parent has become did not choose the signal.
+		sig = unix.SIGCHLD
+	}
+	if signal.Valid(sig) {
 		code, value := status.childCode()
 		info := tg.childInfoLocked(code, value)
 		info.Signo = sig

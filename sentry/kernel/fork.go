@@ -213,6 +213,9 @@ func (t *Task) forkNamespaces(c *Task, a *ForkArgs, undo *undoStack) error {
 	}
 	c.ns.Store(ns)
 	undo.push(ns.decRef)
+	if a.shares(ShareSysVSem) && a.Fresh&FreshIPC != 0 {
+		return unix.EINVAL // only for who may make the namespace
+	}
 	return nil
 }
 
@@ -236,6 +239,7 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	}
 	c.tg.exitSignal, c.tg.waitByID = a.ExitSignal, a.WaitByID
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
+	c.tg.coreFilter.Store(t.tg.coreFilter.Load())
 	c.tg.dumpable.Store(t.tg.dumpable.Load())
 	c.tg.thpDisabled.Store(t.tg.thpDisabled.Load())
 	c.tg.persona.Store(t.tg.persona.Load())
@@ -309,6 +313,9 @@ func (t *Task) publish(c *Task, a *ForkArgs) (int32, error) {
 func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	c.pid.task = c
 	c.sched = t.sched.forChild()
+	if t.sched.Policy&schedReset != 0 {
+		c.nice.Store(max(0, c.nice.Load()))
+	}
 	for n := c.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}

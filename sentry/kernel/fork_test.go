@@ -67,8 +67,7 @@ func TestForkArgsValidate(t *testing.T) {
 		{other: func(a *ForkArgs) { a.ClearActions = true }, ok: true},
 		{share: ShareFiles, other: func(a *ForkArgs) { a.CleanFiles = true }},
 		{share: threadShare, fresh: FreshPID},
-		{share: ShareParent, fresh: FreshPID},
-		{share: ShareSysVSem, fresh: FreshIPC},
+		{share: ShareParent, fresh: FreshPID, ok: true},
 		{fresh: FreshPID | FreshUTS, ok: true},
 		{fresh: FreshTime},
 	} {
@@ -99,11 +98,12 @@ func TestVforkWaitsForChild(t *testing.T) {
 	})
 }
 
-// TestVforkParentKilled kills a parent that waits for its vforked child.
+// TestVforkParentKilled kills a parent that waits for its vforked child. A signal that it catches waits.
 func TestVforkParentKilled(t *testing.T) {
 	newMachine(t).run(0, func(g *guest) {
 		began := make(chan int32, 1)
 		p := g.fork(func(g *guest) {
+			g.catch(0, func(signal.Info) {}, unix.SIGTERM)
 			g.clone(func(g *guest) {
 				began <- g.getpid()
 				idle(g)
@@ -115,8 +115,8 @@ func TestVforkParentKilled(t *testing.T) {
 		if r, err := g.wait(WaitArgs{Exited: true, NoHang: true}); r.PID != 0 || err != nil {
 			t.Errorf("SIGTERM ended a parent in vfork: %+v, %v", r, err)
 		}
-		g.kill(p, unix.SIGKILL)
-		g.expectExit(p, ExitStatus{Signal: unix.SIGKILL})
+		g.kill(p, unix.SIGUSR1)
+		g.expectExit(p, ExitStatus{Signal: unix.SIGUSR1})
 		g.kill(child, unix.SIGKILL)
 	})
 }

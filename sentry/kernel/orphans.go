@@ -99,6 +99,8 @@ func (t *Task) lastOfInit() bool {
 // zombies; those of parents elsewhere have to be waited for.
 func (t *Task) emptyNamespace() {
 	ns := t.tg.initOf
+	// As on Linux; whoever shares the actions ignores SIGCHLD from now on too.
+	t.tg.handlers.Set(unix.SIGCHLD, signal.Action{Handler: signal.HandlerIgnore}) //nolint:errcheck // SIGCHLD can be ignored
 	t.k.tree.Lock()
 	ns.dying = true
 	ns.emptied = make(chan struct{}, 1)

@@ -195,6 +195,7 @@ func (p procTask) Status(process bool) proc.Status {
 	s.StartTime = int64(tg.start.Sub(t.k.boot)) + t.k.bootUptime
 	s.TimerSlack = int64(t.slackNS.Load())
 	s.OOMScoreAdj = tg.oomScore.Load()
+	s.CoreFilter, s.StopForks = tg.coreFilter.Load(), tg.stopForks.Load()
 	return s
 }
 
@@ -333,6 +334,12 @@ func (p procTask) SetOOMScoreAdj(c vfs.Caller, adj int32) error {
 	p.t.tg.oomScore.Store(adj)
 	return nil
 }
+
+// SetCoreFilter implements proc.Task.
+func (p procTask) SetCoreFilter(bits uint32) { p.t.tg.coreFilter.Store(bits) }
+
+// SetStopForks implements proc.Task.
+func (p procTask) SetStopForks(on bool) { p.t.tg.stopForks.Store(on) }
 
 // signals is the number of queued signals of a user.
 func (u *userTable) signals(k userKey) uint64 {

@@ -16,13 +16,15 @@ type Scheduling struct {
 	Affinity []uint64
 }
 
-// schedReset in Policy makes children start with the normal policy.
+// schedReset in Policy makes children start without real-time policy and raised priority.
 const schedReset = 0x40000000 // SCHED_RESET_ON_FORK
 
 // forChild is what a child starts with.
 func (s Scheduling) forChild() Scheduling {
 	if s.Policy&schedReset != 0 {
-		s.Policy, s.Priority = 0, 0
+		if s.Policy &^= schedReset; s.Priority != 0 {
+			s.Policy, s.Priority = 0, 0
+		}
 	}
 	return s
 }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"slices"
+
 	"gosentry/sentry/cred"
 	"gosentry/sentry/signal"
 	"gosentry/sentry/waiter"
@@ -66,8 +68,26 @@ func (tg *ThreadGroup) announceLocked(sig signal.Signal, t *Task) {
 		tg.killLocked(ExitStatus{Signal: unix.SIGKILL})
 		return
 	}
+	if tg.fatalLocked(sig, t) {
+		tg.killLocked(ExitStatus{Signal: sig})
+		return
+	}
 	tg.signalQueue.Notify(waiter.In)
 	tg.wakeOneLocked(sig, t)
+}
+
+// fatalLocked tells whether the signal ends the process whatever its threads are doing, so
+// that also a call ends that only death interrupts: a thread would take it, nobody catches
+// it, and it leaves no core.
+func (tg *ThreadGroup) fatalLocked(sig signal.Signal, t *Task) bool {
+	if tg.initOf != nil || tg.handlers.Get(sig).Handler != signal.HandlerDefault || signal.Default(sig) != signal.Terminate {
+		return false
+	}
+	takes := func(c *Task) bool { return !c.dying && !c.mask.Has(sig) && c.tracee == nil }
+	if t != nil {
+		return takes(t)
+	}
+	return slices.ContainsFunc(tg.tasks, takes)
 }
 
 // prepareLocked does what a stop or continue signal does when it is sent,

@@ -72,6 +72,7 @@ type ThreadGroup struct {
 	contract    atomic.Pointer[contract] // nil for none
 	oomScore    atomic.Int32
 	stopForks   atomic.Bool // children are born stopped, and theirs
+	coreFilter  atomic.Uint32
 	dumpable    atomic.Int32
 	thpDisabled atomic.Bool
 	persona     atomic.Uint32
@@ -91,14 +92,19 @@ type groupStop struct {
 }
 
 func newThreadGroup(k *Kernel, pid *PID, lim *limits.Set, h *signal.Handlers) *ThreadGroup {
-	return &ThreadGroup{
+	tg := &ThreadGroup{
 		k: k, pid: pid, limits: lim, handlers: h, start: time.Now(),
 		children: make(map[*ThreadGroup]struct{}),
 		zombies:  list.New(),
 		dead:     make(chan struct{}),
 		execWait: make(chan struct{}, 1),
 	}
+	tg.coreFilter.Store(defaultCoreFilter)
+	return tg
 }
+
+// defaultCoreFilter is anonymous memory, headers of programs and huge pages (core(5)).
+const defaultCoreFilter = 0x33
 
 // Limits returns the group's resource limits.
 func (tg *ThreadGroup) Limits() *limits.Set { return tg.limits }
