@@ -30,7 +30,7 @@ func TestFork(t *testing.T) {
 		{"F07_random_steps", testRandomSteps},
 		{"F08_high_pids", testHighPIDs},
 		{"I02_wait_by_id", testWaitByID},
-		{"I05_privilege_to_fork", testMayFork},
+		{"I05_refused_without_privilege", testMayFork},
 		{"I06_errors", testForkErrors},
 		{"I07_brake", testBrake},
 		{"I08_rings", testRings},

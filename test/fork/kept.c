@@ -271,6 +271,24 @@ static void caller_alone(void)
 	say("others ran", "%s", ended(p));
 }
 
+// stuck makes a process, and group, that waits for its vforked child, which is stopped.
+static pid_t stuck(void (*on_term)(int))
+{
+	pid_t parent = fork();
+	if (parent == 0) {
+		setpgid(0, 0);
+		signal(SIGTERM, on_term);
+		volatile pid_t p = vfork();
+		if (p == 0) {
+			syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+			_exit(3);
+		}
+		_exit(8);
+	}
+	sleep_ms(60);
+	return parent;
+}
+
 // waits shows how a wait for a vforked child ends.
 static void waits(void)
 {
@@ -302,18 +320,7 @@ static void waits(void)
 		say("waited", "%s", yes(late));
 		say("ended", "%s", ended(p));
 	}
-	// A child that is stopped keeps its parent waiting.
-	pid_t parent = fork();
-	if (parent == 0) {
-		signal(SIGTERM, nothing);
-		p = vfork();
-		if (p == 0) {
-			syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
-			_exit(3);
-		}
-		_exit(8);
-	}
-	sleep_ms(40);
+	pid_t parent = stuck(nothing);
 	kill(parent, SIGTERM);
 	sleep_ms(20);
 	int st;
@@ -321,8 +328,13 @@ static void waits(void)
 	kill(parent, SIGSTOP);
 	sleep_ms(20);
 	say("nor stopped", "%s", ret(waitpid(parent, &st, WNOHANG | WUNTRACED)));
-	kill(parent, SIGUSR1);
+	kill(parent, SIGKILL);
 	say("killed", "%s", ended(parent));
+	kill(-parent, SIGKILL);
+	parent = stuck(SIG_DFL);
+	kill(parent, SIGTERM);
+	say("a signal that it does not catch", "%s", ended(parent));
+	kill(-parent, SIGKILL);
 }
 
 static void *reaps(void *arg)

@@ -265,6 +265,8 @@ static void becomes(void)
 	say("exec after it", "%s", (execl("/bin/true", "true", NULL), errname(errno)));
 	say("fork", "%s", one() < 0 ? errname(errno) : "made");
 	kill(-1, SIGKILL);
+	while (wait(NULL) > 0)
+		;
 }
 
 static void execs(void)
@@ -307,6 +309,8 @@ static void last_slot(void)
 			stays();
 		say("children of a user", "%d %s", n, errname(errno));
 		kill(-1, SIGKILL);
+		while (wait(NULL) > 0)
+			;
 		_exit(0);
 	}
 	wait(NULL);
