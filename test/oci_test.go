@@ -146,7 +146,7 @@ func TestContainerLife(t *testing.T) {
 		if got := e.status("two"); got != specs.StateRunning {
 			t.Errorf("started: %s", got)
 		}
-		if r := e.do("exec", "two", "sh", "-c", "cat /proc/1/comm; exit 5"); r.status != 5 || r.stdout != "sleep\n" {
+		if r := e.do("exec", "two", "sh", "-c", "until grep -q 1000 /proc/1/cmdline; do true; done; echo $$; exit 5"); r.status != 5 || r.stdout == "1\n" {
 			t.Errorf("exec: %v", r)
 		}
 		if r := e.do("exec", "two", "nothing"); r.status == 0 || !strings.Contains(r.stderr, "not found") {
