@@ -30,6 +30,8 @@ type Config struct {
 	// Terminal opens the caller's controlling terminal; ENXIO when it has none. nil:
 	// nobody has one.
 	Terminal func(c vfs.Caller, flags int) (vfs.FileOps, error)
+	// Multiplexer opens a new pseudo-terminal's master. nil: there are none.
+	Multiplexer func(c vfs.Caller, flags int) (vfs.FileOps, error)
 }
 
 // New returns the root directory.
@@ -45,6 +47,9 @@ func New(c Config) vfs.Inode {
 	add("random", 0o666, majorMemory, 8, opens(random{}))
 	add("urandom", 0o666, majorMemory, 9, opens(random{}))
 	add("tty", 0o666, majorTTY, 0, c.openTerminal)
+	if c.Multiplexer != nil {
+		add("ptmx", 0o666, majorTTY, 2, c.Multiplexer)
+	}
 
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",

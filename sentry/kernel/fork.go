@@ -89,7 +89,7 @@ func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c.name.Store(t.name.Load())
 	c.auxv.Store(t.auxv.Load())
 	c.nice.Store(t.nice.Load())
-	c.ioPriority.Store(t.ioPriority.Load())
+	c.ioPriority = t.forkIO(a)
 	c.slackAtStart = t.slackNS.Load()
 	c.slackNS.Store(c.slackAtStart)
 	steps := []func(*Task, *ForkArgs, *undoStack) error{

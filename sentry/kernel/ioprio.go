@@ -1,6 +1,10 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
 
 // Classes of I/O priorities, as ioprio_set(2) has them.
 const (
@@ -8,6 +12,16 @@ const (
 	ioBestEffort = 2 << 13
 	ioIdle       = 3 << 13
 )
+
+// forkIO returns the I/O context of a child: the caller's own, or a copy.
+func (t *Task) forkIO(a *ForkArgs) *atomic.Int32 {
+	if a.shares(ShareIO) {
+		return t.ioPriority
+	}
+	p := new(atomic.Int32)
+	p.Store(t.ioPriority.Load())
+	return p
+}
 
 // ioPriorityLocked is what the task was given, or what follows from its scheduling.
 func (t *Task) ioPriorityLocked() int32 {

@@ -82,10 +82,10 @@ type Kernel struct {
 	main *ThreadGroup // the program that the sandbox is for
 	// paused says that all processes are to stand still.
 	paused bool
-	// terminal is the one among the standard streams, if there is one, and
-	// terminalInode its inode. They are set before the first task runs.
-	terminal      *TTY
-	terminalInode vfs.Inode
+	// terminal is the one among the standard streams, if there is one. It is set before the first task runs.
+	terminal *TTY
+	// terminals is how many pseudo-terminals there are.
+	terminals atomic.Int64
 	// fileSystems are what mount(2) knows; set before the first task runs.
 	fileSystems map[string]MakeFileSystem
 
@@ -156,7 +156,7 @@ func (k *Kernel) makeInit() error {
 func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name string) *Task {
 	t := &Task{
 		k: k, pid: pid, pidns: ns, personality: k.personality,
-		altStack: signal.NoStack(), wake: make(chan struct{}, 1),
+		altStack: signal.NoStack(), ioPriority: new(atomic.Int32), wake: make(chan struct{}, 1),
 	}
 	t.creds.Store(c)
 	c.UserNS.Hold()

@@ -174,6 +174,10 @@ func (tg *ThreadGroup) leaveTerminalLocked() {
 	}
 	s.leader = nil
 	if s.tty == nil {
+		if g := s.hungUp; g != nil {
+			g.sendLocked(unix.SIGHUP)
+			g.sendLocked(unix.SIGCONT)
+		}
 		return
 	}
 	if g := s.tty.foreground; g != nil {

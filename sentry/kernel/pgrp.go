@@ -1,6 +1,10 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import (
+	"gosentry/fs/vfs"
+
+	"golang.org/x/sys/unix"
+)
 
 // Session is a session as of credentials(7), and its controlling terminal.
 type Session struct {
@@ -9,6 +13,8 @@ type Session struct {
 	// Guarded by Kernel.tree.
 	leader *ThreadGroup
 	tty    *TTY
+	// hungUp was the foreground group of the terminal that the session lost by a hang-up.
+	hungUp *ProcessGroup
 	groups int
 }
 
@@ -21,9 +27,13 @@ type ProcessGroup struct {
 	members map[*ThreadGroup]struct{}
 }
 
-// TTY is a terminal as job control sees it. Its fields are guarded by
-// Kernel.tree.
+// TTY is a terminal as job control sees it.
 type TTY struct {
+	k      *Kernel
+	device uint32 // number, as /proc/PID/stat shows it
+	open   func(c vfs.Caller, flags int) (vfs.FileOps, error)
+
+	// Guarded by Kernel.tree.
 	session    *Session
 	foreground *ProcessGroup
 }

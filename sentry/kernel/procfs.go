@@ -213,16 +213,12 @@ func (p procTask) idsLocked(s *proc.Status) {
 	s.ProcessGroups = slices.Clone(tg.group.pid.numbers[min(level, len(tg.group.pid.numbers)):])
 	s.Sessions = slices.Clone(tg.group.session.pid.numbers[min(level, len(tg.group.session.pid.numbers)):])
 	if tty := tg.group.session.tty; tty != nil {
-		s.TTY = ttyDevice
+		s.TTY = tty.device
 		if tty.foreground != nil {
 			s.TTYGroup = tty.foreground.pid.In(p.ns)
 		}
 	}
 }
-
-// ttyDevice is the number of the terminal among the standard streams as
-// /proc/PID/stat shows it: pts/0.
-const ttyDevice = 136 << 8
 
 func (p procTask) timesLocked(s *proc.Status, process bool) {
 	u, c := p.t.Usage(), Usage{}

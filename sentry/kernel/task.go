@@ -62,8 +62,8 @@ type Task struct {
 	cpu        ktime.CPUClock
 	wchan      atomic.Pointer[string]
 	nice       atomic.Int32
-	// ioPriority is as ioprio_set(2) has it.
-	ioPriority atomic.Int32
+	// ioPriority is as ioprio_set(2) has it, in common with those who share the I/O context (CLONE_IO).
+	ioPriority *atomic.Int32
 
 	// Timer slack in ns: now, and what 0 sets it back to (prctl(2)).
 	slackNS      atomic.Uint64

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
 	"gosentry/sentry/signal"
 
@@ -14,8 +15,8 @@ func (t *Task) adoptTerminal(stdio []*vfs.File) error {
 		if f == nil || !isTerminal(f) {
 			continue
 		}
-		t.k.terminal, t.k.terminalInode = new(TTY), f.Inode()
-		return t.SetControllingTTY(t.k.terminal)
+		t.k.terminal = &TTY{k: t.k, device: slaveDevice(0), open: f.Inode().Open}
+		return t.SetControllingTTY(t.k.terminal, f, false)
 	}
 	return nil
 }
@@ -25,34 +26,50 @@ func isTerminal(f *vfs.File) bool {
 	return ok && tty.IsTerminal()
 }
 
-// TTYOf returns the terminal that file is, or nil.
-func (k *Kernel) TTYOf(f *vfs.File) *TTY {
-	if k.terminal == nil || !isTerminal(f) {
-		return nil
+// TTYOf returns the terminal that file is, or whose master it is; nil for other files.
+func (k *Kernel) TTYOf(f *vfs.File) (t *TTY, master bool) {
+	switch o := f.Ops().(type) {
+	case *tty.Slave:
+		return o.Terminal().Job().(*TTY), false
+	case *tty.Master:
+		return o.Terminal().Job().(*TTY), true
 	}
-	return k.terminal
+	if k.terminal == nil || !isTerminal(f) {
+		return nil, false
+	}
+	return k.terminal, false
 }
 
 // OpenTerminal opens the caller's controlling terminal, as /dev/tty does; ENXIO
 // when it has none.
 func (k *Kernel) OpenTerminal(c vfs.Caller, flags int) (vfs.FileOps, error) {
-	if t := taskOf(c); t == nil || t.ControllingTTY() == nil {
+	t := taskOf(c)
+	if t == nil {
 		return nil, unix.ENXIO
 	}
-	return k.terminalInode.Open(c, flags)
+	tty := t.ControllingTTY()
+	if tty == nil {
+		return nil, unix.ENXIO
+	}
+	return tty.open(c, flags)
 }
 
-// SetControllingTTY makes tty the controlling terminal of the caller's session
-// (ioctl_tty(2), TIOCSCTTY): EPERM unless the caller leads a session without one.
-func (t *Task) SetControllingTTY(tty *TTY) error {
+// SetControllingTTY makes tty, open as f, the controlling terminal of the caller's session
+// (ioctl_tty(2), TIOCSCTTY): EPERM unless the caller leads a session without one. A privileged caller may
+// steal it from another session.
+func (t *Task) SetControllingTTY(tty *TTY, f *vfs.File, steal bool) error {
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
 	s := t.tg.group.session
 	if s.tty == tty {
 		return nil
 	}
-	if s.leader != t.tg || s.tty != nil || tty.session != nil {
+	may := t.Creds().Has(unix.CAP_SYS_ADMIN)
+	if s.leader != t.tg || s.tty != nil || tty.session != nil && !(steal && may) || !f.Readable() && !may {
 		return unix.EPERM
+	}
+	if tty.session != nil {
+		tty.session.tty = nil
 	}
 	s.tty = tty
 	tty.session, tty.foreground = s, t.tg.group
@@ -77,11 +94,11 @@ func (t *Task) ControllingTTY() *TTY {
 	return t.tg.group.session.tty
 }
 
-// Foreground returns the foreground process group of tty (tcgetpgrp(3)).
-func (t *Task) Foreground(tty *TTY) (int32, error) {
+// Foreground returns the foreground process group of tty (tcgetpgrp(3)). Who has the master need not be in its session.
+func (t *Task) Foreground(tty *TTY, master bool) (int32, error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
-	if tty.session == nil || tty.session != t.tg.group.session {
+	if !master && (tty.session == nil || tty.session != t.tg.group.session) {
 		return 0, unix.ENOTTY
 	}
 	if tty.foreground == nil {
@@ -91,10 +108,10 @@ func (t *Task) Foreground(tty *TTY) (int32, error) {
 }
 
 // TTYSession returns the session that tty controls (tcgetsid(3)).
-func (t *Task) TTYSession(tty *TTY) (int32, error) {
+func (t *Task) TTYSession(tty *TTY, master bool) (int32, error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
-	if tty.session == nil || tty.session != t.tg.group.session {
+	if tty.session == nil || !master && tty.session != t.tg.group.session {
 		return 0, unix.ENOTTY
 	}
 	return tty.session.pid.In(t.pidns), nil

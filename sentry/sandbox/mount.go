@@ -69,6 +69,10 @@ func (d Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
 func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.MemoryFile) error {
 	const plain = vfs.NoSuid | vfs.NoDev
 	user := cred.New(0, 0, nil, nil)
+	terminals, err := k.NewTerminals("gid=5,mode=620,ptmxmode=666")
+	if err != nil {
+		return err
+	}
 	w := &mounter{builder{user}, ns}
 	type step struct {
 		at     string
@@ -77,11 +81,12 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		fstype string
 	}
 	steps := []step{
-		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
+		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal, Multiplexer: terminals.Open}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
 		{"/proc", proc.New(k.NewProcView(systemInfo())), plain | vfs.NoExec, "proc"},
 		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
 		{"/sys/fs/cgroup", k.Cgroups().Root().Inode(), plain | vfs.NoExec, "cgroup2"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
+		{"/dev/pts", terminals.Root(), vfs.NoSuid | vfs.NoExec, "devpts"},
 		{"/dev/mqueue", k.FirstMessageQueues().Root(), plain | vfs.NoExec, "mqueue"},
 	}
 	in.registerFileSystems(k, memory)
@@ -121,6 +126,13 @@ func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
 	})
 	k.RegisterFileSystem("sysfs", func(*kernel.Task, string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
 	k.RegisterFileSystem("cgroup2", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.CgroupRoot().Inode(), nil })
+	k.RegisterFileSystem("devpts", func(_ *kernel.Task, options string) (vfs.Inode, error) {
+		fs, err := k.NewTerminals(options)
+		if err != nil {
+			return nil, err
+		}
+		return fs.Root(), nil
+	})
 	k.RegisterFileSystem("mqueue", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.MessageQueues().Root(), nil })
 }
 
@@ -128,7 +140,7 @@ func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
 func systemInfo() proc.Info {
 	return proc.Info{
 		Sysname: linux.Sysname, Release: linux.Release, Version: linux.Version, Machine: linux.Machine,
-		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "cgroup2", "devtmpfs", "pipefs", "mqueue"},
+		CPUs: linux.CPUs(), FileSystems: []string{"overlay", "tmpfs", "proc", "sysfs", "cgroup2", "devtmpfs", "pipefs", "mqueue", "devpts"},
 	}
 }
 

@@ -34,10 +34,20 @@ func Read(t *kernel.Task, f *vfs.File, dst *mm.Buffer) (int, error) {
 
 // readTerminal stops a task in the background that reads its terminal.
 func readTerminal(t *kernel.Task, f *vfs.File) error {
-	if tty := t.Kernel().TTYOf(f); tty != nil {
+	if tty, master := t.Kernel().TTYOf(f); tty != nil && !master {
 		return t.CheckTTYRead(tty)
 	}
 	return nil
+}
+
+// writeTerminal stops a task in the background that writes to its terminal, where that is set (TOSTOP).
+func writeTerminal(t *kernel.Task, f *vfs.File) error {
+	s, ok := f.Ops().(interface{ StopsWriters() bool })
+	if !ok || !s.StopsWriters() {
+		return nil
+	}
+	tty, _ := t.Kernel().TTYOf(f)
+	return t.CheckTTYChange(tty)
 }
 
 // PRead is pread(2) and preadv(2).
@@ -54,6 +64,11 @@ func PRead(t *kernel.Task, f *vfs.File, dst *mm.Buffer, off int64) (int, error) 
 func Write(t *kernel.Task, f *vfs.File, src *mm.Buffer) (int, error) {
 	if s, ok := f.Ops().(socket.Socket); ok {
 		return Send(t, f, s, &socket.Message{Data: src})
+	}
+	if f.FileType() == unix.S_IFCHR {
+		if err := writeTerminal(t, f); err != nil {
+			return 0, err
+		}
 	}
 	return writeAll(t, f, src, func(int) (int, error) { return f.Write(t, src) })
 }

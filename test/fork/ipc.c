@@ -121,8 +121,36 @@ static void segments(void)
 	say("detached", "%s %ld", ret(shmdt(at)), attached(id));
 }
 
+// IO_CLASS makes an I/O priority.
+#define IO_CLASS(class, level) ((class) << 13 | (level))
+
+static long io_priority(void)
+{
+	return syscall(SYS_ioprio_get, 1, 0);
+}
+
+static int set_io(void *arg)
+{
+	(void)arg;
+	long had = io_priority();
+	return syscall(SYS_ioprio_set, 1, 0, IO_CLASS(2, 7)) ? 99 : (int)(had & 7);
+}
+
+static void io_context(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	int st, flags[] = {0, CLONE_IO, CLONE_VM, CLONE_VM | CLONE_IO};
+	for (int i = 0; i < 4; i++) {
+		syscall(SYS_ioprio_set, 1, 0, IO_CLASS(2, 3));
+		int pid = clone(set_io, stack + sizeof stack, flags[i] | SIGCHLD, NULL);
+		waitpid(pid, &st, 0);
+		say(i & 1 ? "shared" : "copied", "%s %ld", status(st), io_priority() & 7);
+	}
+}
+
 static const struct section sections[] = {
 	{"L11_semaphore_adjustments", adjustments},
+	{"L01_io_context", io_context},
 	{"I14_shared_memory_segments", segments},
 };
 GUEST(sections)

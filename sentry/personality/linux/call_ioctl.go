@@ -51,13 +51,21 @@ func setStatusFlag(t *kernel.Task, f *vfs.File, cmd uint32, addr uint64) error {
 // fileIoctl answers what concerns job control from the kernel's own terminal, and
 // leaves the rest to the file.
 func fileIoctl(t *kernel.Task, f *vfs.File, cmd uint32, arg uint64) (uint64, error) {
-	tty := t.Kernel().TTYOf(f)
+	tty, master := t.Kernel().TTYOf(f)
 	if tty == nil {
 		return f.Ioctl(t, cmd, arg, t.MM())
 	}
+	if s, ok := f.Ops().(interface{ HungUp() bool }); ok && s.HungUp() {
+		if cmd == unix.TIOCSPGRP {
+			return 0, unix.ENOTTY
+		}
+		return 0, unix.EIO
+	}
 	switch cmd {
+	case unix.TIOCGPTPEER:
+		return openPeer(t, f, arg)
 	case unix.TIOCGPGRP:
-		id, err := t.Foreground(tty)
+		id, err := t.Foreground(tty, master)
 		if err != nil {
 			return 0, err
 		}
@@ -69,19 +77,35 @@ func fileIoctl(t *kernel.Task, f *vfs.File, cmd uint32, arg uint64) (uint64, err
 		}
 		return 0, t.SetForeground(tty, int32(id))
 	case unix.TIOCGSID:
-		id, err := t.TTYSession(tty)
+		id, err := t.TTYSession(tty, master)
 		if err != nil {
 			return 0, err
 		}
 		return 0, store32(t, arg, uint32(id))
 	case unix.TIOCSCTTY:
-		return 0, t.SetControllingTTY(tty)
+		return 0, t.SetControllingTTY(tty, f, arg == 1)
 	case unix.TIOCNOTTY:
 		return 0, t.DropControllingTTY(tty)
-	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TIOCSWINSZ:
+	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2, unix.TCFLSH, unix.TCXONC, unix.TCSBRK, unix.TCSBRKP:
+		if master {
+			break
+		}
 		if err := t.CheckTTYChange(tty); err != nil {
 			return 0, err
 		}
 	}
 	return f.Ioctl(t, cmd, arg, t.MM())
+}
+
+// openPeer is TIOCGPTPEER: a descriptor of a master's slave.
+func openPeer(t *kernel.Task, f *vfs.File, flags uint64) (uint64, error) {
+	const known = unix.O_ACCMODE | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	peer, err := t.OpenPeer(f, int(flags&known))
+	if err != nil {
+		return 0, err
+	}
+	if flags&unix.O_NOCTTY == 0 {
+		t.OpenedTerminal(peer)
+	}
+	return newFD(t, peer, flags&unix.O_CLOEXEC != 0)
 }

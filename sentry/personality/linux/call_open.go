@@ -103,6 +103,9 @@ func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64
 		f.DecRef()
 		return 0, err
 	}
+	if o.Flags&(unix.O_NOCTTY|unix.O_PATH) == 0 {
+		t.OpenedTerminal(f)
+	}
 	return newFD(t, f, o.Flags&unix.O_CLOEXEC != 0)
 }
 
