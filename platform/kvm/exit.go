@@ -54,6 +54,11 @@ func (v *vcpu) leave(e unix.Errno) exit {
 		case addr&^(pageSize-1) == noMemory:
 			return exit{kind: exitStray}
 		}
+	case kvmapi.ExitInternalError:
+		// KVM's emulator does not know every instruction that can touch no memory.
+		if s.CannotEmulate() && s.Sregs.CS.DPL == 3 {
+			return exit{kind: exitStray}
+		}
 	case kvmapi.ExitIntr:
 		return exit{kind: exitInterrupted}
 	}

@@ -22,6 +22,12 @@ func (r *Run) MMIO() (addr uint64, write bool) {
 	return binary.LittleEndian.Uint64(r.exit[:]), r.exit[20] != 0
 }
 
+// CannotEmulate tells whether an ExitInternalError is about an instruction that KVM does not know.
+func (r *Run) CannotEmulate() bool { return binary.LittleEndian.Uint32(r.exit[:]) == internalEmulation }
+
+// internalEmulation is KVM_INTERNAL_ERROR_EMULATION.
+const internalEmulation = 1
+
 // Port is the port of an ExitIO.
 func (r *Run) Port() uint16 { return binary.LittleEndian.Uint16(r.exit[2:]) }
 

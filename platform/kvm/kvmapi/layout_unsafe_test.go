@@ -79,7 +79,7 @@ func numbers() map[string]uint64 {
 		"KVM_EXIT_FAIL_ENTRY": ExitFailEntry, "KVM_EXIT_INTR": ExitIntr, "KVM_EXIT_INTERNAL_ERROR": ExitInternalError,
 		"KVM_MEM_READONLY": MemReadOnly, "KVM_SYNC_X86_REGS": SyncRegs, "KVM_SYNC_X86_SREGS": SyncSregs,
 		"KVM_SYNC_X86_EVENTS": SyncEvents, "KVM_VCPU_TSC_CTRL": 0, "KVM_VCPU_TSC_OFFSET": 0,
-		"KVM_CAP_USER_MEMORY": CapUserMemory, "KVM_CAP_NR_VCPUS": CapNRVCPUs, "KVM_CAP_NR_MEMSLOTS": CapNRMemslots,
+		"KVM_INTERNAL_ERROR_EMULATION": internalEmulation, "KVM_CAP_USER_MEMORY": CapUserMemory, "KVM_CAP_NR_VCPUS": CapNRVCPUs, "KVM_CAP_NR_MEMSLOTS": CapNRMemslots,
 		"KVM_CAP_XSAVE": CapXSave, "KVM_CAP_XCRS": CapXCRs, "KVM_CAP_MAX_VCPUS": CapMaxVCPUs,
 		"KVM_CAP_SYNC_REGS": CapSyncRegs, "KVM_CAP_READONLY_MEM": CapReadOnlyMem,
 		"KVM_CAP_IMMEDIATE_EXIT": CapImmediateExit, "KVM_CAP_XSAVE2": CapXSave2,

@@ -1,0 +1,303 @@
+package kvm
+
+import (
+	"os"
+	"testing"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where tests map things.
+const (
+	codeAt  = 0x400000
+	dataAt  = 0x10000000
+	stackAt = 0x20000000
+)
+
+// testGuest is a guest with a page of code, a page of stack, and files.
+type testGuest struct {
+	*testing.T
+	p    *Platform
+	fd   int
+	mem  []byte
+	as   *addressSpace
+	c    *context
+	regs arch.Registers
+}
+
+// filePages is the size of the guest's memory file: code, stack, data.
+const filePages = 64
+
+func newGuest(t *testing.T, p *Platform, code ...byte) *testGuest {
+	t.Helper()
+	g := &testGuest{T: t, p: p}
+	var err error
+	if g.fd, err = unix.MemfdCreate("guest", unix.MFD_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(g.fd) })
+	if err = unix.Ftruncate(g.fd, filePages*pageSize); err != nil {
+		t.Fatal(err)
+	}
+	if g.mem, err = unix.Mmap(g.fd, 0, filePages*pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(g.mem) })
+	copy(g.mem, code)
+	g.c = p.NewContext(nil).(*context)
+	t.Cleanup(g.c.Release)
+	g.space()
+	return g
+}
+
+// space gives the guest a fresh address space.
+func (g *testGuest) space() {
+	g.as = g.p.newSpace()
+	g.apply(g.at(codeAt, 0, platform.Read|platform.Exec), g.at(stackAt-pageSize, 1, platform.Read|platform.Write))
+	g.regs = arch.Registers{Rip: codeAt, Rsp: stackAt - 64}
+}
+
+// at is a Map of a page of the memory file.
+func (g *testGuest) at(addr, page uint64, prot platform.Prot) platform.Change {
+	return platform.Change{Op: platform.Map, Prot: prot, File: int32(g.fd), Addr: addr, Length: pageSize, Offset: page * pageSize}
+}
+
+func (g *testGuest) apply(list ...platform.Change) {
+	g.Helper()
+	if err := g.as.Apply(list); err != nil {
+		g.Fatal(err)
+	}
+}
+
+// run runs the guest from the start of its code.
+func (g *testGuest) run() platform.Event {
+	g.Helper()
+	g.regs.Rip, g.regs.Eflags = codeAt, fixedFlags
+	ev, err := g.c.Run(g.as, &g.regs)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return ev
+}
+
+// want runs the guest and checks how it stopped.
+func (g *testGuest) want(want platform.Event) {
+	g.Helper()
+	if ev := g.run(); ev != want {
+		g.Fatalf("%+v, want %+v (rip %#x)", ev, want, g.regs.Rip)
+	}
+}
+
+var syscallEvent = platform.Event{Kind: platform.Syscall}
+
+// Programs: load or store a word at (%rbx), then call.
+var (
+	loadText  = []byte{0x48, 0x8b, 0x03, 0x0f, 0x05}
+	storeText = []byte{0x48, 0x89, 0x03, 0x0f, 0x05}
+)
+
+// TestTruncated reads a host file that becomes shorter, and longer again.
+func TestTruncated(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	f, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range 4 {
+		if _, err := f.WriteAt([]byte{byte(10 + i)}, int64(i)*pageSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.apply(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(f.Fd()), Addr: dataAt, Length: 8 * pageSize})
+	read := func(page uint64, want platform.Event) {
+		t.Helper()
+		g.regs.Rbx = dataAt + page*pageSize
+		g.want(want)
+	}
+	bus := func(page uint64) platform.Event {
+		return platform.Event{Kind: platform.Fault, Signal: unix.SIGBUS, Code: busAdrErr, Access: platform.Read, Addr: dataAt + page*pageSize}
+	}
+	for range 2 {
+		for page := range uint64(4) {
+			if read(page, syscallEvent); page < 3 && g.regs.Rax != 10+page {
+				t.Fatalf("page %d: %d", page, g.regs.Rax)
+			}
+		}
+		read(4, bus(4))
+		if err := f.Truncate(pageSize); err != nil {
+			t.Fatal(err)
+		}
+		read(3, bus(3))
+		read(1, bus(1))
+		read(0, syscallEvent)
+		if err := f.Truncate(4 * pageSize); err != nil {
+			t.Fatal(err)
+		}
+		read(1, syscallEvent)
+		if g.regs.Rax != 0 {
+			t.Fatalf("a hole reads as %d", g.regs.Rax)
+		}
+		for i := range 4 {
+			f.WriteAt([]byte{byte(10 + i)}, int64(i)*pageSize)
+		}
+	}
+}
+
+// TestReadOnlyFile maps a file that is open for reading only.
+func TestReadOnlyFile(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := platform.Change{Op: platform.Map, Prot: platform.Read | platform.Write, File: int32(f.Fd()), Addr: dataAt, Length: pageSize}
+	if err := g.as.Apply([]platform.Change{c}); err != unix.EACCES {
+		t.Fatalf("mapped for writing: %v", err)
+	}
+	c.Prot = platform.Read
+	g.apply(c)
+	g.regs.Rbx = dataAt
+	g.want(syscallEvent)
+	if byte(g.regs.Rax) != 0x7f {
+		t.Errorf("the program begins with %#x", g.regs.Rax)
+	}
+}
+
+// TestFramesUsedAgain releases address spaces and uses their frames again, with other pages at the same
+// addresses: nothing of the old ones may be left.
+func TestFramesUsedAgain(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, storeText...)
+	g.regs.Rbx = dataAt
+	for round := range uint64(40) {
+		old, now := 2+round%2, 3-round%2
+		g.apply(g.at(dataAt, old, platform.Read|platform.Write))
+		g.regs.Rbx, g.regs.Rax = dataAt, 1
+		g.want(syscallEvent)
+		g.as.Release()
+		p.reuse()
+		le.PutUint64(g.mem[old*pageSize:], 0)
+		g.space()
+		g.regs.Rbx, g.regs.Rax = dataAt, 2
+		g.want(platform.Event{Kind: platform.Fault, Signal: unix.SIGSEGV, Code: segvMapErr, Access: platform.Write, Addr: dataAt})
+		g.apply(g.at(dataAt, now, platform.Read))
+		g.want(platform.Event{Kind: platform.Fault, Signal: unix.SIGSEGV, Code: segvAccErr, Access: platform.Write, Addr: dataAt})
+		if w := le.Uint64(g.mem[old*pageSize:]); w != 0 {
+			t.Fatalf("round %d: the page of a released address space was written: %d", round, w)
+		}
+	}
+}
+
+// TestWindows maps more files than windows are kept for.
+func TestWindows(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	const files = 2*maxIdle + 10
+	for i := range uint64(files) {
+		fd, err := unix.MemfdCreate("window", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Pwrite(fd, []byte{byte(i), byte(i >> 8), 0, 0, 0, 0, 0, 0}, 0); err != nil {
+			t.Fatal(err)
+		}
+		g.apply(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(fd), Addr: dataAt, Length: pageSize})
+		unix.Close(fd)
+		g.regs.Rbx = dataAt
+		if g.want(syscallEvent); g.regs.Rax != i {
+			t.Fatalf("file %d reads as %d", i, g.regs.Rax)
+		}
+		g.as.Release()
+		g.space()
+	}
+	p.mem.mu.Lock()
+	defer p.mem.mu.Unlock()
+	if n := len(p.mem.byGPA); n > maxIdle+2 {
+		t.Errorf("%d windows are left", n)
+	}
+}
+
+// TestDrops maps pages so far apart that an address space's tables become too many: it starts anew.
+func TestDrops(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	before := g.as.Drops()
+	for i := uint64(1); g.as.Drops() == before; i++ {
+		if i > maxFrames {
+			t.Fatal("nothing was dropped")
+		}
+		g.apply(g.at(i<<30, 2, platform.Read))
+	}
+	if n := g.as.tables.Frames(); n > 8 {
+		t.Errorf("%d frames afterwards", n)
+	}
+	ev := g.run()
+	if ev.Kind != platform.Fault || ev.Addr != codeAt || ev.Code != segvMapErr {
+		t.Errorf("%+v", ev)
+	}
+}
+
+// TestShrink empties an address space that does not run; it goes on after its faults.
+func TestShrink(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	g.apply(g.at(dataAt, 2, platform.Read))
+	g.regs.Rbx = dataAt
+	g.want(syscallEvent)
+	p.shrink()
+	p.reuse()
+	if g.as.Drops() != 1 {
+		t.Errorf("dropped %d times", g.as.Drops())
+	}
+	if ev := g.run(); ev.Kind != platform.Fault || ev.Addr != codeAt {
+		t.Fatalf("%+v", ev)
+	}
+	g.apply(g.at(codeAt, 0, platform.Read|platform.Exec), g.at(dataAt, 2, platform.Read))
+	g.want(syscallEvent)
+}
+
+// TestStray has the guest touch the address by which calls leave the machine, in every way that KVM's emulator
+// knows; whoever uses the processor next keeps its registers.
+func TestStray(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	if p.entry != entryRing3 {
+		t.Skip("SYSCALL arrives in ring 0 here: there is no such address")
+	}
+	other := newGuest(t, p, 0x0f, 0x05)
+	for _, code := range [][]byte{
+		{0x48, 0x8b, 0x03}, {0x48, 0x89, 0x03}, {0x48, 0xff, 0x03}, {0xf0, 0x48, 0x0f, 0xc1, 0x03}, {0x8a, 0x03},
+		{0xf3, 0xaa}, {0xf3, 0x48, 0xab}, {0xf3, 0xa4}, {0xf3, 0x48, 0xa5}, {0xf3, 0xac}, {0xf3, 0xa6}, {0xff, 0x33}, {0x8f, 0x03},
+		{0xff, 0x23}, {0xff, 0x13}, {0x0f, 0xae, 0x03}, {0x0f, 0x29, 0x03}, {0xc5, 0xfe, 0x6f, 0x03}, {0x62, 0xf1, 0x7c, 0x48, 0x29, 0x03},
+	} {
+		g := newGuest(t, p, append(code, 0x0f, 0x05)...)
+		g.regs.Rbx, g.regs.Rdi, g.regs.Rsi, g.regs.Rcx = exitAddr, exitAddr, exitAddr, 1<<40
+		ev := g.run()
+		if ev.Kind == platform.Interrupted {
+			t.Errorf("% x: %+v", code, ev)
+		}
+		g.c.Leave()
+		other.regs = arch.Registers{Rsp: 1, Rax: 2, Rbx: 3, Rdx: 4, Rsi: 5, Rdi: 6, Rbp: 7, R8: 8, R15: 15}
+		want := other.regs
+		other.want(syscallEvent)
+		got := other.regs
+		got.Rip, got.Rcx, got.R11, got.Eflags, got.Cs, got.Ss = 0, 0, 0, 0, 0, 0
+		if got != want {
+			t.Errorf("% x: another guest has %+v, want %+v", code, got, want)
+		}
+		other.c.Leave()
+	}
+}
