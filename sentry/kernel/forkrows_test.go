@@ -23,6 +23,7 @@ func TestFork(t *testing.T) {
 	}{
 		{"N02_ceiling_on_all", testTableFull},
 		{"N03_policy_past_the_limit", testPastLimit},
+		{"N04_nothing_fails_after_the_commit", testForkFailures},
 		{"N12_to_init_at_birth", testToInit},
 		{"N14_born_stopped", testBornStopped},
 		{"N22_exec_waits_for_a_fork", testExecWaitsForFork},
@@ -35,6 +36,7 @@ func TestFork(t *testing.T) {
 		{"I07_brake", testBrake},
 		{"I08_rings", testRings},
 		{"I12_stops_during_vfork", testStopsDuringVfork},
+		{"I14_references_dropped_again", testForkFailures},
 		{"I15_child_first", testChildFirst},
 		{"I16_shutdown", testShutdown},
 		{"I18_vfork_holds_threads", testVforkHolds},

@@ -364,7 +364,37 @@ static void again(void)
 	say("nothing is left", "%s", ended(p));
 }
 
+// born shows a child that is stopped before its first instruction, and that its children would be too.
+static void born(void)
+{
+	int *ran = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	put("/proc/self/stopfork", "1");
+	pid_t p = fork();
+	if (p == 0) {
+		*ran = 1;
+		_exit(atoi(get("/proc/self/stopfork")));
+	}
+	int st;
+	waitpid(p, &st, WUNTRACED);
+	say("not run", "%s", yes(!*ran));
+	say("born", "%s", status(st));
+	kill(p, SIGCONT);
+	say("continued", "%s", ended(p));
+}
+
+static void sequences(void)
+{
+	static char area[64] __attribute__((aligned(32)));
+	say("rseq", "%s", ret(syscall(SYS_rseq, area, 32, 0, 0x53053053)));
+	if (fork() == 0) {
+		say("in a child", "%s", ret(syscall(SYS_rseq, area, 32, 0, 0x53053053)));
+		_exit(0);
+	}
+	wait(NULL);
+}
+
 static const struct section table[] = {
+	{"N14_stopfork", born}, {"N23_restartable_sequences", sequences},
 	{"N15_inherited_and_not", inherited}, {"N15_reset_on_fork", reset}, {"N16_group_and_session", group},
 	{"F13_arguments", arguments}, {"I20_core_settings", cores}, {"L11_advice_on_memory", advised},
 	{"I11_vfork_lends_memory", lent}, {"L08_caller_alone", caller_alone}, {"N19_how_the_wait_ends", waits},
