@@ -43,6 +43,11 @@ E`},
 		{name: "flock", needs: []string{"flock"}, text: `flock f sh -c 'echo locked; flock -n f echo again; echo $?'; (flock 9; echo in) 9>f; flock -w 0.1 f true; echo $?`},
 		{name: "setsid_nice", needs: []string{"setsid", "ionice"}, text: `setsid -w sh -c 'ps -o sid= -p $$ | tr -d " " | grep -qx $$ && echo leader'; nice -n 5 nice; taskset -c 0 true; echo $?`},
 		{name: "setpriv", needs: []string{"setpriv"}, text: `[ $(id -u) = 0 ] || exit 0; setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id -u; id -g; touch /etc/x; cat /etc/shadow' 2>&1; setpriv --reuid=1000 sh -c 'kill -0 1' 2>&1 | grep -c permitted`},
+		{name: "unshare_nsenter", needs: []string{"unshare", "nsenter", "ps"}, text: `unshare -Urpf --mount-proc sh -c 'id -u; ps -o pid=,comm= | tr -s " "; cat /proc/self/uid_map | tr -s " "'
+unshare -Urmn sh -c 'mount -t tmpfs x /mnt && echo in >/mnt/f && cat /mnt/f; mount --bind /mnt /tmp && cat /tmp/f; umount /tmp; wc -l </proc/net/unix'; ls /mnt/f 2>/dev/null
+unshare -Uru --time --monotonic 100000 sh -c 'hostname inside; uname -n; cat /proc/self/timens_offsets | tr -s " "'
+[ $(id -u) = 0 ] || exit 0
+unshare -uf sh -c 'hostname there; sleep 9' & sleep 0.3; nsenter -t $(pgrep -P $! sleep || pgrep -P $(pgrep -P $!)) -u uname -n; kill $(pgrep -P $!) $!`},
 		{name: "bc_dc", needs: []string{"bc"}, text: `echo 'scale=20; 4*a(1)' | bc -l; echo '2^200' | bc`},
 		{name: "perl", needs: []string{"perl"}, text: `perl -e 'my %h; $h{$_ % 7}++ for 1..10000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n"; $p = open(my $f, "-|", "echo sub"); print <$f>; $SIG{ALRM} = sub { print "alarm\n"; exit 3 }; alarm 1; sleep 5'; echo $?; perl -e 'pipe(R, W); if (!fork) { print W "from child\n"; exit 4 } close W; print <R>; wait; print $? >> 8, "\n"'`},
 		{name: "python", needs: []string{"python3"}, text: `PYTHONDONTWRITEBYTECODE=1 python3 -S - <<'E'

@@ -43,6 +43,7 @@ func forkRows() []forkRow {
 		cgroupForkRows(),
 		eventForkRows(),
 		ipcForkRows(),
+		namespacesForkRows(),
 		tracingForkRows(),
 	)
 }

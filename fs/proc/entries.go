@@ -59,5 +59,6 @@ var taskEntries = []entry{
 	{"uid_map", both, reg, idMap(cred.MapUID)},
 	{"gid_map", both, reg, idMap(cred.MapGID)},
 	{"projid_map", both, reg, idMap(cred.MapProject)},
+	{"timens_offsets", processOnly, reg, timeOffsets},
 	{"setgroups", processOnly, reg, setgroups},
 }

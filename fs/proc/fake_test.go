@@ -53,6 +53,13 @@ func (t *fakeTask) Sockets(string) []byte     { return t.sockets }
 func (t *fakeTask) SetName(name string) error { t.status.Name = name; return nil }
 func (t *fakeTask) SetCoreFilter(bits uint32) { t.status.CoreFilter = bits }
 func (t *fakeTask) SetStopForks(on bool)      { t.status.StopForks = on }
+
+func (t *fakeTask) TimeOffsets() (TimeOffsets, bool) { return TimeOffsets{}, true }
+
+func (t *fakeTask) SetTimeOffsets(*cred.Credentials, []TimeOffset) error { return nil }
+
+func (k *fakeKernel) BootOffset(vfs.Caller) int64 { return 0 }
+
 func (t *fakeTask) SetOOMScoreAdj(_ vfs.Caller, adj int32) error {
 	t.status.OOMScoreAdj = adj
 	return nil

@@ -26,6 +26,8 @@ type Processes interface {
 	Task(id int32) Task
 	// Info tells of the system as a whole.
 	Info() Info
+	// BootOffset returns how far CLOCK_BOOTTIME is ahead for the caller, in ns.
+	BootOffset(c vfs.Caller) int64
 	// Names returns host and domain name as the caller has them.
 	Names(c vfs.Caller) (host, domain string)
 	// IPCTable writes a table of /proc/sysvipc, "sem", "shm" or "msg", of the caller's IPC namespace.
@@ -81,6 +83,10 @@ type Task interface {
 	Descriptor(fd int32) (file *vfs.File, cloexec bool)
 	// Threads returns the ids of the process's threads, in any order.
 	Threads() []int32
+	// TimeOffsets returns the offsets that clocks have for the task's next children, false when it has ended.
+	TimeOffsets() (TimeOffsets, bool)
+	// SetTimeOffsets sets them for who opened the file; EPERM, ERANGE, EACCES once somebody is in the namespace.
+	SetTimeOffsets(opener *cred.Credentials, all []TimeOffset) error
 	// Namespaces returns the namespaces for /proc/PID/ns.
 	Namespaces() []Namespace
 	// Cgroup returns the name of the task's control group as the caller sees it.

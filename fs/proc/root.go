@@ -44,8 +44,11 @@ func New(p Processes) vfs.Inode {
 }
 
 func (f *fileSystem) infoFile(generate func(*bytes.Buffer, *Info)) vfs.Inode {
-	return f.newFile(0o444, whole(func(_ vfs.Caller, b *bytes.Buffer) error {
+	return f.newFile(0o444, whole(func(c vfs.Caller, b *bytes.Buffer) error {
 		info := f.processes.Info()
+		ahead := f.processes.BootOffset(c)
+		info.Uptime += ahead
+		info.BootTime -= ahead
 		generate(b, &info)
 		return nil
 	}), nil)

@@ -43,6 +43,7 @@ func (n numbers) putUnsigned(values ...uint64) {
 // writeStat writes /proc/PID/stat, in the order of proc_pid_stat(5).
 func writeStat(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 	s := d.task.Status(d.process)
+	s.StartTime += d.fs.processes.BootOffset(c)
 	var layout mm.Layout
 	var size mm.Stats
 	seen := d.task.MayAccess(c, false) == nil

@@ -64,11 +64,16 @@ func (t *Task) load(a *ExecArgs) (*program, error) {
 	}
 	fresh.SetOwner(t.tg.pid)
 	p := &program{mm: fresh, creds: t.Creds()}
+	vdso, err := t.k.vdsoIn(t.Namespaces().TimeForChildren)
+	if err != nil {
+		fresh.DecUsers()
+		return nil, err
+	}
 	p.img, err = loader.Load(loader.Args{
 		MM: fresh, Caller: t, Exec: a.File, Filename: a.Filename,
 		Argv: a.Argv, Envv: a.Envv, NoScript: a.NoScript,
 		OpenExec: t.OpenExec,
-		VDSO:     t.k.vdso, Limits: t.Limits(), Creds: p.creds,
+		VDSO:     vdso, Limits: t.Limits(), Creds: p.creds,
 		Gain: func(f *vfs.File) (_ *cred.Credentials, _ bool, err error) {
 			p.creds, p.secure, err = t.credsForExec(f)
 			return p.creds, p.secure, err
@@ -235,6 +240,7 @@ func (t *Task) resetForExec(p *program) {
 	tg.sigMu.Unlock()
 	t.altStack = signal.NoStack()
 	t.robustList, t.clearTID = RobustList{}, 0
+	t.ns.Store(t.Namespaces().inTime())
 	t.SetCreds(creds)
 	tg.SetDumpable(creds.EUID == creds.RUID && creds.EGID == creds.RGID)
 }

@@ -163,6 +163,10 @@ func (t *Task) forkMM(c *Task, a *ForkArgs, undo *undoStack) error {
 		if m, err = m.Fork(); err != nil {
 			return err
 		}
+		if err := t.k.changeTime(m, t.Namespaces().Time, c.Namespaces().Time); err != nil {
+			m.DecUsers()
+			return err
+		}
 		m.SetOwner(c.pid)
 	}
 	c.mm.Store(m)
@@ -210,6 +214,9 @@ func (t *Task) forkNamespaces(c *Task, a *ForkArgs, undo *undoStack) error {
 	ns, err := t.makeFresh(a.Fresh&^FreshUser, c.Creds(), c.FS())
 	if err != nil {
 		return err
+	}
+	if !a.shares(ShareMM) {
+		ns = ns.inTime()
 	}
 	c.ns.Store(ns)
 	undo.push(ns.decRef)

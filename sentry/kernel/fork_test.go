@@ -69,7 +69,7 @@ func TestForkArgsValidate(t *testing.T) {
 		{share: threadShare, fresh: FreshPID},
 		{share: ShareParent, fresh: FreshPID, ok: true},
 		{fresh: FreshPID | FreshUTS, ok: true},
-		{fresh: FreshTime},
+		{share: ShareMM, fresh: FreshTime, ok: true},
 	} {
 		a := ForkArgs{Share: c.share, Fresh: c.fresh}
 		if c.other != nil {

@@ -39,9 +39,6 @@ const (
 	FreshTime
 )
 
-// freshBuilt are the namespaces that exist so far.
-const freshBuilt = FreshMount | FreshUTS | FreshIPC | FreshUser | FreshPID | FreshCgroup | FreshNet
-
 // ForkArgs tell Fork what to make. They are general: each personality decodes
 // its own calls into a fresh one.
 type ForkArgs struct {
@@ -90,7 +87,6 @@ func (a *ForkArgs) validate() error {
 		a.shares(ShareFiles) && a.CleanFiles,
 		a.HoldProcess && !a.Vfork,
 		a.shares(ShareThread) && (a.BornStopped || a.ToInit || a.WaitByID || a.HoldProcess),
-		a.Fresh&^freshBuilt != 0,
 	}
 	for _, b := range bad {
 		if b {

@@ -21,6 +21,9 @@ import (
 // errInjected is how a fork fails that a test makes fail.
 var errInjected = errors.New("injected")
 
+// everyFresh are the namespaces of all kinds.
+const everyFresh = FreshTime<<1 - 1
+
 // forkKindsOf are all kinds of forks whose failures are tried.
 func forkKindsOf(word mm.Addr) map[string]ForkArgs {
 	kinds := map[string]ForkArgs{
@@ -36,11 +39,11 @@ func forkKindsOf(word mm.Addr) map[string]ForkArgs {
 		"high":         {HighPID: true, ToInit: true},
 		"stopped":      {BornStopped: true, WaitByID: true},
 		"everything fresh": {
-			Fresh: freshBuilt, WantPIDFD: true, PIDFD: word + 16, SetTID: []int32{1, 4001}, ParentTID: word, ChildTID: word,
+			Fresh: everyFresh, WantPIDFD: true, PIDFD: word + 16, SetTID: []int32{1, 4001}, ParentTID: word, ChildTID: word,
 		},
 	}
-	for bit := Fresh(1); bit <= freshBuilt; bit <<= 1 {
-		if freshBuilt&bit != 0 {
+	for bit := Fresh(1); bit <= everyFresh; bit <<= 1 {
+		if everyFresh&bit != 0 {
 			kinds[fmt.Sprintf("fresh %#x", uint32(bit))] = ForkArgs{Fresh: bit}
 		}
 	}

@@ -43,15 +43,17 @@ type Config struct {
 
 // Kernel is one guest system.
 type Kernel struct {
-	platform    platform.Platform
-	memory      *mm.MemoryFile
-	vdso        *loader.VDSO
-	clocks      *ktime.Clocks
-	personality Personality
-	log         *logrus.Entry
-	futexes     *futex.Manager[mm.FutexKey]
-	users       *userTable
-	ipcBudget   *ipc.Budget
+	platform platform.Platform
+	memory   *mm.MemoryFile
+	vdso     *loader.VDSO
+	// timelessVDSO is for time namespaces with offsets; made when first needed.
+	timelessVDSO func() (*loader.VDSO, error)
+	clocks       *ktime.Clocks
+	personality  Personality
+	log          *logrus.Entry
+	futexes      *futex.Manager[mm.FutexKey]
+	users        *userTable
+	ipcBudget    *ipc.Budget
 	// mqueueAccounts count what users may hold in POSIX message queues.
 	mqueueAccounts mqueue.Accounts
 	rootPIDNS      *PIDNamespace
@@ -119,6 +121,7 @@ func New(c Config) (*Kernel, error) {
 	k.forkHooks.Register(&ForkHook{Name: "contracts", Call: contractFork})
 	k.cgroups = cgroup.New(cgroupTasks{k})
 	k.knobs.init(c.Tasks)
+	k.timelessVDSO = sync.OnceValues(func() (*loader.VDSO, error) { return k.vdso.Timeless() })
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
 	}

@@ -127,6 +127,7 @@ func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials, fs *FSContext) (*Name
 		{FreshIPC, func() (*nsCommon, error) { return t.freshIPC(n, c) }},
 		{FreshPID, func() (*nsCommon, error) { return t.freshPID(n, c) }},
 		{FreshCgroup, func() (*nsCommon, error) { return t.freshCgroup(n, c) }},
+		{FreshTime, func() (*nsCommon, error) { return t.freshTime(n, c) }},
 		{FreshNet, func() (*nsCommon, error) { return t.freshNet(n, c) }},
 	} {
 		if fresh&m.kind == 0 {

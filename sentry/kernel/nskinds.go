@@ -33,11 +33,6 @@ func (t *Task) freshMount(n *Namespaces, c *cred.Credentials) (_ *nsCommon, move
 	return &fresh.nsCommon, move, nil
 }
 
-// TimeNamespace is a time namespace (time_namespaces(7)).
-type TimeNamespace struct {
-	nsCommon
-}
-
 // UTSNamespace holds host and domain name (uts_namespaces(7)).
 type UTSNamespace struct {
 	nsCommon

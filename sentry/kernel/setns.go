@@ -60,6 +60,10 @@ func (t *Task) enterNamespaces(refs []nsRef) error {
 			return err
 		}
 	}
+	if err := t.k.changeTime(t.MM(), t.Namespaces().Time, e.ns.Time); err != nil {
+		return err
+	}
+	e.ns.Time.fix()
 	t.setNamespaces(e.ns.publish())
 	if e.root.Ok() {
 		t.FS().SetRoot(e.root)
@@ -102,6 +106,11 @@ func (t *Task) prepare(e *entry, r *nsRef) error {
 		e.ns.Cgroup = ns
 	case *NetNamespace:
 		e.ns.Net = ns
+	case *TimeNamespace:
+		if t.tg.threads() > 1 || t.MM().Users() > 1 {
+			return unix.EUSERS
+		}
+		e.ns.Time, e.ns.TimeForChildren = ns, ns
 	}
 	return nil
 }

@@ -68,8 +68,7 @@ func (t *Task) freshCreds(fresh Fresh) (*cred.Credentials, error) {
 // mayUnshare is EINVAL for a thread of several, and for an address space that others use, vfork's children too.
 func (t *Task) mayUnshare(u *Unshare) error {
 	switch {
-	case u.Fresh&^freshBuilt != 0,
-		(u.Thread || u.Actions || u.Memory) && t.tg.threads() > 1,
+	case (u.Thread || u.Actions || u.Memory) && t.tg.threads() > 1,
 		(u.Actions || u.Memory) && t.MM().Users() > 1:
 		return unix.EINVAL
 	}

@@ -46,6 +46,38 @@ func NewVDSO(f *mm.MemoryFile, c VDSOConfig) (*VDSO, error) {
 	return v, nil
 }
 
+// Timeless returns a vDSO like v that makes a system call for every time. ENOMEM.
+func (v *VDSO) Timeless() (*VDSO, error) {
+	off, err := v.file.Allocate(vdsoPages * mm.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	err = v.file.Guard(func() error {
+		copy(v.file.Bytes(off+mm.PageSize, mm.PageSize), v.file.Bytes(v.off+mm.PageSize, mm.PageSize))
+		return nil
+	})
+	if err != nil {
+		v.file.DecRef(off, vdsoPages*mm.PageSize)
+		return nil, err
+	}
+	return &VDSO{file: v.file, off: off}, nil
+}
+
+// ReplaceClocks has the code of the vDSO that is in m read v's parameters.
+func (v *VDSO) ReplaceClocks(m *mm.MemoryManager) (err error) {
+	m.VMAs(func(a mm.VMA) bool {
+		if _, ours := a.File.(*VDSO); !ours || a.Offset != 0 {
+			return true
+		}
+		_, err = m.MMap(mm.MMapOpts{
+			Addr: a.Start, Length: a.Length(), Prot: a.Prot, MaxProt: a.MaxProt, Private: a.Private, Fixed: true,
+			File: v, Name: a.Name,
+		})
+		return err == nil
+	})
+	return err
+}
+
 // Params is the page of clock parameters, for ktime's Attach. All zeros, as it is at first, make every
 // function a system call.
 func (v *VDSO) Params() []byte { return v.file.Bytes(v.off, mm.PageSize) }

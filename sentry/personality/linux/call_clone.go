@@ -105,7 +105,7 @@ func sysClone3(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 // checkClone3 refuses what only clone3 refuses.
 func checkClone3(c *abi.CloneArgs) error {
 	bad := []bool{
-		c.Flags&(csignal|unix.CLONE_DETACHED) != 0,
+		c.Flags&(csignal&^cloneNewTime|unix.CLONE_DETACHED) != 0,
 		c.Flags>>34 != 0,
 		c.ExitSignal > 64,
 		c.Flags&(unix.CLONE_THREAD|unix.CLONE_PARENT) != 0 && c.ExitSignal != 0,

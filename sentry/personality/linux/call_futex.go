@@ -121,10 +121,9 @@ func (c *futexCall) locker() futex.Locker {
 // deadline returns the clock and the time at which a wait ends. FUTEX_WAIT's
 // timeout is relative, the others' are absolute.
 func (c *futexCall) deadline() (ktime.Clock, int64, error) {
-	clocks := c.t.Kernel().Clocks()
-	clock := clocks.Monotonic()
+	clock := c.t.Monotonic()
 	if c.realtime || c.op == futexLockPI {
-		clock = clocks.Realtime()
+		clock = c.t.Kernel().Clocks().Realtime()
 	}
 	if c.timeoutPtr == 0 {
 		return clock, ktime.Forever, nil
@@ -175,7 +174,7 @@ func restartFutex(t *kernel.Task, r *kernel.Restart) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	clock := t.Kernel().Clocks().Monotonic()
+	clock := t.Monotonic()
 	if r.Value[2]&futexRealtime != 0 {
 		clock = t.Kernel().Clocks().Realtime()
 	}

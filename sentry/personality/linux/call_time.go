@@ -18,9 +18,9 @@ func clockOf(t *kernel.Task, id int32) (ktime.Clock, error) {
 	case unix.CLOCK_REALTIME, unix.CLOCK_REALTIME_COARSE, unix.CLOCK_TAI, unix.CLOCK_REALTIME_ALARM:
 		return c.Realtime(), nil
 	case unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE:
-		return c.Monotonic(), nil
+		return t.Monotonic(), nil
 	case unix.CLOCK_BOOTTIME, unix.CLOCK_BOOTTIME_ALARM:
-		return c.Boottime(), nil
+		return t.Boottime(), nil
 	case unix.CLOCK_PROCESS_CPUTIME_ID:
 		return t.ThreadGroup().CPUClock(), nil
 	case unix.CLOCK_THREAD_CPUTIME_ID:
