@@ -49,10 +49,11 @@ func (t *Task) fork(a *ForkArgs) (int32, error) {
 	undo.commit()
 	t.storeIDs(child, a)
 	t.k.forked(t, child, a)
+	pid := child.pid // which an exec of the child may change
 	t.startChild(child, a)
-	t.ptraceFork(a.event, child.pid)
+	t.ptraceFork(a.event, pid)
 	if t.waitVfork(a, done) {
-		t.ptraceFork(unix.PTRACE_EVENT_VFORK_DONE, child.pid)
+		t.ptraceFork(unix.PTRACE_EVENT_VFORK_DONE, pid)
 	}
 	return id, nil
 }
