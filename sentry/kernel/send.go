@@ -77,13 +77,13 @@ func (tg *ThreadGroup) announceLocked(sig signal.Signal, t *Task) {
 }
 
 // fatalLocked tells whether the signal ends the process whatever its threads are doing, so
-// that also a call ends that only death interrupts: a thread would take it, nobody catches
-// it, and it leaves no core.
+// that also a call ends that only death interrupts: a thread would take it, which one that
+// is stopped does not, nobody catches it, and it leaves no core.
 func (tg *ThreadGroup) fatalLocked(sig signal.Signal, t *Task) bool {
 	if tg.initOf != nil || tg.handlers.Get(sig).Handler != signal.HandlerDefault || signal.Default(sig) != signal.Terminate {
 		return false
 	}
-	takes := func(c *Task) bool { return !c.dying && !c.mask.Has(sig) && c.tracee == nil }
+	takes := func(c *Task) bool { return !c.dying && !c.parked && !c.mask.Has(sig) && c.tracee == nil }
 	if t != nil {
 		return takes(t)
 	}
