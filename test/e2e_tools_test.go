@@ -74,6 +74,14 @@ int main(void) { for (int i = 0; i < 3; i++) printf("hello %d\n", i); return 7; 
 E
 cc -O2 -Wall -o h h.c && ./h; echo $?; cc -S -o - h.c | grep -c call; cc -c nothing.c 2>&1 | tail -1 | cut -c1-30`},
 		{name: "make", needs: []string{"make"}, text: `printf 'all: a b\na b:\n\t@sleep 0.1; echo made $@\n' >Makefile; make -j1; make -j2 | sort; make nothing 2>&1; echo $?`},
+		{name: "strace", needs: []string{"strace"}, text: `strace -ff -o o -e signal=none -e trace=execve,dup2,exit_group,getppid sh -c '(echo sub | cat); exec sh -c "exit 3"'; echo $?; cat o.* | sed 's/[0-9a-fx]*[0-9][0-9a-f]*/N/g' | sort; strace -f -c -o c sh -c 'true; (true)'; grep -c exit_group c; sleep 5 & p=$!; (sleep 0.3; kill $p) & timeout 3 strace -qq -p $p 2>&1 | sed 's/{.*//' | tail -1`},
+		{name: "strace_inject", needs: []string{"strace"}, text: `strace -qq -o o -e trace=chdir -e inject=chdir:error=ENOSPC sh -c 'cd /' 2>&1 | sed 's/.*cd/cd/'; cat o; strace --seccomp-bpf -f -qq -o o -e signal=none -e trace=chdir sh -c 'cd /; (cd /tmp)'; sed 's/^[0-9]* *//' o`},
+		{name: "gdb", needs: []string{"gdb", "cc"}, text: `cat >g.c <<'E'
+#include <stdio.h>
+int fact(int n) { return n < 2 ? 1 : n * fact(n - 1); }
+int main(void) { int r = fact(5); printf("fact %d\n", r); fflush(stdout); __builtin_trap(); }
+E
+cc -g -O0 -no-pie -o g g.c; gdb -nx -batch -ex 'set startup-with-shell off' -ex 'set debuginfod enabled off' -ex 'break fact if n == 2' -ex run -ex bt -ex 'print n' -ex finish -ex stepi -ex 'info registers rip' -ex 'delete' -ex continue -ex 'p $_siginfo.si_signo' -ex kill ./g 2>&1 | sed '/libthread_db/d;s/process [0-9]*/process N/'`},
 		{name: "git", needs: []string{"git"}, text: `export HOME=$PWD GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='2020-01-01 00:00 +0000' GIT_COMMITTER_DATE='2020-01-01 00:00 +0000'; git init -q -b main r && cd r && echo 1 >f && git add f && git commit -qm one && echo 2 >>f && git diff --stat && git commit -qam two && git log --format='%h %s' && git fsck 2>&1; git status --short; git gc -q; git show --stat HEAD | tail -1`},
 	}
 }

@@ -28,6 +28,18 @@ var slow = map[string]bool{
 	"TestFuzz/user_":            true, // an ordinary user's calls get further
 }
 
+// smoke are the tests that run on every platform in any case. A platform that costs more for each system
+// call than others do on the hosts that we know runs only these, unless SENTRY_TEST_ALL or SENTRY_PLATFORMS is set.
+var smoke = map[string]bool{
+	"TestDash": true, "TestFatalSignals": true, "TestFlags": true, "TestGoProgram": true, "TestStatus": true,
+	"TestStrace": true, "TestWild": true,
+}
+
+// costly tells whether a platform runs the smoke tests alone.
+func costly(platform string) bool {
+	return platform == "kvm" && !everything() && os.Getenv("SENTRY_PLATFORMS") == ""
+}
+
 // platforms are the platforms under test, the default one first.
 func platforms() []string {
 	if s := os.Getenv("SENTRY_PLATFORMS"); s != "" {
@@ -59,6 +71,9 @@ var obstacles = sync.OnceValue(func() map[string]string {
 // one, the subtest says so and is skipped.
 func eachPlatform(t *testing.T, f func(t *testing.T, platform string)) {
 	for _, p := range platforms() {
+		if costly(p) && !smoke[t.Name()] {
+			continue
+		}
 		sub(t, p, p, func(t *testing.T) {
 			if why := obstacles()[p]; why != "" {
 				t.Skipf("the host cannot run the platform %s: %s", p, why)

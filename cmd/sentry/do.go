@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gosentry/sentry/sandbox"
@@ -42,13 +43,14 @@ when the sandbox failed.`,
 
 func doFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "platform", Value: sandbox.DefaultPlatform, Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ")},
+		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
 		&cli.StringFlag{Name: "rootfs", Usage: "use `DIR` as the root file system, read-only under an overlay in memory", Value: "/"},
 		&cli.StringSliceFlag{Name: "rw", Usage: "show `DIR` inside at the same path, writable: changes are real"},
 		&cli.StringSliceFlag{Name: "ro", Usage: "show `DIR[:INSIDE]` inside, read-only"},
 		&cli.StringFlag{Name: "cwd", Usage: "start in `DIR` (default: this directory, with --rootfs /)"},
 		&cli.StringSliceFlag{Name: "env", Usage: "add `K=V` to the environment"},
 		&cli.StringFlag{Name: "hostname", Usage: "`NAME` of the host inside (default: the host's)"},
+		&cli.StringFlag{Name: "memory", Usage: "give the guest at most `SIZE` of memory, as 512M or 4G (default: what the host has)"},
 		&cli.IntFlag{Name: "pids", Usage: "allow at most `N` processes and threads at a time inside"},
 		&cli.GenericFlag{Name: "strace", Value: &strace{}, Usage: "log each system call, or those given as --strace=name,name"},
 		&cli.StringFlag{Name: "trace", Usage: "write what happens to processes (fork, exec, exit, death by a signal) to `FILE`"},
@@ -71,20 +73,10 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 	if s, ok := cmd.Generic("strace").(*strace); ok {
 		spec.Strace = sandbox.Strace(*s)
 	}
-	spec.Trace = sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")}
-	if f := spec.Trace.Format; f != trace.FormatJSON && f != trace.FormatChrome {
-		return spec, badFlag("trace-format", f, "give json or chrome")
+	err := numbersAndFormats(cmd, &spec)
+	if err != nil {
+		return spec, err
 	}
-	if spec.PIDs = cmd.Int("pids"); spec.PIDs < 0 {
-		return spec, badFlag("pids", fmt.Sprint(spec.PIDs), "give a number of processes")
-	}
-	switch format := cmd.String("log-format"); format {
-	case "text", "json":
-		spec.Log.JSON = format == "json"
-	default:
-		return spec, badFlag("log-format", format, "give text or json")
-	}
-	var err error
 	if spec.Env, err = environment(os.Environ(), cmd.StringSlice("env")); err != nil {
 		return spec, err
 	}
@@ -102,6 +94,46 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 		}
 	}
 	return spec, nil
+}
+
+// leastMemory is enough for a shell.
+const leastMemory = 8 << 20
+
+// memorySize reads a number of bytes that may end in K, M, G or T; nothing is 0.
+func memorySize(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	digits := strings.TrimRight(strings.ToUpper(text), "KMGT")
+	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+	by, known := shift[strings.ToUpper(text)[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || !known || n > 1<<46>>by || n<<by < leastMemory {
+		return 0, badFlag("memory", text, "give a size of at least 8M")
+	}
+	return n << by, nil
+}
+
+// numbersAndFormats reads the flags whose values are of a certain form.
+func numbersAndFormats(cmd *cli.Command, spec *sandbox.Spec) error {
+	spec.Trace = sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")}
+	if f := spec.Trace.Format; f != trace.FormatJSON && f != trace.FormatChrome {
+		return badFlag("trace-format", f, "give json or chrome")
+	}
+	if spec.PIDs = cmd.Int("pids"); spec.PIDs < 0 {
+		return badFlag("pids", fmt.Sprint(spec.PIDs), "give a number of processes")
+	}
+	var err error
+	if spec.Memory, err = memorySize(cmd.String("memory")); err != nil {
+		return err
+	}
+	switch format := cmd.String("log-format"); format {
+	case "text", "json":
+		spec.Log.JSON = format == "json"
+	default:
+		return badFlag("log-format", format, "give text or json")
+	}
+	return nil
 }
 
 func appendBind(binds []sandbox.Bind, s string, writable bool) ([]sandbox.Bind, error) {

@@ -57,7 +57,7 @@ func TestProgramKeepsItsArguments(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Setenv("GONE", "old")
 	spec, _, _, err := parse("do", "--platform=ptrace", "--rootfs", "/r", "--rw", "/a", "--rw=/b", "--ro", "/c:/d", "--cwd", "/x",
-		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--pids", "9", "--strace=read,write", "--trace", "/t", "--trace-format", "chrome",
+		"--env", "A=1,2", "--env", "GONE=new", "--hostname", "h", "--pids", "9", "--memory", "1536m", "--strace=read,write", "--trace", "/t", "--trace-format", "chrome",
 		"--trace-first-only", "--log", "/l", "--log-format", "json", "--debug", "true")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestFlags(t *testing.T) {
 	env := spec.Env
 	spec.Env = nil
 	want := sandbox.Spec{
-		Platform: "ptrace", Root: "/r", Cwd: "/x", Hostname: "h", PIDs: 9, Args: []string{"true"},
+		Platform: "ptrace", Root: "/r", Cwd: "/x", Hostname: "h", PIDs: 9, Memory: 3 << 29, Args: []string{"true"},
 		Binds: []sandbox.Bind{
 			{Host: "/a", Inside: "/a", Writable: true}, {Host: "/b", Inside: "/b", Writable: true}, {Host: "/c", Inside: "/d"},
 		},
@@ -123,6 +123,21 @@ func TestTextVerbs(t *testing.T) {
 		spec, status, out, err := parse(c.args...)
 		if err != nil || status != 0 || spec != nil || !strings.Contains(out, c.want) {
 			t.Errorf("%q: status %d, %v, no %q in:\n%s", c.args, status, err, c.want, out)
+		}
+	}
+}
+
+func TestMemorySize(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"": 0, "8388608": 8 << 20, "8m": 8 << 20, "2G": 2 << 30, "1T": 1 << 40, "9000K": 9000 << 10,
+	} {
+		if n, err := memorySize(text); n != want || err != nil {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+	for _, text := range []string{"7M", "x", "M", "-1G", "1GB", "2KM", "99999999T", "18446744073709551616", "1.5G"} {
+		if n, err := memorySize(text); err == nil {
+			t.Errorf("%q: %d", text, n)
 		}
 	}
 }

@@ -94,42 +94,18 @@ func (m *machine) features() error {
 	}
 	m.cr4 = cr4
 	for _, c := range list {
-		const hypervisorLeaves, hypervisor, xsave = 0x4, 1 << 31, 1 << 26
+		const hypervisorLeaves, hypervisor = 0x4, 1 << 31
 		switch {
 		case c.Function>>28 == hypervisorLeaves:
 			continue
 		case c.Function == 1:
 			c.ECX &^= hypervisor
-			if c.ECX&xsave != 0 {
-				m.cr4 |= cr4OSXSave
-			}
-		case c.Function == 7 && c.Index == 0 && c.EBX&1 != 0:
-			m.cr4 |= cr4FSGSBase
 		case c.Function == 0xd && c.Index == 0:
 			m.xcr0 = arch.FPUFeatures() & (uint64(c.EDX)<<32 | uint64(c.EAX))
 		}
 		m.cpuid = append(m.cpuid, c)
 	}
 	return nil
-}
-
-// protections are what ring 0 gets where it is real.
-func (m *machine) protections() (bits uint64) {
-	for _, c := range m.cpuid {
-		if c.Function != 7 || c.Index != 0 {
-			continue
-		}
-		if c.EBX&(1<<7) != 0 {
-			bits |= cr4SMEP
-		}
-		if c.EBX&(1<<20) != 0 {
-			bits |= cr4SMAP
-		}
-		if c.ECX&(1<<2) != 0 {
-			bits |= cr4UMIP
-		}
-	}
-	return bits
 }
 
 // stub builds the tables of the stub's addresses and its pages.

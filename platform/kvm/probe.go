@@ -3,11 +3,13 @@ package kvm
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/kvm/kvmapi"
 	"gosentry/platform/kvm/pagetable"
 )
 
@@ -106,7 +108,6 @@ func (p *probe) findEntry() error {
 	switch _, x := p.run(0); {
 	case x.kind == exitSyscall:
 		m.entry = entryRing0
-		m.cr4 |= m.protections()
 	case x.kind == exitVector && x.vector == vectorPageFault && x.frame.rip == syscallAddr:
 		m.entry = entryRing3
 		m.lstar = userEntry
@@ -121,7 +122,30 @@ func (p *probe) findEntry() error {
 	default:
 		return fmt.Errorf("the first guest: exit %d, exception %d at %#x", x.kind, x.vector, x.frame.rip)
 	}
+	if err := m.extend(p.v); err != nil {
+		return err
+	}
 	return m.reset(p.v)
+}
+
+// extend switches on what the hypervisor lets be switched on: what CPUID says here is not always what
+// ring 3 has.
+func (m *machine) extend(v *vcpu) error {
+	bits := []uint64{cr4OSXSave, cr4FSGSBase}
+	if m.entry == entryRing0 {
+		bits = append(bits, cr4SMEP, cr4SMAP, cr4UMIP)
+	}
+	var s kvmapi.Sregs
+	if e := v.kvm.GetSregs(&s); e != 0 {
+		return os.NewSyscallError("ioctl KVM_GET_SREGS", e)
+	}
+	for _, bit := range bits {
+		s.CR4 = m.cr4 | bit
+		if v.kvm.SetSregs(&s) == 0 {
+			m.cr4 |= bit
+		}
+	}
+	return nil
 }
 
 // errStale is said of a KVM whose translations cannot be made to go.

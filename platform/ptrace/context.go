@@ -2,11 +2,11 @@ package ptrace
 
 import (
 	"errors"
-	"runtime"
 	"sync/atomic"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,14 +38,13 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
 		}
-		if c.tr != nil && c.tr.yield.Load() {
+		if c.tr != nil && c.tr.Asked() {
 			c.Leave()
 		}
 		if c.tr == nil {
-			c.enter()
-		} else if c.tr.loose.Load() {
-			c.tr.again(c.t)
+			c.tr = c.p.tracer(c.p.pairs.Enter(c))
 		}
+		c.tr.Settle(c, c.guest())
 		if err := as.begin(c); err != nil {
 			return platform.Event{}, err
 		}
@@ -58,34 +57,23 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	}
 }
 
-// enter waits for a turn and locks the goroutine to its OS thread.
-func (c *context) enter() {
-	p := c.p
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		p.waiting.Add(1)
-		p.slots <- struct{}{}
-		p.waiting.Add(-1)
+// guest is the tracee's place, nil if there is none.
+func (c *context) guest() *pairs.Guest {
+	if c.t == nil {
+		return nil
 	}
-	runtime.LockOSThread()
-	c.tr = p.tracer(unix.Gettid())
-	c.tr.enter(c)
-	p.monitor()
+	return &c.t.Guest
 }
 
 // run loads the tracee, has it run once and tells why it stopped. done is false when
 // the kernel need not know.
 func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err error) {
 	t, tr := c.t, c.tr
-	if tr.ctx != c {
-		tr.turn(c)
-	}
 	if err := c.load(t); err != nil {
 		return ev, true, err
 	}
 	sanitize(&tr.regs, regs)
-	if errno := setRegs(t.tid, &tr.regs); errno != 0 {
+	if errno := setRegs(t.TID, &tr.regs); errno != 0 {
 		return ev, true, c.failed(errno)
 	}
 	c.running.Store(t)
@@ -93,13 +81,13 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 		c.running.Store(nil)
 		return ev, false, nil
 	}
-	tr.seq.Add(1)
-	errno := resume(t.tid)
+	tr.Begin()
+	errno := resume(t.TID)
 	var ws unix.WaitStatus
 	if errno == 0 {
-		ws, err = wait(t.tid) // ECHILD: reaped after Platform.Release
+		ws, err = wait(t.TID) // ECHILD: reaped after Platform.Release
 	}
-	tr.seq.Add(1)
+	tr.End()
 	c.running.Store(nil)
 	c.stale = true
 	if errno != 0 {
@@ -108,7 +96,7 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 	if err != nil || !ws.Stopped() {
 		return ev, true, c.died(ws)
 	}
-	if errno := getRegs(t.tid, (*unix.PtraceRegs)(regs)); errno != 0 {
+	if errno := getRegs(t.TID, (*unix.PtraceRegs)(regs)); errno != 0 {
 		return ev, true, c.failed(errno)
 	}
 	ev, done = c.decode(ws, regs)
@@ -125,10 +113,10 @@ func (c *context) load(t *tracee) error {
 	}
 	s := c.tr.scratch
 	clear(s[copy(s, c.fpu):])
-	errno := setXState(t.tid, s)
+	errno := setXState(t.TID, s)
 	if errno == unix.EINVAL {
 		arch.SanitizeFPU(s)
-		errno = setXState(t.tid, s)
+		errno = setXState(t.TID, s)
 	}
 	if errno != 0 {
 		return c.failed(errno)
@@ -141,7 +129,7 @@ func (c *context) load(t *tracee) error {
 func (c *context) save() {
 	if c.stale {
 		c.stale = false
-		getXState(c.t.tid, c.fpu)
+		getXState(c.t.TID, c.fpu)
 	}
 }
 
@@ -153,10 +141,10 @@ func (c *context) failed(errno unix.Errno) error {
 	if errno != unix.ESRCH {
 		return errno
 	}
-	if unix.Gettid() != c.tr.tid {
+	if unix.Gettid() != c.tr.TID() {
 		return errMoved
 	}
-	ws, _ := wait(c.t.tid)
+	ws, _ := wait(c.t.TID)
 	return c.died(ws)
 }
 
@@ -184,14 +172,22 @@ func (c *context) FPUChanged() { c.dirty = true }
 // Interrupt implements platform.Context.
 func (c *context) Interrupt() {
 	c.interrupted.Store(true)
-	c.kick()
+	c.Kick()
 }
 
-// kick stops the context if it runs guest code. It may hit a later stop, which
-// then is one too many.
-func (c *context) kick() {
+// Inside implements pairs.Runner.
+func (c *context) Inside() *pairs.Guest {
 	if t := c.running.Load(); t != nil {
-		unix.Tgkill(t.proc.PID(), t.tid, kickSignal)
+		return &t.Guest
+	}
+	return nil
+}
+
+// Kick stops the context if it runs guest code. It may hit a later stop, which
+// then is one too many.
+func (c *context) Kick() {
+	if t := c.running.Load(); t != nil {
+		unix.Tgkill(t.proc.PID(), t.TID, kickSignal)
 	}
 }
 
@@ -200,11 +196,10 @@ func (c *context) Leave() {
 	if c.tr == nil {
 		return
 	}
-	c.tr.exit(c.t)
+	c.tr.Exit(c.guest())
 	c.drop()
 	c.tr = nil
-	runtime.UnlockOSThread()
-	<-c.p.slots
+	c.p.pairs.Leave()
 }
 
 // drop lets the tracee go.

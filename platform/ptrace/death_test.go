@@ -160,7 +160,7 @@ func TestStopped(t *testing.T) {
 	pid := g.as.proc.PID()
 	unix.Kill(pid, unix.SIGSTOP)
 	unix.Kill(pid, unix.SIGTERM)
-	unix.Tgkill(pid, g.t.tid, unix.SIGSEGV)
+	unix.Tgkill(pid, g.t.TID, unix.SIGSEGV)
 	time.AfterFunc(30*time.Millisecond, func() { unix.Kill(pid, unix.SIGCONT) })
 	for range 10 {
 		g.call(t)
@@ -229,26 +229,26 @@ func TestIdle(t *testing.T) {
 		g.call(t)
 	}
 	tr := g.tr
-	if !p.ticking.Load() {
+	if !p.pairs.Busy() {
 		t.Error("nobody looks after a running guest")
 	}
 	g.Leave()
-	for deadline := time.Now().Add(5 * time.Second); p.ticking.Load(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); p.pairs.Busy(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the monitor ticks without end")
 		}
 	}
 	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(tr.tid, &set); err != nil {
+	if err := unix.SchedGetaffinity(tr.TID(), &set); err != nil {
 		t.Fatal(err)
 	}
 	// The platform of another test may have been made on a pinned thread: then
 	// this one knows fewer processors than the thread may use.
-	for _, cpu := range p.cpus.list {
+	for cpu, n := range p.pairs.Loads() {
 		if !set.IsSet(cpu) {
 			t.Errorf("an idle thread is pinned to %v", set)
 		}
-		if n := p.cpus.load[cpu].Load(); n != 0 {
+		if n != 0 {
 			t.Errorf("processor %d has a load of %d", cpu, n)
 		}
 	}

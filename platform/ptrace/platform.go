@@ -9,6 +9,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,17 +23,13 @@ const maxRunning = 64
 // Platform runs guest code by ptrace.
 type Platform struct {
 	factory *blank.Factory
-	cpus    *cpus
+	pairs   *pairs.Set
 	limit   int // of processes
 	xstate  int // bytes of the host's extended state
-	slots   chan struct{}
 
-	waiting atomic.Int32 // contexts that wait for a slot
-	dying   atomic.Int32 // processes that are being killed
-	ids     atomic.Uint64
-	uses    atomic.Uint64
-	ticking atomic.Bool   // the monitor has a timer
-	ticks   atomic.Uint32 // of the monitor
+	dying atomic.Int32 // processes that are being killed
+	ids   atomic.Uint64
+	uses  atomic.Uint64
 
 	mu       sync.Mutex
 	procs    map[*process]*addressSpace // nil for those in store or retired
@@ -41,9 +38,6 @@ type Platform struct {
 	making   int                        // processes that are being made
 	working  bool                       // keepStore runs
 	released bool
-
-	tracerMu sync.RWMutex
-	tracers  map[int]*tracer // by thread id
 }
 
 // New forks the template of the blank processes and tries one of them. It is to
@@ -58,19 +52,16 @@ func newPlatform(limit, running int) (*Platform, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	p := &Platform{
-		limit:   limit,
-		slots:   make(chan struct{}, running),
-		procs:   make(map[*process]*addressSpace),
-		tracers: make(map[int]*tracer),
+		limit: limit,
+		procs: make(map[*process]*addressSpace),
 	}
 	var err error
-	if p.cpus, err = newCPUs(); err != nil {
+	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("ptrace: sched_getaffinity: %w", err)
 	}
 	if err = noChildStops(); err != nil {
 		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
 	}
-	shortSlice() // the blank processes inherit it
 	if p.factory, err = blank.NewFactory(blank.Config{Limit: 2 * limit}); err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
@@ -89,12 +80,12 @@ func (p *Platform) try() error {
 	if err != nil {
 		return err
 	}
-	tr := p.tracer(unix.Gettid())
+	tr := p.tracer(p.pairs.Thread())
 	t, err := proc.seat(tr)
 	if err != nil {
 		return fmt.Errorf("attaching to a blank process: %w", err)
 	}
-	n, errno := getXState(t.tid, make([]byte, maxXState))
+	n, errno := getXState(t.TID, make([]byte, maxXState))
 	proc.leave(t)
 	if errno != 0 {
 		return fmt.Errorf("extended state: %w", errno)
@@ -110,19 +101,20 @@ func (p *Platform) try() error {
 	return nil
 }
 
-// tracer returns the record of the calling OS thread, whose id is tid.
-func (p *Platform) tracer(tid int) *tracer {
-	p.tracerMu.RLock()
-	tr := p.tracers[tid]
-	p.tracerMu.RUnlock()
-	if tr != nil {
-		return tr
+// tracer is an OS thread that traces, and what the context that is locked to it uses.
+type tracer struct {
+	*pairs.Thread
+	regs    unix.PtraceRegs
+	scratch []byte // extended state in the host's full length
+}
+
+// tracer returns the tracer that is t, the calling OS thread.
+func (p *Platform) tracer(t *pairs.Thread) *tracer {
+	tr, ok := t.Local.(*tracer)
+	if !ok {
+		tr = &tracer{Thread: t, scratch: make([]byte, p.xstate)}
+		t.Local = tr
 	}
-	shortSlice()
-	tr = &tracer{tid: tid, cpus: p.cpus, cpu: anyCPU, scratch: make([]byte, p.xstate)}
-	p.tracerMu.Lock()
-	defer p.tracerMu.Unlock()
-	p.tracers[tid] = tr
 	return tr
 }
 

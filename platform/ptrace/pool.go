@@ -2,6 +2,10 @@ package ptrace
 
 import (
 	"slices"
+	"time"
+
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +21,8 @@ const (
 	maxTracees = 4
 	// maxDying is how many processes with much memory may take their time to end.
 	maxDying = 8
+	// unmapDelay is how long such a process is left alone: what a fork was made for is done first.
+	unmapDelay = 10 * time.Millisecond
 )
 
 // take returns a process for as, whose lock is held, where there is a choice one that tr has a tracee of.
@@ -106,7 +112,7 @@ func (p *Platform) newProcess() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{Process: b, leaderCPU: anyCPU}
+	proc := &process{Process: b, leaderCPU: pairs.AnyCPU}
 	tid, err := b.SpawnThread()
 	if err != nil {
 		b.Kill()
@@ -185,18 +191,34 @@ func (p *Platform) retire(proc *process) {
 	p.work()
 }
 
-// discard forgets and kills a process, in the background: the host frees what was mapped page by page.
+// discard forgets and kills a process.
 func (p *Platform) discard(proc *process) {
 	p.mu.Lock()
 	delete(p.procs, proc)
 	p.mu.Unlock()
-	if p.dying.Load() < maxDying {
-		proc.YieldToOthers(&p.cpus.all)
-	}
-	p.dying.Add(1)
+	go proc.doom()
+}
+
+// discardFull is discard for a process with much memory, pieces of the address space. The host frees it page by page and
+// may not let go of the processor meanwhile, so it is unmapped bit by bit when little else is to be done.
+func (p *Platform) discardFull(proc *process, pieces [][2]uint64) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
 	go func() {
+		defer proc.doom()
+		if p.dying.Add(1) > maxDying {
+			p.dying.Add(-1)
+			return
+		}
 		defer p.dying.Add(-1)
-		proc.doom()
+		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
+		time.Sleep(unmapDelay)
+		var calls []blank.Call
+		for _, piece := range pieces {
+			calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
+		}
+		_ = proc.Do(calls) // else its end does it
 	}()
 }
 

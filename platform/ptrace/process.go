@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,11 +26,10 @@ type process struct {
 // tracee is a traced thread of a blank process. It belongs to the context that
 // holds it, or is idle.
 type tracee struct {
-	tid   int
+	pairs.Guest
 	proc  *process
 	owner *tracer // the OS thread that traces it
 	last  uint64  // id of the context whose extended state it holds, if that has it as home
-	cpu   int     // where it is pinned
 }
 
 // seat returns a tracee of p for the calling OS thread tr.
@@ -91,7 +91,7 @@ func (p *process) attach(tr *tracer) (*tracee, error) {
 			return nil, blank.ErrDead
 		}
 		if ws>>16 == unix.PTRACE_EVENT_STOP {
-			return &tracee{tid: tid, proc: p, owner: tr, cpu: p.leaderCPU}, nil
+			return &tracee{Guest: pairs.NewGuest(tid, p.leaderCPU), proc: p, owner: tr}, nil
 		}
 		if errno := ptrace(unix.PTRACE_CONT, tid, 0, nil); errno != 0 {
 			return nil, errno
@@ -114,7 +114,7 @@ func (p *process) leave(t *tracee) {
 
 // lose says that a held tracee has ended and been reaped.
 func (p *process) lose(t *tracee) {
-	p.Forget(t.tid)
+	p.Forget(t.TID)
 	p.mu.Lock()
 	p.held--
 	p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,8 @@ const (
 	maxPending = 1024
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
+	// unmapPiece is how much the host unmaps at a time where nobody waits for it.
+	unmapPiece = 1 << 20
 )
 
 // addressSpace is a guest address space. Its blank process is a cache of it.
@@ -63,11 +66,11 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	switch {
 	case len(as.inside) > 0 && as.proc != nil:
-		return as.flush(anyCPU)
+		return as.flush(pairs.AnyCPU)
 	case as.queue.Len() <= maxPending:
 		return nil
 	case as.proc != nil:
-		return as.flush(anyCPU)
+		return as.flush(pairs.AnyCPU)
 	}
 	as.forget()
 	return nil
@@ -89,7 +92,7 @@ func (as *addressSpace) forget() {
 // abandon unmaps everything by giving the process up: contexts in guest code are stopped and
 // go on in another one. mu is held, and let go meanwhile.
 func (as *addressSpace) abandon() {
-	old := as.proc
+	old, pieces := as.proc, as.queue.Pieces(unmapPiece)
 	as.proc = nil
 	as.queue.Wipe()
 	if old == nil {
@@ -97,14 +100,14 @@ func (as *addressSpace) abandon() {
 	}
 	as.dropping = true
 	for _, t := range as.inside {
-		unix.Tgkill(old.PID(), t.tid, kickSignal)
+		unix.Tgkill(old.PID(), t.TID, kickSignal)
 	}
 	for slices.ContainsFunc(as.inside, func(t *tracee) bool { return t.proc == old }) {
 		as.left.Wait()
 	}
 	as.dropping = false
 	as.left.Broadcast()
-	as.p.discard(old)
+	as.p.discardFull(old, pieces)
 }
 
 // begin gives c a tracee of the address space and brings that up to date.
@@ -132,12 +135,9 @@ func (as *addressSpace) begin(c *context) error {
 		c.t = t
 		as.lastUse = as.p.uses.Add(1)
 	}
-	if cpu := c.tr.cpu; c.t.cpu != cpu {
-		setAffinity(c.t.tid, as.p.cpus.mask(cpu))
-		c.t.cpu = cpu
-	}
+	c.tr.Follow(&c.t.Guest)
 	if as.queue.Len() > 0 {
-		if err := as.flush(c.tr.cpu); err != nil {
+		if err := as.flush(c.tr.CPU()); err != nil {
 			return as.dead(err)
 		}
 	}
@@ -193,7 +193,7 @@ func (as *addressSpace) dead(err error) error {
 // flush has the leader carry out what is pending, on processor cpu. mu is held.
 func (as *addressSpace) flush(cpu int) error {
 	if as.proc.leaderCPU != cpu {
-		as.proc.Pin(as.p.cpus.mask(cpu))
+		as.proc.Pin(as.p.pairs.Mask(cpu))
 		as.proc.leaderCPU = cpu
 	}
 	return as.proc.CarryOut(&as.queue, as.forget)
@@ -202,15 +202,15 @@ func (as *addressSpace) flush(cpu int) error {
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {
 	as.mu.Lock()
-	proc, mapped := as.proc, as.queue.Mapped()
+	proc, queue := as.proc, as.queue
 	as.proc = nil
 	as.released = true
 	as.queue.Wipe()
 	as.mu.Unlock()
 	switch {
 	case proc == nil:
-	case mapped >= muchMapped:
-		as.p.discard(proc)
+	case queue.Mapped() >= muchMapped:
+		as.p.discardFull(proc, queue.Pieces(unmapPiece))
 	default:
 		as.p.retire(proc)
 	}

@@ -28,7 +28,7 @@ func (c *context) decode(ws unix.WaitStatus, regs *arch.Registers) (ev platform.
 	case sig == syscallStop:
 		regs.Rax = regs.Orig_rax
 		ev.Kind = platform.Syscall
-		if !plainSyscall((*unix.PtraceRegs)(regs)) && isCompat(c.t.tid) {
+		if !plainSyscall((*unix.PtraceRegs)(regs)) && isCompat(c.t.TID) {
 			ev.Kind = platform.Syscall32
 		}
 		return ev, true
@@ -44,7 +44,7 @@ func (c *context) decode(ws unix.WaitStatus, regs *arch.Registers) (ev platform.
 		return ev, false
 	}
 	var info siginfo
-	if errno := getSiginfo(c.t.tid, &info); errno != 0 || info.code <= 0 {
+	if errno := getSiginfo(c.t.TID, &info); errno != 0 || info.code <= 0 {
 		return ev, false // sent by a process
 	}
 	if sig == unix.SIGSYS {
@@ -75,7 +75,7 @@ func (c *context) vsyscall(regs *arch.Registers, ev *platform.Event) {
 		return
 	case ev.Code == siKernel:
 	case ev.Addr == regs.Rip:
-		if ret, errno := peek(c.t.tid, regs.Rsp); errno == 0 {
+		if ret, errno := peek(c.t.TID, regs.Rsp); errno == 0 {
 			regs.Rax, regs.Rip = number, ret
 			regs.Rsp += 8
 			*ev = platform.Event{Kind: platform.Syscall}

@@ -5,6 +5,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,8 +15,10 @@ type context struct {
 	p  *Platform
 	id uint64
 
-	slot bool  // it holds one
-	s    *seat // nil after Leave
+	tr *pairs.Thread // the OS thread the goroutine is locked to; nil after Leave
+	s  *seat
+
+	pace pace // how it hands over
 
 	fpu   []byte
 	stale bool  // s has newer state than fpu
@@ -23,7 +26,6 @@ type context struct {
 	home  *seat // the last one that had the state
 
 	interrupted atomic.Bool
-	yield       atomic.Bool          // the monitor asks it to make room for another one
 	running     atomic.Pointer[seat] // in guest code, or about to be
 }
 
@@ -37,11 +39,14 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
 		}
-		if c.yield.Load() {
+		if c.tr != nil && c.tr.Asked() {
 			c.Leave()
 		}
-		if !c.slot {
-			c.enter()
+		if c.tr == nil {
+			c.tr = c.p.pairs.Enter(c)
+		}
+		if c.tr.Settle(c, c.guest()) {
+			c.pace.leave(c)
 		}
 		if err := as.begin(c); err != nil {
 			return platform.Event{}, err
@@ -55,22 +60,12 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	}
 }
 
-// enter waits for a turn.
-func (c *context) enter() {
-	p := c.p
-	select {
-	case p.slots <- struct{}{}:
-	default:
-		p.waiting.Add(1)
-		p.monitor()
-		p.slots <- struct{}{}
-		p.waiting.Add(-1)
+// guest is the seat's place, nil if there is none.
+func (c *context) guest() *pairs.Guest {
+	if c.s == nil {
+		return nil
 	}
-	c.slot = true
-	c.yield.Store(false)
-	p.mu.Lock()
-	p.running[c] = struct{}{}
-	p.mu.Unlock()
+	return &c.s.Guest
 }
 
 // run loads the seat, has it run once and tells why it stopped. done is false when
@@ -86,27 +81,22 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 		c.running.Store(nil)
 		return ev, false, nil
 	}
+	c.tr.Begin()
 	if s.give() {
 		s.wake()
 	}
 	// A kick may have come before the thread's turn did.
-	if c.interrupted.Load() || c.yield.Load() {
+	if c.interrupted.Load() || c.tr.Asked() {
 		s.kick()
 	}
-	err = s.await(c.patience(), &c.interrupted)
+	slept, err := s.await(c.pace.spin, &c.interrupted)
+	c.tr.End()
 	c.running.Store(nil)
 	if err != nil {
 		return ev, true, c.died(err)
 	}
+	c.pace.note(c, slept)
 	return c.decode(s, regs)
-}
-
-// patience is for how many cycles to wait without sleeping.
-func (c *context) patience() uint64 {
-	if c.p.allCPUs.Count() == 1 {
-		return 0
-	}
-	return 40000
 }
 
 // load writes what the thread is to run with.
@@ -121,7 +111,7 @@ func (c *context) load(s *seat, regs *arch.Registers) {
 	}
 	c.stale = true
 	s.restore = s.base() + s.fpu
-	s.spin = uint32(c.patience())
+	s.spin = uint32(c.pace.spin)
 	s.setRegisters(regs)
 }
 
@@ -153,23 +143,34 @@ func (c *context) FPUChanged() { c.dirty = true }
 // Interrupt implements platform.Context.
 func (c *context) Interrupt() {
 	c.interrupted.Store(true)
+	c.Kick()
+}
+
+// Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
+func (c *context) Kick() {
 	if s := c.running.Load(); s != nil {
 		s.kick()
 	}
 }
 
+// Inside implements pairs.Runner.
+func (c *context) Inside() *pairs.Guest {
+	if s := c.running.Load(); s != nil {
+		return &s.Guest
+	}
+	return nil
+}
+
 // Leave implements platform.Context.
 func (c *context) Leave() {
-	c.drop()
-	if !c.slot {
+	if c.tr == nil {
 		return
 	}
-	p := c.p
-	c.slot = false
-	p.mu.Lock()
-	delete(p.running, c)
-	p.mu.Unlock()
-	<-p.slots
+	c.pace.leave(c)
+	c.tr.Exit(c.guest())
+	c.drop()
+	c.tr = nil
+	c.p.pairs.Leave()
 }
 
 // drop lets the seat go.

@@ -24,8 +24,8 @@
 // area, masks registers and extended state, and takes the rest as what the guest wanted to say. Forged reports are
 // calls and faults, which the guest could have had by making them. What forgery could do is to go on running while the sentry takes
 // the thread for stopped. It then has its own memory only; before a blank process is given to another address
-// space, all seats are killed and reaped. A thread that does not come when kicked is given up after a while, with
-// its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.
+// space, all seats are killed and reaped. A thread that computes on when kicked, in a loop of the handler's code entered at
+// a wrong byte, is given up with its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.
 //
 // The leader of the blank process, whose code and orders the guest cannot write, carries out changes. It shares
 // the sentry's descriptors; the seats do not.

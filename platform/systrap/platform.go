@@ -9,6 +9,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,18 +20,16 @@ const maxRunning = 64
 // Platform runs guest code by seccomp's traps.
 type Platform struct {
 	factory *blank.Factory
+	pairs   *pairs.Set
 	limit   int // of processes
-	slots   chan struct{}
-	allCPUs unix.CPUSet
 
 	areasFD int
 	areas   []byte // all of areasFD
 
-	waiting atomic.Int32 // contexts that wait for a slot
-	dying   atomic.Int32 // processes that are being killed
-	ids     atomic.Uint64
-	uses    atomic.Uint64
-	ticking atomic.Bool // the monitor has a timer
+	dying atomic.Int32 // processes that are being killed
+	apart atomic.Int32 // contexts whose two sides are awake on two processors
+	ids   atomic.Uint64
+	uses  atomic.Uint64
 
 	mu       sync.Mutex
 	procs    map[*process]*addressSpace // nil for those in store or retired
@@ -38,7 +37,6 @@ type Platform struct {
 	retired  []*process                 // to be emptied
 	working  bool                       // keepStore runs
 	released bool
-	running  map[*context]struct{} // that hold a slot
 
 	areaMu    sync.Mutex
 	freeAreas []int
@@ -67,12 +65,10 @@ func newPlatform(limit, running int) (*Platform, error) {
 		return nil, err
 	}
 	p := &Platform{
-		limit:   limit,
-		slots:   make(chan struct{}, running),
-		procs:   make(map[*process]*addressSpace),
-		running: make(map[*context]struct{}),
+		limit: limit,
+		procs: make(map[*process]*addressSpace),
 	}
-	if err := unix.SchedGetaffinity(0, &p.allCPUs); err != nil {
+	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
 	if err := p.makeAreas(); err != nil {

@@ -1,6 +1,8 @@
 package systrap
 
 import (
+	"gosentry/platform/internal/pairs"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +71,7 @@ func (p *Platform) make(as *addressSpace) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{Process: b, p: p}
+	proc := &process{Process: b, p: p, leaderCPU: pairs.AnyCPU}
 	s, err := proc.spawn()
 	if err != nil {
 		b.Kill()
@@ -155,7 +157,7 @@ func (p *Platform) discard(proc *process) {
 	delete(p.procs, proc)
 	p.mu.Unlock()
 	if p.dying.Load() < maxDying {
-		proc.YieldToOthers(&p.allCPUs)
+		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
 	}
 	p.dying.Add(1)
 	go func() {

@@ -7,6 +7,7 @@ import (
 
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,14 +17,15 @@ const (
 	// first time; lastPatience is the longest.
 	firstPatience = 20 * time.Millisecond
 	lastPatience  = time.Second
-	// kickPatience is how long a thread may take to come out of guest code.
-	kickPatience = 10 * time.Second
+	// kickTime is how much processor time a thread may take to come out of guest code.
+	kickTime = 100 * time.Millisecond
 )
 
 // process is a blank process with its guest threads, each of which is a process for the host.
 type process struct {
 	*blank.Process
-	p *Platform
+	p         *Platform
+	leaderCPU int // where the leader is pinned; guarded by the address space's lock
 
 	mu     sync.Mutex
 	idle   []*seat // not held by a context
@@ -35,8 +37,8 @@ type process struct {
 
 // seat is a thread that runs guest code. It belongs to the context that holds it, or is idle.
 type seat struct {
+	pairs.Guest
 	proc  *process
-	tid   int
 	index int // of its area
 	area
 	last *context // whose extended state it has, if that has it as home
@@ -87,55 +89,68 @@ func (p *process) spawn() (*seat, error) {
 		err = calls[0].Errno
 	}
 	if err == nil {
-		s.tid, err = p.SpawnGuest(s.base())
+		var tid int
+		tid, err = p.SpawnGuest(s.base())
+		s.Guest = pairs.NewGuest(tid, pairs.AnyCPU)
 	}
 	if err != nil {
 		p.p.freeArea(i)
 		return nil, err
 	}
-	if err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.kind) != kindReady {
+	if _, err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.kind) != kindReady {
 		s.end()
 		return nil, blank.ErrDead
 	}
 	return s, nil
 }
 
-// await waits until it is the sentry's turn, first for so many cycles without sleeping. It gives up when the thread has ended, or
-// has not come out of guest code long after interrupted was set.
-func (s *seat) await(spin uint64, interrupted *atomic.Bool) error {
+// await waits until it is the sentry's turn, first for so many cycles without sleeping, and tells whether it
+// slept. It gives up when the thread has ended, or
+// does not come out of guest code after interrupted was set.
+func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err error) {
 	if spinWhile(&s.state, stateGuest, spin) {
-		return nil
+		return false, nil
 	}
-	var since time.Time
+	since := time.Duration(-1)
 	defer atomic.StoreUint32(&s.waiter, 0)
 	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
 		atomic.SwapUint32(&s.waiter, 1)
 		if atomic.LoadUint32(&s.state) != stateGuest {
-			return nil
+			return true, nil
 		}
 		blank.Wait(&s.state, stateGuest, patience)
 		if atomic.LoadUint32(&s.state) != stateGuest {
-			return nil
+			return true, nil
 		}
-		if end, errno := blank.Exited(s.tid); end || errno != 0 {
-			return blank.ErrDead
+		if end, errno := blank.Exited(s.TID); end || errno != 0 {
+			return true, blank.ErrDead
 		}
 		if interrupted == nil || !interrupted.Load() {
 			continue
 		}
-		if now := time.Now(); since.IsZero() {
-			since = now
-		} else if now.Sub(since) > kickPatience {
-			return blank.ErrDead
+		if used := s.used(); since < 0 {
+			since = used
+		} else if used-since > kickTime {
+			return true, blank.ErrDead
 		}
 	}
+}
+
+// used is the processor time that the thread has taken, 0 where the host does not tell.
+func (s *seat) used() time.Duration {
+	const processClock = 2 // CPUCLOCK_SCHED, of a process
+	var ts unix.Timespec
+	if unix.ClockGettime(int32(^s.TID<<3|processClock), &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }
 
 // wake wakes the thread.
 func (s *seat) wake() { blank.Wake(&s.state) }
 
 // kick brings the thread out of guest code.
-func (s *seat) kick() { unix.Tgkill(s.tid, s.tid, kickSignal) }
+func (s *seat) kick() { unix.Tgkill(s.TID, s.TID, kickSignal) }
 
 // end kills the thread and gives its area back.
 func (s *seat) end() {
@@ -143,8 +158,8 @@ func (s *seat) end() {
 		return
 	}
 	s.dead = true
-	unix.Kill(s.tid, unix.SIGKILL)
-	blank.Reap(s.tid)
+	unix.Kill(s.TID, unix.SIGKILL)
+	blank.Reap(s.TID)
 	s.proc.p.freeArea(s.index)
 }
 

@@ -8,6 +8,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,11 +63,11 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	switch {
 	case len(as.inside) > 0 && as.proc != nil:
-		return as.flush()
+		return as.flush(pairs.AnyCPU)
 	case as.queue.Len() <= maxPending:
 		return nil
 	case as.proc != nil:
-		return as.flush()
+		return as.flush(pairs.AnyCPU)
 	}
 	as.forget()
 	return nil
@@ -131,8 +132,9 @@ func (as *addressSpace) begin(c *context) error {
 		c.s = s
 		as.lastUse = as.p.uses.Add(1)
 	}
+	c.tr.Follow(&c.s.Guest)
 	if as.queue.Len() > 0 {
-		if err := as.flush(); err != nil {
+		if err := as.flush(c.tr.CPU()); err != nil {
 			return as.dead(err)
 		}
 	}
@@ -185,8 +187,14 @@ func (as *addressSpace) dead(err error) error {
 	return died
 }
 
-// flush has the leader carry out what is pending. mu is held.
-func (as *addressSpace) flush() error { return as.proc.CarryOut(&as.queue, as.forget) }
+// flush has the leader carry out what is pending, on processor cpu. mu is held.
+func (as *addressSpace) flush(cpu int) error {
+	if as.proc.leaderCPU != cpu {
+		as.proc.Pin(as.p.pairs.Mask(cpu))
+		as.proc.leaderCPU = cpu
+	}
+	return as.proc.CarryOut(&as.queue, as.forget)
+}
 
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {

@@ -245,18 +245,18 @@ func (t *Task) waitThawed() {
 	defer t.resume()
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
-	for !t.killedOr(thaw) && !t.dieIfDue() {
+	for !t.dieIfDue() && !t.killedOr(thaw) {
 	}
 }
 
 // dieIfDue ends the process if a signal is due whose default action, not dumping core, it is to die: that
-// works on those that stand still too.
+// works on those that stand still too, unless a tracer is to see it first.
 func (t *Task) dieIfDue() bool {
 	tg := t.tg
 	tg.sigMu.Lock()
 	defer tg.sigMu.Unlock()
 	due := t.pending.Pending().Union(tg.pending.Pending()).Without(t.mask)
-	for ; !due.Empty() && tg.initOf == nil; due = due.Remove(due.Lowest()) {
+	for ; !due.Empty() && tg.initOf == nil && t.tracee == nil; due = due.Remove(due.Lowest()) {
 		sig := due.Lowest()
 		if tg.handlers.Get(sig).Handler == signal.HandlerDefault && signal.Default(sig) == signal.Terminate {
 			tg.killLocked(ExitStatus{Signal: sig})
@@ -266,7 +266,8 @@ func (t *Task) dieIfDue() bool {
 	return false
 }
 
-// stand counts the thread among those of its group that stand still, or no longer.
+// stand counts the thread among those of its group that stand still, or no longer: for a freeze, in a
+// stop, or until a vfork's child lets go.
 func (t *Task) stand(still bool) {
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()

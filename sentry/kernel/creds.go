@@ -16,7 +16,9 @@ func (t *Task) SetCreds(c *cred.Credentials) {
 		t.overNProc = t.k.users.count(to) > t.Limits().Soft(limits.NProc) && !isRootOfAll(c)
 		t.k.users.move(keyOf(old), to)
 	}
-	t.creds.Store(c)
+	if t.creds.Swap(c).NoNewPrivs {
+		t.keepNoNewPrivs() // another thread may have set it meanwhile
+	}
 	if c.UserNS != old.UserNS {
 		c.UserNS.Hold()
 		old.UserNS.Drop()

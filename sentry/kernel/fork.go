@@ -337,6 +337,7 @@ func (t *Task) commitLocked(c *Task, a *ForkArgs) {
 	tg.live++
 	tg.meterTask(c)
 	t.ptraceChildLocked(c, a)
+	t.inheritRulesLocked(c)
 }
 
 // linkGroupLocked makes the child's new process a child of its parent, a member of

@@ -31,6 +31,7 @@ func (t *Task) adoptOrphansLocked() {
 			continue
 		}
 		heir.addChildLocked(c, heir.anyLiveLocked())
+		heir.quietSince = 0
 		c.exitSignal = unix.SIGCHLD
 		c.parentDiedLocked(by)
 		if c.exited {

@@ -53,6 +53,8 @@ type PIDNamespace struct {
 	parent *PIDNamespace
 	level  int
 	steps  *atomic.Int64 // the bound of random steps, of all namespaces
+	// reports counts the stops and continues that parents may wait for, here and below.
+	reports atomic.Uint64
 
 	// Guarded by Kernel.tree.
 	ids  map[int32]*PID

@@ -188,6 +188,10 @@ func (p procTask) Status(process bool) proc.Status {
 	if fds := t.FDs(); fds != nil {
 		s.FDSize = fds.size()
 	}
+	r := t.rules.Load()
+	if s.Seccomp = r.seccompMode(); s.Seccomp == SeccompFilter {
+		s.SeccompCount = r.chain.Count()
+	}
 	s.Personality = tg.persona.Load()
 	s.Dumpable = tg.Dumpable()
 	s.KernelThread = tg == t.k.init

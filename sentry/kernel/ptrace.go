@@ -53,6 +53,7 @@ const (
 	hookCalls   uint32 = 1 << iota // PTRACE_SYSCALL
 	hookEmulate                    // PTRACE_SYSEMU
 	hookStep                       // PTRACE_SINGLESTEP
+	hookFilter                     // seccomp(2)
 
 	hooksOfTracer = hookCalls | hookEmulate | hookStep
 )

@@ -16,7 +16,7 @@ const noCall = ^uint64(0)
 func (t *Task) doHookedCall() {
 	t.Regs.EnterCall()
 	t.Regs.SetResult(negative(unix.ENOSYS))
-	if t.enterCall() {
+	if t.enterCall() && t.filterCall() {
 		if number := t.call.number; int32(number) != -1 {
 			t.call.err = nil
 			t.Regs.Rax = number
@@ -107,9 +107,24 @@ func (t *Task) ptraceEvent(event int32, message uint64) (asked bool) {
 // ptraceExit reports that the thread is about to end.
 func (t *Task) ptraceExit() {
 	t.tg.sigMu.Lock()
+	t.dying = true
 	status := t.status
 	t.tg.sigMu.Unlock()
+	t.releaseDyingTracees()
 	t.ptraceEvent(unix.PTRACE_EVENT_EXIT, uint64(uint32(status.Wait())))
+}
+
+// releaseDyingTracees lets those go that wait for the thread in PTRACE_EVENT_EXIT: threads that trace
+// each other would otherwise wait for ever.
+func (t *Task) releaseDyingTracees() {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	for e := t.tracees.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*Task)
+		c.tg.sigMu.Lock()
+		c.releaseExitLocked()
+		c.tg.sigMu.Unlock()
+	}
 }
 
 // releaseExitLocked lets a thread go that waits in PTRACE_EVENT_EXIT: it was killed once more.

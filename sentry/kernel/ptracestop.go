@@ -30,9 +30,15 @@ func (t *Task) stopForTracer(s traceStop) signal.Signal {
 		completed = t.leaveRunningLocked()
 		tr.trap, tr.notify = false, false
 		tg.stop.reportStop = tg.stop.reportStop || completed
+		tg.countReport()
 	}
 	tg.sigMu.Unlock()
 	t.tellTracerLocked(code)
+	if s.exit && tr.tracer.ends() {
+		tg.sigMu.Lock()
+		t.releaseExitLocked()
+		tg.sigMu.Unlock()
+	}
 	completed = completed && tr.tracer.tg != tg.parent
 	t.k.tree.RUnlock()
 	if completed {
@@ -52,6 +58,13 @@ func (s *traceStop) unseen() signal.Signal {
 	return 0
 }
 
+// ends tells whether the thread will not make a call any more.
+func (t *Task) ends() bool {
+	t.tg.sigMu.Lock()
+	defer t.tg.sigMu.Unlock()
+	return t.killedLocked()
+}
+
 func (t *Task) killedLocked() bool { return t.dying || t.tg.exiting }
 
 // waitForTracer waits until the stop is over. It holds nothing but the goroutine.
@@ -59,9 +72,11 @@ func (t *Task) waitForTracer(tr *tracee) {
 	t.setState(traceStopped)
 	defer t.resume()
 	t.switchMode(cpuOff)
+	t.stand(true)
 	for !t.releasedByTracer(tr) {
 		<-t.wake
 	}
+	t.stand(false)
 	t.work.Store(true)
 }
 

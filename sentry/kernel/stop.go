@@ -61,8 +61,10 @@ func (t *Task) waitStopped() {
 	defer t.resume()
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
+	t.stand(true)
 	for !t.killedOr(resume) {
 	}
+	t.stand(false)
 	tg.sigMu.Lock()
 	t.parked = false
 	tr := t.tracee
@@ -115,6 +117,7 @@ func (tg *ThreadGroup) continueLocked() {
 	tg.stop = groupStop{}
 	if complete {
 		tg.stop.reportContinue = true
+		tg.countReport()
 		tg.k.later(tg.notifyContinued)
 	}
 }
@@ -126,6 +129,7 @@ func (tg *ThreadGroup) notifyStopped() {
 	tg.sigMu.Lock()
 	sig := tg.stop.signal
 	tg.stop.reportStop = tg.stop.complete
+	tg.countReport()
 	tg.sigMu.Unlock()
 	if sig != 0 {
 		tg.notifyJobControlLocked(signal.CldStopped, int32(sig))

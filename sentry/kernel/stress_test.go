@@ -121,7 +121,9 @@ var stressSignals = []signal.Signal{
 // act does one thing. What it is told does not matter, but that it is told.
 func (s *stress) act(g *guest, r *rand.Rand) {
 	sig := stressSignals[r.IntN(len(stressSignals))]
-	switch r.IntN(20) {
+	switch r.IntN(24) {
+	default:
+		s.trace(g, r)
 	case 0, 1, 2, 3:
 		s.clone(g, r)
 	case 4, 5, 6:
@@ -171,7 +173,7 @@ func (s *stress) clone(g *guest, r *rand.Rand) {
 	if s.crowded() || time.Now().After(s.end) {
 		return
 	}
-	a := ForkArgs{ExitSignal: unix.SIGCHLD}
+	a := ForkArgs{ExitSignal: unix.SIGCHLD, Traced: r.IntN(4) == 0, Untraced: r.IntN(8) == 0}
 	switch r.IntN(8) {
 	case 0, 1, 2:
 		a.Share, a.ExitSignal = threadShare, 0

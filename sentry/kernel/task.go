@@ -100,6 +100,7 @@ type Task struct {
 	work atomic.Bool
 	// hooks says who watches the task's calls and steps.
 	hooks atomic.Uint32
+	rules atomic.Pointer[callRules] // nil: every call; written with sigMu held
 	wake  chan struct{}
 }
 

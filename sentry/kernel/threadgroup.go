@@ -39,6 +39,7 @@ type ThreadGroup struct {
 	execs       int // programs that the process has begun
 	parentExecs int // execs of the parent when it got this child
 	subreaper   bool
+	quietSince  uint64        // see quietLocked; 0: not known
 	cgroup      *cgroup.Group // also of the process that has ended
 	waitByID    bool          // reaped by a wait for its id only
 	childUsage  Usage

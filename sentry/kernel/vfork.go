@@ -38,6 +38,8 @@ func (t *Task) waitVfork(a *ForkArgs, done <-chan struct{}) bool {
 		t.waitStopped()
 		t.waitThawed()
 	}
+	t.stand(true)
+	defer t.stand(false)
 	return t.BlockKillable(done) == nil
 }
 

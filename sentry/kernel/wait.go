@@ -76,6 +76,7 @@ func (t *Task) tryWait(a *WaitArgs) (r WaitResult, err error, done bool) {
 	if found {
 		return r, nil, true
 	}
+	first := !a.Stopped && !a.Continued || t.tg.quietLocked()
 	for c := range t.candidatesLocked(a) {
 		if !t.mayWaitLocked(c, a) || c.exited && !a.Exited {
 			continue
@@ -84,7 +85,7 @@ func (t *Task) tryWait(a *WaitArgs) (r WaitResult, err error, done bool) {
 		if r, ok := t.reportJobControlLocked(c, a); ok {
 			return r, nil, true
 		}
-		if a.Kind == WaitAny && !a.Stopped && !a.Continued {
+		if first {
 			break
 		}
 	}

@@ -91,8 +91,12 @@ func BootKernel(in *Inside) (Guest, error) {
 	return m, in.mountContainer(m.kernel, m.pids, m.mounts, memory)
 }
 
-// memoryLimit is how much memory the guest may have: what a container's configuration says, or what the host has.
+// memoryLimit is how much memory the guest may have: what was asked for or a container's configuration says, or what the
+// host has.
 func (in *Inside) memoryLimit() uint64 {
+	if in.Memory > 0 {
+		return in.Memory &^ (mm.PageSize - 1)
+	}
 	const least = 1 << 30
 	if c := in.Container; c != nil && c.Memory > 0 {
 		return uint64(c.Memory) &^ (mm.PageSize - 1)

@@ -25,6 +25,7 @@ type Inside struct {
 	MustCwd  bool // the caller insists on Cwd; else "/" does where it is missing
 	Hostname string
 	PIDs     int // see Spec
+	Memory   uint64
 	Strace   Strace
 	Trace    Trace
 	TraceFD  int // where Trace is written, -1 for nowhere
@@ -194,7 +195,7 @@ func serve(l *link, guest Guest) {
 func (cfg *config) inside() *Inside {
 	in := &Inside{
 		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
-		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Strace: cfg.Strace,
+		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, Container: cfg.Container, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,

@@ -14,11 +14,12 @@ import (
 	"gosentry/sentry/sandbox/seccomp"
 )
 
-// DefaultPlatform is used where the caller names none.
-const DefaultPlatform = "ptrace"
+// Platforms returns the names that Spec.Platform may have, the one first that is tried first where it is empty.
+func Platforms() []string { return append(defaultPlatforms(), "kvm") }
 
-// Platforms returns the names that Spec.Platform may have.
-func Platforms() []string { return []string{"ptrace", "systrap", "kvm"} }
+// defaultPlatforms are tried in turn where the caller names none: the first that starts is taken. kvm is not among
+// them, since a KVM that is nested without hardware help, the only kind measured, takes several times as long for a call as systrap.
+func defaultPlatforms() []string { return []string{"systrap", "ptrace"} }
 
 // checkPlatform refuses an unknown name.
 func checkPlatform(name string) error {
@@ -53,9 +54,28 @@ func openDevice(name string) (int, error) {
 	return fd, err
 }
 
-// newPlatform starts a platform and tells which host calls it makes behind the lock.
+// newPlatform starts the platform asked for, or the best that the host can run, and tells which host calls it makes
+// behind the lock.
 func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
-	switch in.Platform {
+	if in.Platform != "" {
+		return in.start(in.Platform)
+	}
+	var failures []error
+	for _, name := range defaultPlatforms() {
+		p, rules, err := in.start(name)
+		if err == nil {
+			in.Log.Debugf("platform %s", name)
+			return p, rules, nil
+		}
+		in.Log.Warnf("platform %s: %v", name, err)
+		failures = append(failures, err)
+	}
+	return nil, nil, failures[len(failures)-1]
+}
+
+// start starts a platform by its name.
+func (in *Inside) start(name string) (platform.Platform, []seccomp.Rule, error) {
+	switch name {
 	case "ptrace":
 		p, err := ptrace.New()
 		if err != nil {
@@ -78,5 +98,5 @@ func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
 		in.Log.Debugf("kvm: %s", p.Verdict())
 		return p, platformRules(kvm.Syscalls()), nil
 	}
-	return nil, nil, fmt.Errorf("no platform %s", in.Platform)
+	return nil, nil, fmt.Errorf("no platform %s", name)
 }

@@ -81,7 +81,7 @@ func TestBadDirectories(t *testing.T) {
 		{Spec{Root: file}, "cannot open the root file system " + file + ": not a directory (name a directory)"},
 		{Spec{Binds: []Bind{{Host: "/does/not/exist", Inside: "/x"}}}, "cannot open the directory to bind /does/not/exist: no such file or directory (make it first, or name another)"},
 		{Spec{Log: Log{File: "/does/not/exist"}}, "cannot open the log /does/not/exist: no such file or directory"},
-		{Spec{Platform: "vax"}, "no platform vax (there is ptrace, systrap, kvm)"},
+		{Spec{Platform: "vax"}, "no platform vax (there is systrap, ptrace, kvm)"},
 		{Spec{Cwd: "relative"}, `--cwd "relative" does not begin with /`},
 	} {
 		c.spec.Args = []string{"exit", "0"}

@@ -64,7 +64,7 @@ func newConfig(spec Spec, g *grants) *config {
 	groups, _ := os.Getgroups()
 	cfg := &config{
 		Platform: spec.Platform, Args: opaques(spec.Args), Env: opaques(spec.Env),
-		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname), PIDs: spec.PIDs,
+		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname), PIDs: spec.PIDs, Memory: spec.Memory,
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
 		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1, DeviceFD: -1,
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},

@@ -21,7 +21,7 @@ const (
 
 // Spec is what a caller of Run asks for.
 type Spec struct {
-	// Platform is the name of the way to run guest code; empty: DefaultPlatform.
+	// Platform is the name of the way to run guest code; empty: the best that the host can run.
 	Platform string
 	// Root is the host directory that becomes the guest's root, under an overlay; empty: "/".
 	Root string
@@ -38,6 +38,8 @@ type Spec struct {
 	Hostname string
 	// PIDs is how many processes and threads there may be at a time; 0: no limit but the kernel's own.
 	PIDs int
+	// Memory is how many bytes the guest's memory and files in memory may have; 0: as many as the host has.
+	Memory uint64
 	// Strace asks for a line in the log for each system call.
 	Strace Strace
 	// Trace asks for a stream of what happens to processes.
@@ -106,11 +108,10 @@ func (s Spec) complete() (Spec, error) {
 	if len(s.Args) == 0 || s.Args[0] == "" {
 		return s, &Failure{What: "no program given"}
 	}
-	if s.Platform == "" {
-		s.Platform = DefaultPlatform
-	}
-	if err := checkPlatform(s.Platform); err != nil {
-		return s, err
+	if s.Platform != "" {
+		if err := checkPlatform(s.Platform); err != nil {
+			return s, err
+		}
 	}
 	// A directory is mounted before those inside it, so that it does not hide them.
 	s.Binds = slices.Clone(s.Binds)

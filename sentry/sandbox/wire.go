@@ -24,6 +24,7 @@ type config struct {
 	MustCwd  bool
 	Hostname opaque
 	PIDs     int
+	Memory   uint64
 	Strace   Strace
 	Debug    bool
 	JSON     bool

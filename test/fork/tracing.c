@@ -1,5 +1,8 @@
 // What a tracer learns of forks, execs and exits.
 #include "../guest/ptrace.h"
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -292,9 +295,61 @@ static void L01_clone_ptrace_untraced(void)
 	}
 }
 
+static long asked(void)
+{
+	errno = 0;
+	return syscall(SYS_getppid) == -1 ? errno : 0;
+}
+
+static int asks(void *arg)
+{
+	(void)arg;
+	say("child", "%ld", asked());
+	say("child", "%s", procline(getpid(), "NoNewPrivs:"));
+	say("child", "%s", procline(getpid(), "Seccomp:"));
+	say("child", "%s", procline(getpid(), "Seccomp_filters:"));
+	_exit(0);
+}
+
+static void *asks_thread(void *arg)
+{
+	(void)arg;
+	return (void *)asked();
+}
+
+// L11: filters and no_new_privs go to children, threads and programs.
+static void L11_seccomp_and_no_new_privs(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {4, code};
+	say("none at first", "%s", procline(getpid(), "Seccomp:"));
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	say("install", "%s", ret(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog)));
+	static const long flags[] = {SIGCHLD, SIGCHLD | CLONE_VM, SIGCHLD | CLONE_VM | CLONE_VFORK};
+	for (int i = 0; i < 3; i++)
+		say("clone", "%s", waits(clone(asks, stack + STACK, flags[i], NULL)));
+	pthread_t t;
+	void *v;
+	pthread_create(&t, NULL, asks_thread, NULL);
+	pthread_join(t, &v);
+	say("thread", "%ld", (long)v);
+	pid_t p = fork();
+	if (p == 0) {
+		execl("/bin/grep", "grep", "-E", "^(Seccomp|NoNewPrivs|Seccomp_filters):", "/proc/self/status", (char *)0);
+		_exit(9);
+	}
+	say("program", "%s", waits(p));
+}
+
 static const struct section table[] = {
 	{"L09_events", L09_events}, {"F14_child_of_traced", F14_child_of_traced},
 	{"L01_clone_ptrace_untraced", L01_clone_ptrace_untraced},
+	{"L11_seccomp_and_no_new_privs", L11_seccomp_and_no_new_privs},
 };
 
 GUEST(table)

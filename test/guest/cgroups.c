@@ -2,6 +2,9 @@
 #include "guest.h"
 #include "cgroup.h"
 #include <poll.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/ptrace.h>
 
 static void pauses(void)
 {
@@ -251,6 +254,49 @@ static void freezes(void)
 	leave_all();
 }
 
+// until waits for a file's line to be there.
+static const char *until(const char *name, const char *line)
+{
+	for (int i = 0; i < 500 && !has_line(in(name), line); i++)
+		sleep_ms(10);
+	return has_line(in(name), line) ? "yes" : "no";
+}
+
+// standing freezes those that stand still for other reasons.
+static void standing(void)
+{
+	begin();
+	mkdir(in("a"), 0755);
+	pid_t stopped = sleeper(), traced = sleeper();
+	int st;
+	kill(stopped, SIGSTOP);
+	waitpid(stopped, &st, WUNTRACED);
+	ptrace(PTRACE_ATTACH, traced, 0, 0);
+	waitpid(traced, &st, 0);
+	attach("a/cgroup.procs", stopped);
+	attach("a/cgroup.procs", traced);
+	pid_t parent = fork();
+	if (parent == 0) {
+		store("a/cgroup.procs", "0");
+		if (vfork() == 0)
+			pauses();
+		_exit(0);
+	}
+	for (int i = 0; i < 500 && members("a/cgroup.procs") < 4; i++)
+		sleep_ms(10);
+	say("members", "%d", members("a/cgroup.procs"));
+	say("freeze", "%s", store("a/cgroup.freeze", "1"));
+	say("all stand", "%s", until("a/cgroup.events", "frozen 1"));
+	kill(stopped, SIGCONT);
+	sleep_ms(50);
+	say("continued", "%s", until("a/cgroup.events", "frozen 1"));
+	say("kill", "%s", store("a/cgroup.kill", "1"));
+	say("empty", "%s", until("a/cgroup.events", "populated 0"));
+	while (wait(NULL) > 0)
+		;
+	leave_all();
+}
+
 // delegates has a user do things in a group that is his, and in others.
 static void delegates(void)
 {
@@ -296,13 +342,34 @@ static void views(void)
 	char proc[64];
 	pid_t pid = sleeper();
 	snprintf(proc, sizeof proc, "/proc/%d/cgroup", pid);
+	int old = open("/proc/self/ns/cgroup", O_RDONLY);
+	struct stat s, t;
+	fstat(old, &s);
 	say("unshare", "%s", ret(unshare(CLONE_NEWCGROUP)));
+	stat("/proc/self/ns/cgroup", &t);
+	say("another", "%s", yes(s.st_ino != t.st_ino));
 	say("self", "%s", where("/proc/self/cgroup"));
 	attach("a/b/cgroup.procs", pid);
 	say("below", "%s", where(proc));
 	attach("cgroup.procs", pid);
 	say("above", "%s", where(proc));
 	ends(pid);
+	pid = sleeper();
+	snprintf(proc, sizeof proc, "/proc/%d/ns/cgroup", pid);
+	stat(proc, &s);
+	say("inherited", "%s", yes(s.st_ino == t.st_ino));
+	int fd = pidfd_open(pid, 0);
+	ends(pid);
+	mkdir("m", 0755);
+	say("private", "%s", ret(unshare(CLONE_NEWNS)));
+	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	say("mount", "%s", ret(mount("none", "m", "cgroup2", 0, NULL)));
+	say("the root of it", "%s", get("m/cgroup.type"));
+	say("what is in it", "%s", access("m/b", F_OK) ? errname(errno) : "b");
+	umount("m");
+	say("setns", "%s", ret(setns(old, CLONE_NEWCGROUP)));
+	say("of the dead", "%s", ret(setns(fd, CLONE_NEWCGROUP)));
+	say("self", "%s", where("/proc/self/cgroup"));
 	int st;
 	pid = clone_into(CLONE_NEWCGROUP, open(in("a/b"), O_RDONLY | O_DIRECTORY));
 	if (pid == 0) {
@@ -316,6 +383,6 @@ static void views(void)
 
 static const struct section table[] = {
 	{"files", files}, {"moving", moving}, {"tree", tree}, {"events", events}, {"kills", kills},
-	{"freezes", freezes}, {"delegates", delegates}, {"views", views},
+	{"freezes", freezes}, {"standing", standing}, {"delegates", delegates}, {"views", views},
 };
 GUEST(table)

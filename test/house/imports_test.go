@@ -10,7 +10,7 @@ import (
 // only. A name that ends in /* stands for everything below; the longest name that fits counts.
 var layers = [][]string{
 	{"sentry/abi", "platform/arch"},
-	{"sentry/waiter", "sentry/trace", "sentry/cred", "sentry/signal", "sentry/limits", "sentry/futex", "sentry/ktime", "sentry/sandbox/seccomp", "sentry/sandbox/inherited"},
+	{"sentry/waiter", "sentry/trace", "sentry/cred", "sentry/callfilter", "sentry/signal", "sentry/limits", "sentry/futex", "sentry/ktime", "sentry/sandbox/seccomp", "sentry/sandbox/inherited"},
 	{"platform"},
 	{"platform/internal/changes"},
 	{"platform/internal/*", "platform/kvm/kvmapi", "platform/kvm/pagetable"},

@@ -23,6 +23,16 @@ type Queue struct {
 // Mapped is how many bytes are mapped once all is carried out.
 func (q *Queue) Mapped() uint64 { return q.mapped.bytes }
 
+// Pieces returns what is mapped in pieces of at most length bytes, in order.
+func (q *Queue) Pieces(length uint64) (pieces [][2]uint64) {
+	for _, r := range q.mapped.r {
+		for at := r.start; at < r.end; at += length {
+			pieces = append(pieces, [2]uint64{at, min(at+length, r.end)})
+		}
+	}
+	return pieces
+}
+
 // Len is the number of changes pending.
 func (q *Queue) Len() int { return len(q.pending) }
 

@@ -74,6 +74,10 @@ func prctlTuning(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	case unix.PR_GET_SPECULATION_CTRL:
 		return prSpeculation(a)
 	case unix.PR_GET_SECCOMP:
+		return uint64(t.SeccompMode()), nil
+	case unix.PR_SET_SECCOMP:
+		return prctlSeccomp(t, a[1], a[2])
+	case unix.PR_SET_PTRACER: // as with Yama's ptrace_scope 0
 		return 0, nil
 	case unix.PR_SET_VMA:
 		return 0, unix.EINVAL

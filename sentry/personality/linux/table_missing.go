@@ -56,7 +56,6 @@ func missingCalls() []Call {
 		{303, "name_to_handle_at", "hex hex hex hex hex hex", "", nil},
 		{304, "open_by_handle_at", "hex hex hex hex hex hex", "", nil},
 		{313, "finit_module", "hex hex hex hex hex hex", "", nil},
-		{317, "seccomp", "hex hex hex hex hex hex", "", nil},
 		{320, "kexec_file_load", "hex hex hex hex hex hex", "", nil},
 		{321, "bpf", "hex hex hex hex hex hex", "", nil},
 		{323, "userfaultfd", "hex hex hex hex hex hex", "", nil},

@@ -1,4 +1,4 @@
-package ptrace
+package pairs
 
 import (
 	"sync/atomic"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// anyCPU is the place of a thread that is not pinned.
-const anyCPU = -1
+// AnyCPU is the place of a thread that is not pinned.
+const AnyCPU = -1
 
 // cpus knows the processors that may be used and how many pairs of OS thread and tracee
 // are busy on each.
@@ -53,9 +53,20 @@ func (c *cpus) choose(cur int) int {
 	return best
 }
 
+// other returns the processor with the fewest busy pairs besides cpu, AnyCPU if there is none.
+func (c *cpus) other(cpu int) int {
+	best := AnyCPU
+	for _, i := range c.list {
+		if i != cpu && (best == AnyCPU || c.load[i].Load() < c.load[best].Load()) {
+			best = i
+		}
+	}
+	return best
+}
+
 // mask is what a thread placed at cpu is allowed.
 func (c *cpus) mask(cpu int) *unix.CPUSet {
-	if cpu == anyCPU {
+	if cpu == AnyCPU {
 		return &c.all
 	}
 	return &c.masks[cpu]

@@ -1,0 +1,147 @@
+package pairs
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tickPeriod is how often the monitor looks, and how long a turn is.
+	tickPeriod = 10 * time.Millisecond
+	// rebalanceTicks is how often a busy pair is let go for the host to balance.
+	rebalanceTicks = 16
+)
+
+// Runner is what runs guest code: a context of a platform.
+type Runner interface {
+	// Kick brings it out of guest code if it is there. It may do so once too often.
+	Kick()
+	// Inside is the guest thread that runs for it now, nil if none does.
+	Inside() *Guest
+}
+
+// Guest is a guest thread.
+type Guest struct {
+	TID int
+	cpu int // where it is pinned
+}
+
+// NewGuest returns the guest with this thread id, which is pinned to cpu or, with AnyCPU, not at all.
+func NewGuest(tid, cpu int) Guest { return Guest{tid, cpu} }
+
+// Set is the OS threads that run guest code for a platform.
+type Set struct {
+	cpus  *cpus
+	slots chan struct{}
+
+	waiting atomic.Int32 // runners that wait for a slot
+	ticking atomic.Bool  // the monitor has a timer
+	ticks   atomic.Uint32
+
+	mu      sync.RWMutex
+	threads map[int]*Thread // by thread id
+}
+
+// New returns a set for so many runners at a time, and has the calling thread, and what it forks, ask for short time
+// slices.
+func New(running int) (*Set, error) {
+	c, err := newCPUs()
+	if err != nil {
+		return nil, err
+	}
+	shortSlice()
+	return &Set{cpus: c, slots: make(chan struct{}, running), threads: make(map[int]*Thread)}, nil
+}
+
+// CPUs is how many processors there are.
+func (s *Set) CPUs() int { return len(s.cpus.list) }
+
+// Mask is the set of processors of a thread placed at cpu, which may be AnyCPU.
+func (s *Set) Mask(cpu int) *unix.CPUSet { return s.cpus.mask(cpu) }
+
+// Busy tells whether the monitor ticks.
+func (s *Set) Busy() bool { return s.ticking.Load() }
+
+// Loads are the numbers of busy pairs by processor.
+func (s *Set) Loads() map[int]int {
+	loads := make(map[int]int)
+	for _, i := range s.cpus.list {
+		loads[i] = int(s.cpus.load[i].Load())
+	}
+	return loads
+}
+
+// Thread returns the record of the calling OS thread.
+func (s *Set) Thread() *Thread {
+	tid := unix.Gettid()
+	s.mu.RLock()
+	t := s.threads[tid]
+	s.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	shortSlice()
+	t = &Thread{tid: tid, cpus: s.cpus, cpu: AnyCPU, away: AnyCPU}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.threads[tid] = t
+	return t
+}
+
+// Enter waits for a turn of r, locks its goroutine to the OS thread it is on and returns that.
+func (s *Set) Enter(r Runner) *Thread {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.waiting.Add(1)
+		s.slots <- struct{}{}
+		s.waiting.Add(-1)
+	}
+	runtime.LockOSThread()
+	t := s.Thread()
+	t.enter(r)
+	s.monitor()
+	return t
+}
+
+// Leave ends the turn of a runner that has left its thread.
+func (s *Set) Leave() {
+	runtime.UnlockOSThread()
+	<-s.slots
+}
+
+// monitor sees to it that the monitor ticks.
+func (s *Set) monitor() {
+	if !s.ticking.Load() && s.ticking.CompareAndSwap(false, true) {
+		time.AfterFunc(tickPeriod, s.tick)
+	}
+}
+
+// tick looks at all OS threads, and comes back while there is one to look after.
+func (s *Set) tick() {
+	n := s.ticks.Add(1)
+	if s.look(n) {
+		time.AfterFunc(tickPeriod, s.tick)
+		return
+	}
+	s.ticking.Store(false)
+	if s.look(n) {
+		s.monitor()
+	}
+}
+
+// look looks at all OS threads and tells whether any needs looking after.
+func (s *Set) look(n uint32) (any bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.threads {
+		if t.look(s, n) {
+			any = true
+		}
+	}
+	return any
+}

@@ -1,0 +1,196 @@
+package pairs
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Thread is an OS thread that runs guest code.
+type Thread struct {
+	// Local is the platform's own.
+	Local any
+
+	tid  int
+	cpus *cpus
+	away int // the processor it was moved to apart from its guest, or AnyCPU
+
+	// seq counts entries to and returns from guest code: odd while there.
+	seq atomic.Uint64
+	// loose says that the monitor let the thread and its guest run anywhere.
+	loose atomic.Bool
+	// yield asks the runner to make room for another one.
+	yield atomic.Bool
+
+	mu      sync.Mutex
+	locks   int    // runners whose goroutine is locked to the thread: one, unless a goroutine runs several
+	cpu     int    // where it is pinned; changed by the thread itself, or while locks is 0
+	runner  Runner // the one that ran last, if its goroutine is locked to the thread; changed by the thread itself
+	lastSeq uint64 // what the monitor saw
+}
+
+// TID is the thread's id.
+func (t *Thread) TID() int { return t.tid }
+
+// CPU is where the thread is pinned, or AnyCPU.
+func (t *Thread) CPU() int { return t.cpu }
+
+// Asked tells whether the runner is to make room for another one.
+func (t *Thread) Asked() bool { return t.yield.Load() }
+
+// Begin says that guest code is about to run, End that it does not any more.
+func (t *Thread) Begin() { t.seq.Add(1) }
+
+// End is the opposite of Begin.
+func (t *Thread) End() { t.seq.Add(1) }
+
+// enter says that r is locked to the thread, which is the calling one, and gives that a processor.
+func (t *Thread) enter(r Runner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.runner = r
+	t.locks++
+	t.yield.Store(false)
+	if t.locks == 1 {
+		t.place()
+	}
+}
+
+// Settle says that r, which is locked to the thread and holds g or nothing, runs next. It tells whether
+// that undid Apart.
+func (t *Thread) Settle(r Runner, g *Guest) bool {
+	if t.runner == r && !t.loose.Load() {
+		return false
+	}
+	t.Together()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.runner = r
+	if t.loose.Load() {
+		t.forget(g)
+		t.place()
+	}
+	return true
+}
+
+// Follow pins g where the thread is.
+func (t *Thread) Follow(g *Guest) {
+	if g.cpu != t.cpu {
+		setAffinity(g.TID, t.cpus.mask(t.cpu))
+		g.cpu = t.cpu
+	}
+}
+
+// Apart moves the thread, which is the calling one, to another processor than its guest's, and tells whether there is one.
+func (t *Thread) Apart() bool {
+	if t.away != AnyCPU {
+		return true
+	}
+	if t.cpu == AnyCPU || t.loose.Load() {
+		return false
+	}
+	other := t.cpus.other(t.cpu)
+	if other == AnyCPU || setAffinity(0, t.cpus.mask(other)) != 0 {
+		return false
+	}
+	t.away = other
+	t.cpus.load[other].Add(1)
+	return true
+}
+
+// Together undoes Apart.
+func (t *Thread) Together() {
+	if t.away == AnyCPU {
+		return
+	}
+	t.cpus.load[t.away].Add(-1)
+	t.away = AnyCPU
+	setAffinity(0, t.cpus.mask(t.cpu))
+}
+
+// place pins the thread where there is least to do. mu is held.
+func (t *Thread) place() {
+	cpus := t.cpus
+	if len(cpus.list) == 1 {
+		return
+	}
+	cur := t.cpu
+	if cur == AnyCPU {
+		cur = currentCPU()
+	}
+	cpu := cpus.choose(cur)
+	if cpu != t.cpu && setAffinity(0, cpus.mask(cpu)) == 0 {
+		t.cpu = cpu
+	}
+	if t.cpu != AnyCPU {
+		cpus.load[t.cpu].Add(1)
+	}
+}
+
+// forget gives up the place of the thread, and that of its guest g, which may be nil, if the monitor
+// has let them go. mu is held.
+func (t *Thread) forget(g *Guest) {
+	if !t.loose.Swap(false) {
+		return
+	}
+	if g != nil {
+		g.cpu = AnyCPU
+	}
+	if t.cpu != AnyCPU {
+		t.cpus.load[t.cpu].Add(-1)
+		t.cpu = AnyCPU
+	}
+}
+
+// Exit says that its runner, which holds g or nothing, is no longer locked to
+// the thread; Set.Leave must follow. It stays where it is pinned until the monitor comes by: the next
+// runner is likely to run there too.
+func (t *Thread) Exit(g *Guest) {
+	t.Together()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(g)
+	t.runner = nil
+	t.locks--
+	if t.locks == 0 && t.cpu != AnyCPU {
+		t.cpus.load[t.cpu].Add(-1)
+	} else if t.locks > 0 {
+		t.loose.Store(true)
+	}
+}
+
+// look unpins the thread if no runner is locked to it. Otherwise it asks the runner to make
+// room if another one waits, and lets the thread and its guest go when that
+// has been in guest code since the last look, when its processor is crowded, or once in a while.
+func (t *Thread) look(s *Set, n uint32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.locks == 0 {
+		if t.cpu == AnyCPU {
+			return false
+		}
+		setAffinity(t.tid, &t.cpus.all)
+		t.cpu = AnyCPU
+		return true
+	}
+	if t.runner == nil {
+		return true
+	}
+	seq := t.seq.Load()
+	computing := seq&1 != 0 && seq == t.lastSeq
+	t.lastSeq = seq
+	if s.waiting.Load() > 0 {
+		t.yield.Store(true)
+		t.runner.Kick()
+	}
+	if t.cpu == AnyCPU || t.loose.Load() {
+		return true
+	}
+	if computing || n%rebalanceTicks == 0 || t.cpus.crowded(t.cpu) {
+		if g := t.runner.Inside(); g != nil {
+			setAffinity(g.TID, &t.cpus.all)
+		}
+		setAffinity(t.tid, &t.cpus.all)
+		t.loose.Store(true)
+	}
+	return true
+}

@@ -1,0 +1,81 @@
+package systrap
+
+import "time"
+
+const (
+	// spinCycles is how long a side spins that is apart from the other: some 20 µs, about what sleeping and being woken on another
+	// processor costs.
+	spinCycles = 40_000
+	// window is how many calls are looked at at a time.
+	window = 64
+	// quickCall is how long a call may take on average, from one entry of guest code to the next, for moving apart to pay.
+	quickCall = 40 * time.Microsecond
+	// maxSlept is how many calls of a window may have slept for staying apart to pay.
+	maxSlept = window / 8
+
+	minWait = 2 * time.Millisecond
+	maxWait = 512 * time.Millisecond
+)
+
+// pace decides how a context and its thread hand over. Side by side on one processor each sleeps while the other
+// runs, which costs two switches a call, on a busy host too. Apart, on two processors, both stay awake and pass the call over shared
+// memory; that is several times faster where nobody else wants the second processor, and wasteful otherwise. So contexts that call often
+// try it, one for each two processors, and give it up for a while, longer each time, when the other side does not answer soon.
+type pace struct {
+	spin  uint64 // cycles; 0 when side by side
+	calls int    // in this window
+	slept int    // of those
+	start time.Time
+	wait  time.Duration // how long to stay side by side after the next failure
+	until time.Time
+}
+
+// note says that a call came, and whether the sentry slept until then.
+func (p *pace) note(c *context, slept bool) {
+	if slept {
+		p.slept++
+	}
+	if p.spin > 0 && p.slept > maxSlept {
+		p.fail(c)
+		return
+	}
+	if p.calls++; p.calls < window {
+		return
+	}
+	now := time.Now()
+	took := now.Sub(p.start)
+	p.start, p.calls, p.slept = now, 0, 0
+	switch {
+	case p.spin > 0:
+		p.wait = max(p.wait/2, minWait)
+	case took < window*quickCall && now.After(p.until):
+		p.try(c)
+	}
+}
+
+// try moves the sides apart if there is room.
+func (p *pace) try(c *context) {
+	if int(c.p.apart.Add(1))*2 > c.p.pairs.CPUs() || !c.tr.Apart() {
+		c.p.apart.Add(-1)
+		return
+	}
+	p.spin = spinCycles
+}
+
+// fail brings the sides together for a while.
+func (p *pace) fail(c *context) {
+	p.leave(c)
+	c.tr.Together()
+	p.wait = min(max(2*p.wait, minWait), maxWait)
+	p.start = time.Now()
+	p.until = p.start.Add(p.wait)
+}
+
+// leave says that the context gives its thread up, or its place apart.
+func (p *pace) leave(c *context) {
+	if p.spin > 0 {
+		p.spin = 0
+		c.p.apart.Add(-1)
+	}
+	p.calls, p.slept = 0, 0
+}
