@@ -139,7 +139,7 @@ func (r *root) List(_ vfs.Caller, pos int64, emit func(vfs.Dirent) bool) error {
 			return nil
 		}
 	}
-	listIDs(r.fs.processes.PIDs(), true, pos, emit)
+	r.fs.listIDs(r.fs.processes.PIDs(), true, pos, emit)
 	return nil
 }
 
@@ -152,7 +152,7 @@ func entryOf(name string, in vfs.Inode, next int64) vfs.Dirent {
 }
 
 // listIDs gives the directories of the threads with these ids, ascending.
-func listIDs(ids []int32, process bool, pos int64, emit func(vfs.Dirent) bool) {
+func (f *fileSystem) listIDs(ids []int32, process bool, pos int64, emit func(vfs.Dirent) bool) {
 	slices.Sort(ids)
 	from, _ := slices.BinarySearchFunc(ids, pos, func(id int32, pos int64) int {
 		if int64(id)+firstTask <= pos {
@@ -161,8 +161,12 @@ func listIDs(ids []int32, process bool, pos int64, emit func(vfs.Dirent) bool) {
 		return 1
 	})
 	for _, id := range ids[from:] {
+		t := f.processes.Task(id)
+		if t == nil {
+			continue
+		}
 		e := vfs.Dirent{
-			Name: strconv.Itoa(int(id)), Ino: inoOfTask(id, process),
+			Name: strconv.Itoa(int(id)), Ino: inoOfTask(t, process),
 			Type: unix.DT_DIR, Next: int64(id) + firstTask,
 		}
 		if !emit(e) {

@@ -50,7 +50,7 @@ func (f *fileSystem) newTaskDir(t Task, process bool) *taskDir {
 	d := &taskDir{fs: f, task: t, process: process}
 	d.SourceDir = f.NewSourceDir(0o555, taskSource{d})
 	d.SetOwnerFunc(d.user)
-	d.base = inoOfTask(t.Status(false).TID, process)
+	d.base = inoOfTask(t, process)
 	d.SetIno(d.base)
 	return d
 }
@@ -58,14 +58,17 @@ func (f *fileSystem) newTaskDir(t Task, process bool) *taskDir {
 // Inode numbers below tasks are made of the thread's id, whether it is the process's
 // directory, the entry, and what is in that.
 const (
+	inoBirthShift  = 54 // tells apart most processes that had the same id
 	inoTaskShift   = 32
+	microsecond    = 1000
 	inoProcessBit  = 1 << 31
 	inoEntryShift  = 24
 	inoWithinEntry = 1<<inoEntryShift - 1
 )
 
-func inoOfTask(id int32, process bool) uint64 {
-	ino := uint64(uint32(id))<<inoTaskShift | 1
+func inoOfTask(t Task, process bool) uint64 {
+	s := t.Status(false)
+	ino := uint64(s.StartTime/microsecond)<<inoBirthShift | uint64(uint32(s.TID))<<inoTaskShift | 1
 	if process {
 		ino |= inoProcessBit
 	}
@@ -170,7 +173,7 @@ func (d threads) List(_ vfs.Caller, pos int64, emit func(vfs.Dirent) bool) error
 	if !d.task.Exists() {
 		return unix.ENOENT
 	}
-	listIDs(d.task.Threads(), false, pos, emit)
+	d.fs.listIDs(d.task.Threads(), false, pos, emit)
 	return nil
 }
 

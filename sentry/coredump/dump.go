@@ -17,7 +17,7 @@ type Dump struct {
 	Threads []Thread // the one that ended the process first
 	Memory  *mm.MemoryManager
 	Filter  uint32 // bits as in /proc/PID/coredump_filter (core(5))
-	Limit   uint64 // of the file's size, bytes
+	Limit   uint64 // of what is written, bytes; holes do not count
 }
 
 // Bits of Filter (core(5)).
@@ -27,9 +27,6 @@ const (
 	FilePrivate      = 1 << 2
 	FileShared       = 1 << 3
 	ELFHeaders       = 1 << 4
-
-	// DefaultFilter is what a process starts with.
-	DefaultFilter = AnonymousPrivate | AnonymousShared | ELFHeaders | 1<<5
 )
 
 const (
@@ -57,23 +54,36 @@ func (d *Dump) Write(w io.WriterAt) error {
 	notes := d.notes(vmas)
 	segments, end := d.place(vmas, uint64(len(notes)))
 	head := heading(segments, notes)
-	if uint64(len(head)) > d.Limit {
-		return unix.EFBIG
-	}
-	if _, err := w.WriteAt(head, 0); err != nil {
+	out := &limited{w: w, left: d.Limit}
+	if err := out.write(head, 0); err != nil {
 		return err
 	}
-	last := uint64(len(head))
 	for i := range segments {
-		if err := d.writeSegment(w, &segments[i], &last); err != nil {
+		if err := d.writeSegment(out, &segments[i]); err != nil {
 			return err
 		}
 	}
-	if last < end {
-		_, err := w.WriteAt([]byte{0}, int64(end-1))
-		return err
+	if out.end < end {
+		return out.write([]byte{0}, end-1)
 	}
 	return nil
+}
+
+// limited is a file that takes so many bytes and no more.
+type limited struct {
+	w    io.WriterAt
+	left uint64
+	end  uint64 // of what was written last
+}
+
+func (l *limited) write(p []byte, off uint64) error {
+	if uint64(len(p)) > l.left {
+		return unix.EFBIG
+	}
+	l.left -= uint64(len(p))
+	l.end = off + uint64(len(p))
+	_, err := l.w.WriteAt(p, int64(off))
+	return err
 }
 
 // place gives every mapping its place in the file and returns the file's length.
@@ -155,9 +165,8 @@ func programFlags(p platform.Prot) uint32 {
 	return uint32(f)
 }
 
-// writeSegment writes the pages of a mapping that hold something; last becomes
-// the end of what was written.
-func (d *Dump) writeSegment(w io.WriterAt, s *segment, last *uint64) error {
+// writeSegment writes the pages of a mapping that hold something.
+func (d *Dump) writeSegment(w *limited, s *segment) error {
 	var page, zero [mm.PageSize]byte
 	for done := uint64(0); done < s.size; {
 		vec := make([]byte, min(window, (s.size-done)/mm.PageSize))
@@ -172,11 +181,7 @@ func (d *Dump) writeSegment(w io.WriterAt, s *segment, last *uint64) error {
 			if bytes.Equal(page[:n], zero[:n]) {
 				continue
 			}
-			if off+uint64(n) > d.Limit {
-				return unix.EFBIG
-			}
-			*last = off + uint64(n)
-			if _, err := w.WriteAt(page[:n], int64(off)); err != nil {
+			if err := w.write(page[:n], off); err != nil {
 				return err
 			}
 		}

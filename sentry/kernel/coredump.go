@@ -98,7 +98,7 @@ func (t *Task) writeCore(threads []coredump.Thread) bool {
 	s := p.Status(true)
 	c := t.Creds()
 	d := coredump.Dump{
-		Threads: threads, Memory: t.MM(), Filter: coredump.DefaultFilter, Limit: t.tg.limits.Soft(limits.Core),
+		Threads: threads, Memory: t.MM(), Filter: t.tg.coreFilter.Load(), Limit: t.tg.limits.Soft(limits.Core),
 		Process: coredump.Process{
 			PID: s.TGID, Parent: s.PPID, Group: s.ProcessGroup, Session: s.Session, UID: uint32(c.RUID), GID: uint32(c.RGID),
 			Nice: s.Nice, Name: t.Name(), Args: t.commandLine(),
