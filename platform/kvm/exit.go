@@ -77,7 +77,7 @@ func (v *vcpu) fromRing0() exit {
 		vector := int(at-vectorsAddr) / vectorSize
 		f, ok := v.frame(vector)
 		if !ok || f.cs&3 != 3 {
-			return v.broken(fmt.Sprintf("exception %d in ring 0 at %#x", vector, f.rip))
+			return v.broken(fmt.Sprintf("exception %d in ring 0: frame %+v", vector, f))
 		}
 		return exit{kind: exitVector, vector: vector, frame: f}
 	}

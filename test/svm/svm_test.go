@@ -1,0 +1,141 @@
+// Package svm runs the KVM platform where ring 0 is real and paging is the processor's: QEMU emulates a
+// processor with SVM and nested paging, Debian's kernel with kvm-amd boots on it, and inside run the platform's
+// own tests and some of the guest programs, each compared with that kernel itself.
+//
+// "make test-svm" fetches QEMU, the kernel and busybox first; SENTRY_SVM names where they are. Everything is emulated and
+// some hundred times slower than a machine, so timings mean nothing and the platform suite's test of
+// many busy contexts is left out; so are those of what the emulator gets wrong: it makes no alignment checks, and lets user
+// code enter virtual-8086 mode by IRET, which random code finds.
+package svm
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// guests are the programs of test/guest that run inside.
+var guests = []string{"filemap", "forks", "memory", "privileged", "sigframe", "threads"}
+
+// machineTime bounds the whole run.
+const machineTime = 40 * time.Minute
+
+func TestSVM(t *testing.T) {
+	dir := os.Getenv("SENTRY_SVM")
+	if dir == "" {
+		t.Skip("SENTRY_SVM is not set: make test-svm does")
+	}
+	work := t.TempDir()
+	initrd := filepath.Join(work, "initrd")
+	if err := os.WriteFile(initrd, archive(contents(t, dir, work)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), machineTime)
+	defer cancel()
+	cmd := machine(ctx, t, dir, initrd)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n := report(t, out)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the machine: %v", err)
+	}
+	if n <= len(guests) {
+		t.Errorf("only %d parts ran", n)
+	}
+}
+
+// report makes a subtest of each part of what the machine prints and returns how many there were.
+func report(t *testing.T, out io.Reader) (parts int) {
+	var name string
+	var lines []string
+	for s := bufio.NewScanner(out); s.Scan(); {
+		line := strings.TrimRight(s.Text(), "\r")
+		if i := strings.Index(line, "=== BEGIN "); i >= 0 {
+			name, lines = line[i+len("=== BEGIN "):], nil
+			continue
+		}
+		status, end := strings.CutPrefix(line, "=== END ")
+		if !end {
+			lines = append(lines, line)
+			continue
+		}
+		parts++
+		t.Run(name, func(t *testing.T) {
+			if status != "0" {
+				t.Errorf("status %s:\n%s", status, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+			}
+		})
+		name, lines = "", nil
+	}
+	if name != "" {
+		t.Errorf("the machine stopped in %s:\n%s", name, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+	}
+	return parts
+}
+
+// machine is the command that emulates the machine. Supervisor-mode access prevention is
+// off, since the emulator applies it to far returns of user code.
+func machine(ctx context.Context, t *testing.T, dir, initrd string) *exec.Cmd {
+	root := filepath.Join(dir, "root")
+	lib := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "usr/bin/qemu-system-x86_64"),
+		"-L", filepath.Join(root, "usr/share/seabios"), "-L", filepath.Join(root, "usr/share/qemu"),
+		"-accel", "tcg", "-cpu", "EPYC-Rome,+svm,+npt,-smap", "-m", "2000", "-smp", "1", "-nographic", "-no-reboot",
+		"-nodefaults", "-serial", "stdio", "-kernel", one(t, filepath.Join(root, "boot/vmlinuz-*")), "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init")
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+lib+":"+filepath.Join(root, "lib/x86_64-linux-gnu"))
+	return cmd
+}
+
+// contents builds what the machine's root has, by name there.
+func contents(t *testing.T, dir, work string) map[string]string {
+	modules := one(t, filepath.Join(dir, "root/lib/modules/*/kernel"))
+	files := map[string]string{
+		"init":             "testdata/init",
+		"bin/busybox":      one(t, filepath.Join(dir, "root/*bin/busybox"), filepath.Join(dir, "root/usr/bin/busybox")),
+		"bin/kvm.test":     filepath.Join(work, "kvm.test"),
+		"bin/sentry":       filepath.Join(work, "sentry"),
+		"lib/irqbypass.ko": filepath.Join(modules, "virt/lib/irqbypass.ko"),
+		"lib/kvm.ko":       filepath.Join(modules, "arch/x86/kvm/kvm.ko"),
+		"lib/kvm-amd.ko":   filepath.Join(modules, "arch/x86/kvm/kvm-amd.ko"),
+	}
+	run(t, "go", "test", "-c", "-o", files["bin/kvm.test"], "gosentry/platform/kvm")
+	run(t, "go", "build", "-o", files["bin/sentry"], "gosentry/cmd/sentry")
+	for _, g := range guests {
+		files["guest/"+g] = filepath.Join(work, g)
+		run(t, "cc", "-O1", "-static", "-pthread", "-o", files["guest/"+g], "../guest/"+g+".c")
+	}
+	return files
+}
+
+// one returns the only file that a pattern matches.
+func one(t *testing.T, patterns ...string) string {
+	t.Helper()
+	for _, p := range patterns {
+		if found, _ := filepath.Glob(p); len(found) == 1 {
+			return found[0]
+		}
+	}
+	t.Fatalf("there is not one file %q: make test-svm fetches them", patterns)
+	return ""
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+}
