@@ -1,6 +1,6 @@
 // Command sentry runs unmodified Linux programs on a kernel of its own.
 //
-// Each verb has a file: do, syscalls, help, version. The program is also the inner
+// Each verb has a file: do, syscalls, doctor, help, version. The program is also the inner
 // process of the sandboxes that it makes: see package sandbox.
 package main
 
@@ -63,7 +63,7 @@ func root(argv []string, status *int, run func(sandbox.Spec) (int, error)) *cli.
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Flags:           runtimeFlags(),
 		Action:          unknownVerb,
-		Commands:        append([]*cli.Command{doVerb(argv, status, run), syscallsVerb(), helpVerb(), versionVerb()}, containerVerbs(status)...),
+		Commands:        append([]*cli.Command{doVerb(argv, status, run), syscallsVerb(), doctorVerb(), helpVerb(), versionVerb()}, containerVerbs(status)...),
 	}
 }
 

@@ -118,6 +118,7 @@ func TestTextVerbs(t *testing.T) {
 		{[]string{"help", "do"}, "--rootfs DIR"},
 		{[]string{"do", "--help"}, "--rootfs DIR"},
 		{[]string{"syscalls"}, " 39  getpid                   full\n"},
+		{[]string{"doctor"}, "\nptrace   "},
 		{[]string{"version"}, "sentry " + version + ", go"},
 	} {
 		spec, status, out, err := parse(c.args...)
