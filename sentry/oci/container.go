@@ -36,6 +36,8 @@ type LaunchArgs struct {
 	Stdio     [3]int // descriptors
 	// Preserved are further descriptors of the program, from 3 on.
 	Preserved []int
+	// Place moves the sandbox's process to where it belongs on the host, before it does anything; nil: it stays.
+	Place func(pid int) error
 }
 
 // Launch makes a sandbox whose program is ready to start.

@@ -115,6 +115,9 @@ func (c *creation) launch(launch Launch, a CreateArgs, foreground bool) error {
 		return fmt.Errorf("cannot make the control socket: %w", err)
 	}
 	defer closeFD(args.Listener)
+	if args.Place, err = c.joinHost(); err != nil {
+		return err
+	}
 	if c.sandbox, err = launch(args); err != nil {
 		return err
 	}
@@ -167,6 +170,7 @@ func (c *creation) undo() {
 		c.sandbox.Wait() //nolint:errcheck // it was killed
 	}
 	c.console.close()
+	c.leaveHost() //nolint:errcheck // the first error counts
 	os.RemoveAll(c.dir)
 	c.close()
 }

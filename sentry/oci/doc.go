@@ -20,6 +20,13 @@
 // While Create runs, the sandbox ends when the creating process does. Only
 // when state and pid file are written is it told that it stands alone.
 //
+// # Limits
+//
+// Memory and processes are limited by the kernel inside, whoever the caller is. Where the configuration
+// names a control group and the caller may make it (package hostcgroup), the sandbox also runs
+// in that group of the host: processor time is the host's to limit, and engines read a container's
+// use from there. Its directories stand in state.json before they are made, and go with the container.
+//
 // # Errors
 //
 // A container that is not there is ErrNotExist, whose text engines look for. Fields of a

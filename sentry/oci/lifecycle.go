@@ -167,6 +167,9 @@ func (r *Runtime) removeDamaged(id string, cause error) error {
 
 // remove removes the directory and runs the last hooks. A hook that fails does not keep the container.
 func (c *container) remove() error {
+	if err := c.leaveHost(); err != nil {
+		return err
+	}
 	config, err := c.config()
 	if gone := os.RemoveAll(c.dir); gone != nil {
 		return gone

@@ -38,7 +38,8 @@ type state struct {
 	Bundle      string            `json:"bundle"`
 	RootDir     string            `json:"rootfs"`
 	Created     time.Time         `json:"created"`
-	Owner       int               `json:"owner"` // user id
+	Owner       int               `json:"owner"`             // user id
+	Cgroups     []string          `json:"cgroups,omitempty"` // directories of the host to remove at the end
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

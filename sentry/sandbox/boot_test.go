@@ -54,7 +54,7 @@ func TestKernelBoots(t *testing.T) {
 		expect(t, uid, shell("kill -9 $$"), 137, "", "")
 		expect(t, uid, shell("pwd; id -u"), 0, fmt.Sprintf("/\n%d\n", uid), "")
 		expect(t, uid, shell("cat /etc/passwd | cmp - /etc/passwd && echo same"), 0, "same\n", "")
-		expect(t, uid, Spec{Args: []string{"/no/such/program"}, Cwd: "/"}, NotFound, "", "sentry: /no/such/program: not found in the sandbox\n")
+		expect(t, uid, Spec{Args: []string{"/no/such/program"}, Cwd: "/"}, NotFound, "", "sentry: /no/such/program: no such file or directory in the sandbox\n")
 		expect(t, uid, Spec{Args: []string{script}, Cwd: "/"}, NotExecutable, "", "sentry: "+script+": permission denied\n")
 		expect(t, uid, Spec{Args: []string{"/bin/true"}, Cwd: "/no/where"}, Failed, "",
 			"sentry: cannot start in the directory /no/where: no such file or directory (name one that is there inside)\n")

@@ -64,6 +64,14 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 	return b, nil
 }
 
+// place moves the process of a container's sandbox to where it belongs on the host.
+func (s Spec) place(pid int) error {
+	if s.Container == nil || s.Container.Place == nil {
+		return nil
+	}
+	return s.Container.Place(pid)
+}
+
 // box is the sandbox of a container as its maker sees it.
 type box struct {
 	child  *child

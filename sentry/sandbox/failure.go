@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,8 @@ func ExitStatus(err error) int {
 	return Failed
 }
 
-// startFailure is the failure to run the guest's program, with the status that shells give.
+// startFailure is the failure to run the guest's program, with the status that shells give. Container
+// engines tell a program that is missing by these words.
 func startFailure(program string, err error) *Failure {
 	if f := new(Failure); errors.As(err, &f) {
 		return f
@@ -46,7 +48,10 @@ func startFailure(program string, err error) *Failure {
 	f := &Failure{What: program, Cause: err, Status: Failed}
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		f.Status, f.Cause = NotFound, errors.New("not found in the sandbox")
+		f.Status, f.Cause = NotFound, errors.New("no such file or directory in the sandbox")
+		if !strings.Contains(program, "/") {
+			f.Cause = errors.New("executable file not found in the sandbox's $PATH")
+		}
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG), errors.Is(err, unix.ELOOP):
 		f.Status = NotFound
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EISDIR),

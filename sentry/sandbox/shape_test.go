@@ -29,7 +29,7 @@ func TestOutcome(t *testing.T) {
 		{[]string{"exit", "0"}, 0, ""},
 		{[]string{"exit", "7"}, 7, ""},
 		{[]string{"signal", "11"}, 139, ""},
-		{[]string{"start-error", strconv.Itoa(int(unix.ENOENT))}, NotFound, "sentry: start-error: not found in the sandbox\n"},
+		{[]string{"start-error", strconv.Itoa(int(unix.ENOENT))}, NotFound, "sentry: start-error: executable file not found in the sandbox's $PATH\n"},
 		{[]string{"start-error", strconv.Itoa(int(unix.EACCES))}, NotExecutable, "sentry: start-error: permission denied\n"},
 		{[]string{"start-error", strconv.Itoa(int(unix.ENOEXEC))}, NotExecutable, "sentry: start-error: exec format error\n"},
 		{[]string{"start-error", strconv.Itoa(int(unix.ENOMEM))}, Failed, "sentry: start-error: cannot allocate memory\n"},

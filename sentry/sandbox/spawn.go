@@ -54,6 +54,12 @@ func spawn(spec Spec, g *grants) (*child, error) {
 		c.close()
 		return nil, err
 	}
+	if err := spec.place(c.pid); err != nil {
+		unix.Kill(c.pid, unix.SIGKILL) //nolint:errcheck // our own child, not yet waited for
+		c.reap()
+		c.close()
+		return nil, err
+	}
 	// An error here means that the inner process is gone; why, its end tells.
 	c.link.send(cfg)
 	return c, nil

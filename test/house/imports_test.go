@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"sentry/syscalls"},
 	{"sentry/personality/*"},
 	{"sentry/control"},
+	{"sentry/oci/hostcgroup"},
 	{"sentry/oci"},
 	{"sentry/sandbox"},
 	{"cmd/*"},

@@ -1,0 +1,106 @@
+package oci
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"strings"
+
+	"gosentry/sentry/oci/hostcgroup"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// sentryMemory is what the sandbox itself may use on the host beyond its container's limit, in bytes, besides
+// an eighth of that limit: the host must not kill what the kernel inside can end properly.
+const sentryMemory = 64 << 20
+
+// hostLimits are the limits that are the host's to keep.
+func hostLimits(r *specs.LinuxResources) hostcgroup.Limits {
+	var l hostcgroup.Limits
+	if r == nil {
+		return l
+	}
+	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 && *m.Limit < math.MaxInt64/2 {
+		l.Memory = *m.Limit + *m.Limit/8 + sentryMemory
+	}
+	c := r.CPU
+	if c == nil {
+		return l
+	}
+	l.CPUs, l.MemNodes = c.Cpus, c.Mems
+	for from, to := range map[*uint64]*uint64{c.Shares: &l.Shares, c.Period: &l.Period} {
+		if from != nil {
+			*to = *from
+		}
+	}
+	if c.Quota != nil {
+		l.Quota = *c.Quota
+	}
+	return l
+}
+
+// hostPath is the path of the container's control group on the host. There is none without a path in the
+// configuration, and none for a path of systemd's kind (slice:prefix:name): that
+// tree is systemd's own.
+func hostPath(l *specs.Linux) string {
+	if l == nil || l.CgroupsPath == "" || path.Clean("/"+l.CgroupsPath) == "/" {
+		return ""
+	}
+	if strings.Contains(l.CgroupsPath, ":") {
+		return ""
+	}
+	return l.CgroupsPath
+}
+
+// joinHost makes the container's control group on the host and returns what moves the sandbox there.
+// Where the caller may not make one, as without root, the sandbox stays in the caller's, unless there is a limit
+// that only the host can keep.
+func (c *creation) joinHost() (func(pid int) error, error) {
+	l := c.bundle.Config.Linux
+	name := hostPath(l)
+	var limits hostcgroup.Limits
+	if l != nil {
+		limits = hostLimits(l.Resources)
+	}
+	if name == "" {
+		return nil, mustHave(limits, "linux.cgroupsPath names no control group")
+	}
+	g, err := hostcgroup.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	c.Cgroups = g.Missing()
+	// What is to be removed is written down before it is made.
+	if err := c.save(); err != nil {
+		return nil, err
+	}
+	if err := g.Make(c.Cgroups); err != nil {
+		return nil, mustHave(limits, err.Error())
+	}
+	if err := g.Set(limits); err != nil {
+		return nil, err
+	}
+	return g.Add, nil
+}
+
+// mustHave refuses limits that only the host could keep.
+func mustHave(l hostcgroup.Limits, why string) error {
+	switch {
+	case l.Quota > 0:
+		return refuse("linux.resources.cpu.quota", "the host's control groups are needed: %s", why)
+	case l.CPUs != "":
+		return refuse("linux.resources.cpu.cpus", "the host's control groups are needed: %s", why)
+	case l.MemNodes != "":
+		return refuse("linux.resources.cpu.mems", "the host's control groups are needed: %s", why)
+	}
+	return nil
+}
+
+// leaveHost removes the container's control group from the host.
+func (c *container) leaveHost() error {
+	if err := hostcgroup.Remove(c.Cgroups); err != nil {
+		return fmt.Errorf("container %q: %w", c.ID, err)
+	}
+	return nil
+}
