@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"gosentry/sentry/sandbox"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -35,7 +33,7 @@ func TestContainerHostGroup(t *testing.T) {
 		}
 	})
 	shares := uint64(100)
-	e := newEngine(t, sandbox.DefaultPlatform, func(c *specs.Spec) {
+	e := newEngine(t, platforms()[0], func(c *specs.Spec) {
 		c.Process.Args = []string{"sleep", "1000"}
 		c.Linux.CgroupsPath = name
 		c.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
