@@ -141,6 +141,7 @@ func TestStrace(t *testing.T) {
 func TestOrdinaryUser(t *testing.T) {
 	needRoot(t)
 	eachPlatform(t, func(t *testing.T, platform string) {
+		needDevice(t, platform)
 		for _, s := range []script{
 			{name: "echo", text: `echo hello | tr a-z A-Z; exit 3`},
 			{name: "files", text: `echo x >f; chmod 640 f; cat f; mkdir d; mv f d; ls -R; rm -r d; ls`},

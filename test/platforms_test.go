@@ -91,3 +91,14 @@ func sub(t *testing.T, platform, name string, f func(t *testing.T)) {
 		t.Run(name, f)
 	}
 }
+
+// needDevice skips the test where users without a group cannot use the platform's device.
+func needDevice(t *testing.T, platform string) {
+	t.Helper()
+	if platform != "kvm" {
+		return
+	}
+	if info, err := os.Stat("/dev/kvm"); err != nil || info.Mode().Perm()&6 != 6 {
+		t.Skip("/dev/kvm is not for every user here")
+	}
+}

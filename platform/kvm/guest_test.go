@@ -249,6 +249,30 @@ func TestDrops(t *testing.T) {
 	}
 }
 
+// TestWindowsHeld has one address space map file after file: it lets go of windows that it does not use.
+func TestWindowsHeld(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	for i := range uint64(maxWindows + 100) {
+		fd, err := unix.MemfdCreate("window", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Pwrite(fd, []byte{byte(i), byte(i >> 8), 0, 0, 0, 0, 0, 0}, 0)
+		g.apply(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(fd), Addr: dataAt, Length: pageSize})
+		unix.Close(fd)
+	}
+	if len(g.as.windows) >= maxWindows || g.as.Drops() == 0 {
+		t.Errorf("%d windows are held, %d drops", len(g.as.windows), g.as.Drops())
+	}
+	g.apply(g.at(codeAt, 0, platform.Read|platform.Exec))
+	g.regs.Rbx = dataAt
+	if g.want(syscallEvent); g.regs.Rax != maxWindows+99 {
+		t.Errorf("the last file reads as %d", g.regs.Rax)
+	}
+}
+
 // TestShrink empties an address space that does not run; it goes on after its faults.
 func TestShrink(t *testing.T) {
 	p := testPlatform(t)

@@ -16,6 +16,8 @@ const (
 	maxFrames = 1 << 14
 	// asideFrames is how many frames of released tables wait for a flush.
 	asideFrames = 1 << 12
+	// maxWindows bounds the windows that an address space may hold: those of what it has unmapped since are among them.
+	maxWindows = 1 << 11
 )
 
 // addressSpace is a guest address space: its page tables.
@@ -75,6 +77,7 @@ func (p *Platform) shrink() {
 			as.drops.Add(1)
 			as.tables.Release()
 			as.tables = nil
+			as.letWindowsGo()
 		}
 		as.mu.Unlock()
 	}
@@ -130,7 +133,7 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 // change carries out one change. Where the tables have no room, everything else is dropped first. mu is held.
 func (as *addressSpace) change(c *platform.Change) error {
 	err := as.try(c)
-	if errors.Is(err, pagetable.ErrFull) {
+	if errors.Is(err, pagetable.ErrFull) || errors.Is(err, errNoSlots) {
 		if err = as.wipe(); err == nil {
 			err = as.try(c)
 		}
@@ -141,10 +144,17 @@ func (as *addressSpace) change(c *platform.Change) error {
 	if as.tables.Unmap(c.Addr, c.Length, &as.lost) != nil {
 		_ = as.wipe()
 	}
-	if errors.Is(err, pagetable.ErrFull) {
+	if errors.Is(err, pagetable.ErrFull) || errors.Is(err, errNoSlots) {
 		return unix.ENOMEM
 	}
 	return err
+}
+
+// letWindowsGo drops the windows that no tables lead to any more. mu is held.
+func (as *addressSpace) letWindowsGo() {
+	windows := as.windows
+	as.windows = make(map[*window]struct{})
+	as.p.mem.unref(windows)
 }
 
 func (as *addressSpace) try(c *platform.Change) error {
@@ -155,6 +165,9 @@ func (as *addressSpace) try(c *platform.Change) error {
 		return as.tables.Protect(c.Addr, c.Length, c.Prot, &as.lost)
 	}
 	for done := uint64(0); done < c.Length; {
+		if len(as.windows) >= maxWindows {
+			return errNoSlots
+		}
 		w, err := as.p.mem.find(c, c.Offset+done, as.windows)
 		if err != nil {
 			return err
@@ -224,6 +237,7 @@ func (as *addressSpace) wipe() error {
 	as.flushes++
 	as.expel()
 	old.Release()
+	as.letWindowsGo()
 	return nil
 }
 

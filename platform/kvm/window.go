@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"math/bits"
 	"sync"
 
@@ -42,6 +43,9 @@ type window struct {
 }
 
 func (w *window) length() uint64 { return uint64(len(w.mem)) }
+
+// errNoSlots says that no window can be made before an address space lets some go.
+var errNoSlots = errors.New("kvm: out of memory slots")
 
 // memory is the machine's memory: tables' frames and windows.
 type memory struct {
@@ -207,7 +211,7 @@ func (m *memory) insert(w *window, flags uint32) error {
 	if !ok {
 		m.evict(evict)
 		if slot, ok = m.slot(); !ok {
-			return unix.ENOMEM
+			return errNoSlots
 		}
 	}
 	class := bits.Len64(w.length()) - 1
