@@ -29,12 +29,12 @@ func (r refCount) equal(o refCount) bool { return r == o }
 // reused after that; small ranges are kept unpunched, up to a bound, for those who will overwrite
 // them whole.
 type MemoryFile struct {
-	fd    int
-	mem   hostMapping
-	size  uint64
-	limit uint64
+	fd   int
+	mem  hostMapping
+	size uint64
 
 	mu    sync.Mutex
+	limit uint64
 	drain sync.Cond // pending became empty, or shrank
 	refs  segset[refCount]
 	free  freeSpace
@@ -79,7 +79,18 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 func (f *MemoryFile) FD() int { return f.fd }
 
 // Limit is how many bytes may be allocated.
-func (f *MemoryFile) Limit() uint64 { return f.limit }
+func (f *MemoryFile) Limit() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.limit
+}
+
+// SetLimit changes how many bytes may be allocated, as far as the file reaches. What is allocated stays so.
+func (f *MemoryFile) SetLimit(limit uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = min(limit, f.size) &^ (PageSize - 1)
+}
 
 // Usage is how many bytes are allocated. Not all of them need have been touched:
 // see Resident.

@@ -106,6 +106,23 @@ func (e *engine) await(id string, want specs.ContainerState) {
 	}
 }
 
+// awaitProcesses waits until the container has n processes.
+func (e *engine) awaitProcesses(id string, n int) {
+	e.t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var ids []int
+		if err := json.Unmarshal([]byte(e.must("ps", "--format", "json", id)), &ids); err != nil {
+			e.t.Fatal(err)
+		}
+		if len(ids) == n {
+			return
+		}
+		if time.Now().After(end) {
+			e.t.Fatalf("%s has the processes %d, want %d", id, ids, n)
+		}
+	}
+}
+
 func shell(script string) func(*specs.Spec) {
 	return func(c *specs.Spec) { c.Process.Args = []string{"sh", "-c", script} }
 }

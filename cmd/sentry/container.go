@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -38,6 +40,9 @@ func runtimeOf(cmd *cli.Command) (*oci.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	if format := cmd.String("log-format"); format != "text" && format != "json" {
+		return nil, badFlag("log-format", format, "give text or json")
+	}
 	o := sandbox.Options{
 		Platform: cmd.String("platform"),
 		Log:      sandbox.Log{File: cmd.String("log"), JSON: cmd.String("log-format") == "json", Debug: cmd.Bool("debug")},
@@ -50,7 +55,8 @@ type containerVerb struct {
 	name, usage, args string
 	flags             []cli.Flag
 	id                bool
-	more              int // arguments besides the id, at most; -1: any number
+	more              int  // arguments besides the id, at most; -1: any number
+	verbatim          bool // what follows the id are no flags of ours
 	run               func(cmd *cli.Command, r *oci.Runtime, id string, args []string) (int, error)
 }
 
@@ -79,7 +85,7 @@ func (v containerVerb) command(status *int) *cli.Command {
 			return err
 		},
 	}
-	if v.more < 0 {
+	if v.verbatim {
 		c.StopOnNthArg = &stop
 	}
 	return c
@@ -106,7 +112,7 @@ func createArgs(cmd *cli.Command, id string) oci.CreateArgs {
 // containerVerbs are the verbs of an OCI runtime.
 func containerVerbs(status *int) []*cli.Command {
 	var commands []*cli.Command
-	for _, v := range append(lifeVerbs(), lookVerbs()...) {
+	for _, v := range slices.Concat(lifeVerbs(), lookVerbs(), resourceVerbs()) {
 		commands = append(commands, v.command(status))
 	}
 	return commands
@@ -135,10 +141,14 @@ func lifeVerbs() []containerVerb {
 				&cli.StringFlag{Name: "signal", Usage: "`SIGNAL` by name or number"},
 			},
 			run: killContainer},
-		{name: "delete", usage: "remove a container that has ended", args: "ID", id: true,
+		{name: "delete", usage: "remove containers that have ended", args: "ID...", id: true, more: -1,
 			flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "end it first; no error if it is not there"}},
-			run: func(cmd *cli.Command, r *oci.Runtime, id string, _ []string) (int, error) {
-				return 0, r.Delete(id, cmd.Bool("force"))
+			run: func(cmd *cli.Command, r *oci.Runtime, id string, more []string) (int, error) {
+				failed := r.Delete(id, cmd.Bool("force"))
+				for _, id := range more {
+					failed = errors.Join(failed, r.Delete(id, cmd.Bool("force")))
+				}
+				return 0, failed
 			}},
 		{name: "pause", usage: "make a container's processes stand still", args: "ID", id: true,
 			run: func(_ *cli.Command, r *oci.Runtime, id string, _ []string) (int, error) { return 0, r.Pause(id) }},
@@ -165,7 +175,7 @@ func lookVerbs() []containerVerb {
 				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "ids only"},
 			},
 			run: listContainers},
-		{name: "ps", usage: "list a container's processes", args: "ID", id: true, more: -1,
+		{name: "ps", usage: "list a container's processes", args: "ID", id: true, more: -1, verbatim: true,
 			flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "table or json"}},
 			run:   listProcesses},
 		{name: "spec", usage: "write a config.json to begin with",

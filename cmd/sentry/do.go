@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gosentry/sentry/sandbox"
@@ -99,19 +98,16 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 // leastMemory is enough for a shell.
 const leastMemory = 8 << 20
 
-// memorySize reads a number of bytes that may end in K, M, G or T; nothing is 0.
+// memorySize is parseSize of a flag; nothing is 0.
 func memorySize(text string) (uint64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	digits := strings.TrimRight(strings.ToUpper(text), "KMGT")
-	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-	by, known := shift[strings.ToUpper(text)[len(digits):]]
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || !known || n > 1<<46>>by || n<<by < leastMemory {
+	n, ok := parseSize(text)
+	if !ok || n < leastMemory {
 		return 0, badFlag("memory", text, "give a size of at least 8M")
 	}
-	return n << by, nil
+	return n, nil
 }
 
 // numbersAndFormats reads the flags whose values are of a certain form.

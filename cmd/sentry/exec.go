@@ -18,7 +18,7 @@ import (
 // execVerb runs a further program in a container.
 func execVerb() containerVerb {
 	return containerVerb{
-		name: "exec", usage: "run a further program in a container", args: "ID PROGRAM [ARGS...]", id: true, more: -1,
+		name: "exec", usage: "run a further program in a container", args: "ID PROGRAM [ARGS...]", id: true, more: -1, verbatim: true,
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "take the process from a JSON `FILE`"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait"},
@@ -29,6 +29,7 @@ func execVerb() containerVerb {
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "add `K=V` to the environment"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `UID[:GID]`"},
 			&cli.IntSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further groups"},
+			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "add a `CAPABILITY`"},
 			&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors to the program"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "it cannot gain privileges"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "accepted; a paused container runs nothing"},
@@ -86,7 +87,21 @@ func execProcess(cmd *cli.Command, r *oci.Runtime, id string, args []string) (*s
 	for _, g := range cmd.IntSlice("additional-gids") {
 		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(g))
 	}
+	addCapabilities(p, cmd.StringSlice("cap"))
 	return p, nil
+}
+
+// addCapabilities adds capabilities to those that the process has in effect.
+func addCapabilities(p *specs.Process, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	if p.Capabilities == nil {
+		p.Capabilities = new(specs.LinuxCapabilities)
+	}
+	for _, set := range []*[]string{&p.Capabilities.Bounding, &p.Capabilities.Effective, &p.Capabilities.Permitted} {
+		*set = append(*set, names...)
+	}
 }
 
 func setUser(u *specs.User, text string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gosentry/sentry/sandbox"
@@ -31,4 +32,16 @@ func (s *strace) IsBoolFlag() bool { return true }
 
 func badFlag(name, value, way string) error {
 	return fmt.Errorf("--%s %q is not understood (%s)", name, value, way)
+}
+
+// parseSize reads a number of bytes that may end in K, M, G or T.
+func parseSize(text string) (uint64, bool) {
+	digits := strings.TrimRight(strings.ToUpper(text), "KMGT")
+	shift := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+	by, known := shift[strings.ToUpper(text)[len(digits):]]
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || !known || n > 1<<46>>by {
+		return 0, false
+	}
+	return n << by, true
 }

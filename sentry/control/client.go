@@ -68,6 +68,24 @@ func Ask(dir string, r Request) (Answer, error) {
 	return exchange(c, r, nil)
 }
 
+// Wait waits for the end of the sandbox whose state is in dir and returns its exit status. An error means
+// that it ended without a word.
+func Wait(dir string) (int, error) {
+	c, err := dial(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	a, err := exchange(c, Request{Op: OpWait}, nil)
+	if err == nil && a.Exit == nil {
+		err = errors.New("the sandbox sent no status")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return *a.Exit, nil
+}
+
 func exchange(c *net.UnixConn, r Request, files []int) (Answer, error) {
 	if err := send(c, r, files); err != nil {
 		return Answer{}, err

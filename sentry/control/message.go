@@ -16,6 +16,9 @@ const (
 	OpPS     Op = "ps"     // Answer.PIDs
 	OpPause  Op = "pause"
 	OpResume Op = "resume"
+	OpStats  Op = "stats"  // Answer.Stats
+	OpUpdate Op = "update" // Request.Limits
+	OpWait   Op = "wait"   // Answer.Exit, once the first process has ended
 )
 
 // Request is what a caller asks of a sandbox.
@@ -25,6 +28,21 @@ type Request struct {
 	PID     int32    `json:",omitempty"` // as seen in the container; 0: the first process
 	All     bool     `json:",omitempty"`
 	Process *Process `json:",omitempty"`
+	Limits  *Limits  `json:",omitempty"`
+}
+
+// Limits are what a container may have; nil leaves a limit as it is.
+type Limits struct {
+	Memory *int64 `json:",omitempty"` // bytes; -1: no limit of its own
+	Tasks  *int64 `json:",omitempty"` // processes and threads; -1 or 0: no limit of its own
+}
+
+// Stats are what a container uses.
+type Stats struct {
+	CPUUser, CPUSystem  uint64 // ns
+	Memory, MemoryLimit uint64 // bytes
+	Tasks, TaskLimit    int64
+	OOMKills            uint64
 }
 
 // Status is where a sandbox stands, in the runtime specification's words.
@@ -45,6 +63,7 @@ type Answer struct {
 	PID    int32   `json:",omitempty"`
 	Exit   *int    `json:",omitempty"` // as a shell shows it: 128+n for signal n
 	PIDs   []int32 `json:",omitempty"`
+	Stats  *Stats  `json:",omitempty"`
 }
 
 // Process is a program to run in the container.

@@ -25,7 +25,10 @@ const (
 )
 
 // Server answers on a listening socket.
-type Server struct{ listener net.Listener }
+type Server struct {
+	listener net.Listener
+	slots    chan struct{} // has an element for each connection, and one for Serve
+}
 
 // NewServer takes a listening socket over.
 func NewServer(listener int) (*Server, error) {
@@ -35,22 +38,33 @@ func NewServer(listener int) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{l}, nil
+	return &Server{l, make(chan struct{}, maxConnections)}, nil
 }
 
 // Serve answers until the socket fails.
 func (s *Server) Serve(h Handler) error {
-	slots := make(chan struct{}, maxConnections)
 	for {
-		slots <- struct{}{}
+		s.slots <- struct{}{}
 		c, err := s.listener.Accept()
 		if err != nil {
 			return err
 		}
 		go func() {
-			defer func() { <-slots }()
+			defer func() { <-s.slots }()
 			answer(c.(*net.UnixConn), h)
 		}()
+	}
+}
+
+// Drain waits, for limit at most, until those served have their answers. Nobody is served afterwards.
+func (s *Server) Drain(limit time.Duration) {
+	over := time.After(limit)
+	for range cap(s.slots) - 1 {
+		select {
+		case s.slots <- struct{}{}:
+		case <-over:
+			return
+		}
 	}
 }
 

@@ -51,10 +51,14 @@ type forkKnobs struct {
 
 func (f *forkKnobs) init(tasks int) {
 	f.table.Store(maxTasks)
-	f.container.Store(maxTasks)
-	if tasks > 0 {
-		f.container.Store(int64(min(tasks, maxTasks)))
+	f.setContainer(tasks)
+}
+
+func (f *forkKnobs) setContainer(tasks int) {
+	if tasks <= 0 {
+		tasks = maxTasks
 	}
+	f.container.Store(int64(min(tasks, maxTasks)))
 }
 
 // forkRefusals are what is remembered of forks that were refused.

@@ -104,6 +104,7 @@ type Kernel struct {
 type counters struct {
 	processes atomic.Int64 // that exist
 	forks     atomic.Uint64
+	oomKills  atomic.Uint64
 }
 
 // New returns a kernel without processes but for its own init, which adopts

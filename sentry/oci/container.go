@@ -93,23 +93,6 @@ func (b *Bundle) container(id string) (*Container, error) {
 	return c, err
 }
 
-// limit takes over the limits that the kernel inside keeps; the others are for the host's cgroups.
-func (c *Container) limit(r *specs.LinuxResources) error {
-	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit != -1 {
-		if *m.Limit < leastMemory {
-			return refuse("linux.resources.memory.limit", "%d bytes are too few, %d at least", *m.Limit, leastMemory)
-		}
-		c.Memory = *m.Limit
-	}
-	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {
-		c.PIDs = *p.Limit
-	}
-	return nil
-}
-
-// leastMemory is the least that a container's memory may be limited to, in bytes.
-const leastMemory = 1 << 20
-
 // hostDevices are those that every container has, so that a configuration may name them.
 const hostDevices = " /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/console /dev/ptmx /dev/pts "
 

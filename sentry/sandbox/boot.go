@@ -28,6 +28,8 @@ type machine struct {
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
 	tracing *kernel.Tracing // nil: none
+	// hostMemory is the limit of memory where none is asked for, in bytes.
+	hostMemory uint64
 
 	// Of a container.
 	server  *control.Server
@@ -36,6 +38,8 @@ type machine struct {
 	mu      sync.Mutex
 	started bool // guarded by mu, as is paused
 	paused  bool
+	exit    int // status of the program, once ended is closed
+	ended   chan struct{}
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once
@@ -44,15 +48,18 @@ type machine struct {
 
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
-	m := &machine{in: in, hurried: make(chan struct{})}
+	m := &machine{in: in, hurried: make(chan struct{}), ended: make(chan struct{}), hostMemory: hostMemory()}
 	plat, calls, err := in.newPlatform()
 	if err != nil {
 		return nil, err
 	}
 	m.calls = in.hostCalls(calls)
-	memory, err := mm.NewMemoryFile(in.memoryLimit())
+	memory, err := mm.NewMemoryFile(m.hostMemory)
 	if err != nil {
 		return nil, &Failure{What: "cannot make the memory file", Cause: err}
+	}
+	if in.Memory > 0 {
+		memory.SetLimit(in.Memory)
 	}
 	sys := vfs.NewSystem()
 	if m.mounts, err = in.mountRoot(sys, memory); err != nil {
@@ -91,16 +98,9 @@ func BootKernel(in *Inside) (Guest, error) {
 	return m, in.mountContainer(m.kernel, m.pids, m.mounts, memory)
 }
 
-// memoryLimit is how much memory the guest may have: what was asked for or a container's configuration says, or what the
-// host has.
-func (in *Inside) memoryLimit() uint64 {
-	if in.Memory > 0 {
-		return in.Memory &^ (mm.PageSize - 1)
-	}
+// hostMemory is how much memory a guest may have that nobody limits.
+func hostMemory() uint64 {
 	const least = 1 << 30
-	if c := in.Container; c != nil && c.Memory > 0 {
-		return uint64(c.Memory) &^ (mm.PageSize - 1)
-	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {
 		return least
@@ -145,9 +145,17 @@ func (m *machine) Wait() (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
+	m.exit = s.Shell()
+	close(m.ended)
 	m.drain(s.Signal != 0)
+	if m.server != nil {
+		m.server.Drain(answerPatience)
+	}
 	return Exit{Status: int(s.Code), Signal: s.Signal}, nil
 }
+
+// answerPatience is how long the end of a container waits for those who were promised an answer.
+const answerPatience = time.Second
 
 // drain waits until the host has taken the guest's output. On a host a program that exits has
 // written all of it, however long its reader took; one that was killed need not have.

@@ -67,6 +67,13 @@ func (m *machine) Handle(r control.Request) control.Answer {
 		err = m.signal(r)
 	case control.OpPS:
 		return control.Answer{PIDs: m.program.Processes()}
+	case control.OpStats:
+		return control.Answer{Stats: m.stats()}
+	case control.OpUpdate:
+		err = m.update(r.Limits)
+	case control.OpWait:
+		<-m.ended
+		return control.Answer{Exit: &m.exit}
 	case control.OpPause:
 		err = m.pause(true)
 	case control.OpResume:
@@ -78,6 +85,35 @@ func (m *machine) Handle(r control.Request) control.Answer {
 		return control.Answer{Error: err.Error()}
 	}
 	return control.Answer{}
+}
+
+func (m *machine) stats() *control.Stats {
+	s := m.kernel.Stats()
+	return &control.Stats{
+		CPUUser: uint64(s.User), CPUSystem: uint64(s.System), Memory: s.Memory, MemoryLimit: s.MemoryLimit,
+		Tasks: s.Tasks, TaskLimit: s.TaskLimit, OOMKills: s.OOMKills,
+	}
+}
+
+// update changes limits: all of them, or none.
+func (m *machine) update(l *control.Limits) error {
+	if l == nil {
+		return errors.New("no limits given")
+	}
+	if l.Memory != nil {
+		limit, used := uint64(*l.Memory), m.kernel.Stats().Memory
+		switch {
+		case *l.Memory <= 0:
+			limit = m.hostMemory
+		case limit < used:
+			return fmt.Errorf("a memory limit of %d bytes is below what is in use, %d", limit, used)
+		}
+		m.kernel.SetMemoryLimit(limit)
+	}
+	if l.Tasks != nil {
+		m.kernel.SetTaskLimit(int(max(*l.Tasks, 0)))
+	}
+	return nil
 }
 
 func (m *machine) status() control.Status {

@@ -35,7 +35,7 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 	c := a.Container
 	spec := Spec{
 		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
-		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs),
+		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs), Memory: uint64(c.Memory),
 		Container: &a,
 	}
 	spec, err := spec.complete()
