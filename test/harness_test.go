@@ -136,6 +136,9 @@ func (c command) sandbox(t testing.TB, platform string) result {
 	if c.asUser != 0 {
 		log = "/dev/null"
 	}
+	if platform == "kvm" && c.timeout == 0 {
+		c.timeout = 4 * usualTime // see costly
+	}
 	argv := []string{sentry(t), "do", "--platform=" + platform, "--log", log}
 	argv = append(argv, strings.Fields(os.Getenv("SENTRY_FLAGS"))...)
 	argv = append(argv, c.flags...)
@@ -146,6 +149,9 @@ func (c command) sandbox(t testing.TB, platform string) result {
 	}
 	return r
 }
+
+// usualTime is how long a command may take that does not say.
+const usualTime = 30 * time.Second
 
 // run runs argv in a process group of its own and kills the group when time is up.
 func (c command) run(t testing.TB, argv []string) result {
@@ -167,7 +173,7 @@ func (c command) run(t testing.TB, argv []string) result {
 	}
 	cmd.WaitDelay = 2 * time.Second
 	if c.timeout == 0 {
-		c.timeout = 30 * time.Second
+		c.timeout = usualTime
 	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {

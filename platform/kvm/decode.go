@@ -55,6 +55,9 @@ func (c *context) decode(as *addressSpace, x exit, regs *arch.Registers) (ev pla
 		}
 		return ev, true, as.die("the host has no memory for a page")
 	case exitBroken:
+		if err := c.p.reset(c.v); err != nil { // a triple fault leaves it in real mode
+			return ev, true, err
+		}
 		return ev, true, as.die(x.err.Error())
 	}
 	if x.vector == vectorPageFault {

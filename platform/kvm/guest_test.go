@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"os"
 	"testing"
 
@@ -323,5 +324,27 @@ func TestStray(t *testing.T) {
 			t.Errorf("% x: another guest has %+v, want %+v", code, got, want)
 		}
 		other.c.Leave()
+	}
+}
+
+// TestTripleFault takes the machine's handlers away: the guest dies, and its processor runs others afterwards.
+func TestTripleFault(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	bad, good := newGuest(t, p, 0x0f, 0x0b), newGuest(t, p, 0x0f, 0x0b)
+	frame := p.kernel[(idtAddr-kernelBase)/pageSize] & (1<<52 - 1<<12)
+	idt := bytesOf(p.pool.Table(frame))
+	clear(idt)
+	bad.regs.Rip = codeAt
+	ev, err := bad.c.Run(bad.as, &bad.regs)
+	if died := new(platform.Died); !errors.As(err, &died) {
+		t.Fatalf("%+v, %v", ev, err)
+	}
+	t.Log(err)
+	bad.c.Leave()
+	copy(idt, idtPage())
+	good.want(platform.Event{Kind: platform.Fault, Signal: unix.SIGILL, Code: illIllOpn, Addr: codeAt})
+	if _, err := bad.c.Run(bad.as, &bad.regs); err == nil {
+		t.Error("a dead address space runs")
 	}
 }

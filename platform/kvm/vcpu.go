@@ -122,6 +122,8 @@ func (m *machine) reset(v *vcpu) error {
 	v.kvm.SetTSCOffset(0) // where KVM cannot, the guest's counter is the host's already or differs
 	v.state.ValidRegs = kvmapi.SyncRegs | kvmapi.SyncSregs | kvmapi.SyncEvents
 	v.state.Sregs = s
+	v.state.Events = kvmapi.Events{}
+	v.state.DirtyRegs = kvmapi.SyncEvents
 	return nil
 }
 
