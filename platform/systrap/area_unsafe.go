@@ -9,8 +9,8 @@ import (
 func handler()
 func handlerAddr() *byte
 
-// spinWhile waits for at most n cycles while *word is value, and tells whether it is not any more.
-func spinWhile(word *uint32, value uint32, n uint64) bool
+// spinWhileClear waits for at most n cycles while none of bits is set in *word, and tells whether one is.
+func spinWhileClear(word *uint32, bits uint32, n uint64) bool
 
 // handlerCode returns a copy of the handler and of what follows it.
 func handlerCode() []byte {
@@ -38,8 +38,7 @@ func (a area) readFrame(at uint64) sigframe {
 
 // give lets the thread run. It tells whether the thread has to be woken.
 func (a area) give() bool {
-	atomic.SwapUint32(&a.state, stateGuest)
-	return atomic.LoadUint32(&a.asleep) != 0
+	return atomic.SwapUint32(&a.state, stateGuest)&stateAsleep != 0
 }
 
 // fpuArea is the part of the area for extended state that the sentry has it load.

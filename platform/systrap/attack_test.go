@@ -21,6 +21,8 @@ type guest struct {
 	as   *addressSpace
 	regs *arch.Registers
 	mem  []byte // both pages
+
+	codeFD int32
 }
 
 const guestAt = 0x400000
@@ -44,7 +46,7 @@ func newGuest(t testing.TB, p *Platform, code ...byte) *guest {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{p.NewContext(nil).(*context), as.(*addressSpace), startRegs(), mem}
+	g := &guest{p.NewContext(nil).(*context), as.(*addressSpace), startRegs(), mem, int32(fd)}
 	t.Cleanup(func() {
 		g.Release()
 		g.as.Release()
@@ -60,7 +62,7 @@ func startRegs() *arch.Registers {
 
 func testPlatform(t testing.TB) *Platform {
 	t.Helper()
-	p, err := New()
+	p, err := New(true)
 	if err != nil {
 		t.Skipf("the host cannot run it: %v", err)
 	}
@@ -203,7 +205,7 @@ func TestHandlersCode(t *testing.T) {
 // arrive here, none is made.
 func TestNoHostCalls(t *testing.T) {
 	p := testPlatform(t)
-	image, _, err := image()
+	image, _, _, err := image()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,6 +264,26 @@ func TestSleeper(t *testing.T) {
 	}
 }
 
+// TestIdle looks whether a guest that waits in the sentry takes processor time.
+func TestIdle(t *testing.T) {
+	p := testPlatform(t)
+	g := newGuest(t, p, callCode...)
+	for range 1000 {
+		g.call(t)
+	}
+	s := g.s
+	g.Leave()
+	time.Sleep(50 * time.Millisecond)
+	before := s.used()
+	time.Sleep(500 * time.Millisecond)
+	if used := s.used() - before; used > 0 || before == 0 {
+		t.Errorf("%v of %v while idle", used, before)
+	}
+	if p.pairs.Busy() || len(p.apart) > 0 {
+		t.Errorf("the monitor ticks: %v, apart: %d", p.pairs.Busy(), len(p.apart))
+	}
+}
+
 // TestRogue releases an address space while a thread of its runs on, as one that forged its report does. The blank process is
 // not given to anybody before that thread has ended.
 func TestRogue(t *testing.T) {
@@ -275,7 +297,7 @@ func TestRogue(t *testing.T) {
 			}
 			seat := s()
 			time.Sleep(time.Millisecond)
-			binary.LittleEndian.PutUint32(seat.mem[16:], kindAborted)
+			binary.LittleEndian.PutUint32(seat.mem[64:], kindAborted)
 			binary.LittleEndian.PutUint32(seat.mem[0:], stateSentry)
 			g.Interrupt()
 		}(func() *seat { return g.running.Load() })

@@ -18,7 +18,13 @@ type context struct {
 	tr *pairs.Thread // the OS thread the goroutine is locked to; nil after Leave
 	s  *seat
 
-	pace pace // how it hands over
+	pace    pace // how it hands over
+	calls   calls
+	retries int
+
+	called arch.Registers // at the patched call that came last
+	fresh  bool           // nothing else has happened since
+	spin   uint32         // what the thread was told
 
 	fpu   []byte
 	stale bool  // s has newer state than fpu
@@ -48,11 +54,12 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.tr.Settle(c, c.guest()) {
 			c.pace.leave(c)
 		}
+		c.pace.try(c)
 		if err := as.begin(c); err != nil {
 			return platform.Event{}, err
 		}
 		s := c.s
-		ev, done, err := c.run(regs)
+		ev, done, err := c.run(as, regs)
 		as.finish(s, err)
 		if done || err != nil {
 			return ev, err
@@ -70,12 +77,16 @@ func (c *context) guest() *pairs.Guest {
 
 // run loads the seat, has it run once and tells why it stopped. done is false when
 // the kernel need not know.
-func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err error) {
+func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event, done bool, err error) {
 	s := c.s
 	if !runnable(regs) {
 		return platform.Event{Kind: platform.Fault, Signal: unix.SIGSEGV, Code: siKernel}, true, nil
 	}
-	c.load(s, regs)
+	if stepping(regs) && as.hidesGS.Load() {
+		as.stopPatching()
+		return ev, false, nil
+	}
+	c.load(as, s, regs)
 	c.running.Store(s)
 	if c.interrupted.Load() {
 		c.running.Store(nil)
@@ -96,11 +107,54 @@ func (c *context) run(regs *arch.Registers) (ev platform.Event, done bool, err e
 		return ev, true, c.died(err)
 	}
 	c.pace.note(c, slept)
-	return c.decode(s, regs)
+	if ev, done, err = c.decode(s, regs); err != nil || !done {
+		return ev, done, err
+	}
+	return ev, c.consider(as, ev, regs), nil
+}
+
+// maxRetries bounds the faults in a row that are taken for those of patched calls.
+const maxRetries = 8
+
+// consider patches the site of a call that is made often. It returns false for a fault that patching brought about.
+func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Registers) bool {
+	if ev.Kind == platform.Syscall {
+		c.retries = 0
+		if !c.s.live && c.calls.count(regs.Rip) {
+			as.patch(regs.Rip, regs.Rax)
+		}
+		return true
+	}
+	if c.retries < maxRetries && as.inTable(ev) {
+		c.retries++
+		return false
+	}
+	return true
+}
+
+// plain tells whether all that became of the patched call is its result. Less is written then that the other
+// processor has to fetch.
+func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
+	if !c.fresh || !s.live || c.dirty || s.last != c || c.home != s || !as.hidesGS.Load() {
+		return false
+	}
+	was := c.called
+	was.Rax, was.Rcx, was.R11, was.Orig_rax = regs.Rax, regs.Rip, regs.Eflags, regs.Orig_rax
+	return was == *regs && regs.Eflags&^flagsGuest&^flagsFixed == 0
 }
 
 // load writes what the thread is to run with.
-func (c *context) load(s *seat, regs *arch.Registers) {
+func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
+	plain := c.plain(as, s, regs)
+	c.fresh = false
+	if plain {
+		s.flags, s.restore = plainReturn, regs.Rax
+		if spin := uint32(c.pace.spin); spin != c.spin {
+			s.spin, c.spin = spin, spin
+		}
+		c.stale = true
+		return
+	}
 	if s.last != c || c.home != s || c.dirty {
 		c.save()
 		s.loadFPU(c.fpu)
@@ -111,8 +165,12 @@ func (c *context) load(s *seat, regs *arch.Registers) {
 	}
 	c.stale = true
 	s.restore = s.base() + s.fpu
-	s.spin = uint32(c.pace.spin)
-	s.setRegisters(regs)
+	if s.live {
+		s.restore = 0
+	}
+	c.spin = uint32(c.pace.spin)
+	s.spin = c.spin
+	s.setRegisters(regs, as.hidesGS.Load())
 }
 
 // save brings the extended state home.

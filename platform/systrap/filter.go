@@ -41,7 +41,7 @@ func guestFilter() ([]bpf.RawInstruction, error) {
 
 // mark is the no-op by which the handler marks a place; the fourth byte numbers it.
 func mark(code []byte, n byte) (int, error) {
-	for i := 0; i+7 <= len(code); i++ {
+	for i := 0; i+markSize <= len(code); i++ {
 		c := code[i:]
 		if c[0] == 0x0f && c[1] == 0x1f && c[2] == 0x80 && c[3] == n && c[4] == 'S' && c[5] == 'T' && c[6] == 'P' {
 			return i, nil
@@ -50,18 +50,21 @@ func mark(code []byte, n byte) (int, error) {
 	return 0, errors.New("the handler lacks a mark")
 }
 
-// image returns the handler's two pages, and where in them a new thread starts.
-func image() (pages []byte, entry uint64, err error) {
+// markSize is the length of a mark.
+const markSize = 7
+
+// image returns the handler's two pages, and where in them a new thread starts and a patched call comes in.
+func image() (pages []byte, entry, call uint64, err error) {
 	code := handlerCode()
-	var marks [5]int
-	for n := range byte(4) {
+	var marks [6]int
+	for n := range byte(5) {
 		if marks[n+1], err = mark(code, n+1); err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
 	}
 	filter, err := guestFilter()
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	pages = make([]byte, codeSize)
 	copy(pages, code[:marks[4]])
@@ -75,5 +78,5 @@ func image() (pages []byte, entry uint64, err error) {
 		data = append(data, i.Jt, i.Jf)
 		data = binary.LittleEndian.AppendUint32(data, i.K)
 	}
-	return pages, codeAt + uint64(marks[3]), nil
+	return pages, codeAt + uint64(marks[3]), codeAt + uint64(marks[5]) + markSize, nil
 }

@@ -3,23 +3,25 @@
 // Numbers shared with layout.go.
 #define CODE $0x7fffffffa000
 #define DATA $0x7fffffffb000
+#define TRAMPOLINES $0x7fffffe00000
+#define FROMTRAMPOLINES 0x1fa000
 
 #define STATE   0
-#define ASLEEP  4
-#define WAITER  8
-#define SPIN    12
-#define KIND    16
-#define SIG     20
-#define FRAME   24
-#define FSBASE  32
-#define GSBASE  40
-#define SEGS    48
-#define RESTORE 56
-#define FLAGS   64
+#define KIND    64
+#define SIG     68
+#define FLAGS   72
+#define LIVE    76
+#define SPIN    80
+#define FRAME   88
+#define FSBASE  96
+#define GSBASE  104
+#define SEGS    112
+#define RESTORE 120
 #define REGS    128
 #define CS      (REGS+144)
 #define SS      (REGS+152)
 #define STACK   320
+#define FPU     0x1000
 #define TOP     0xc000
 #define IRET    (TOP-40)
 #define SP0     (TOP-64)
@@ -54,6 +56,7 @@
 #define MARK(n) BYTE $0x0f; BYTE $0x1f; BYTE $0x80; BYTE $n; BYTE $0x53; BYTE $0x54; BYTE $0x50
 
 #define XRSTOR64_DI BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x2f
+#define XSAVE64_DI BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x27
 #define RDFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc0
 #define RDGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc8
 #define WRFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0
@@ -67,9 +70,9 @@ TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
 	PUSHQ  $2                 // no NT, on which IRETQ would fault
 	POPFQ
 	MOVQ   UC_RIP(DX), AX
-	MOVQ   CODE, CX
+	MOVQ   TRAMPOLINES, CX
 	SUBQ   CX, AX
-	CMPQ   AX, $0x2000
+	CMPQ   AX, $(FROMTRAMPOLINES+0x2000)
 	JCS    nested
 	MOVL   $1, KIND(BX)
 
@@ -78,18 +81,19 @@ event:
 	MOVQ   AX, FSBASE(BX)
 	RDGSBASE_AX
 	MOVQ   AX, GSBASE(BX)
-	BYTE   $0x8c; BYTE $0x5b; BYTE $0x30 // MOVW DS, SEGS+0(BX)
-	BYTE   $0x8c; BYTE $0x43; BYTE $0x32 // ES
-	BYTE   $0x8c; BYTE $0x63; BYTE $0x34 // FS
-	BYTE   $0x8c; BYTE $0x6b; BYTE $0x36 // GS
+	BYTE   $0x8c; BYTE $0x5b; BYTE $0x70 // MOVW DS, SEGS+0(BX)
+	BYTE   $0x8c; BYTE $0x43; BYTE $0x72 // ES
+	BYTE   $0x8c; BYTE $0x63; BYTE $0x74 // FS
+	BYTE   $0x8c; BYTE $0x6b; BYTE $0x76 // GS
 	MOVL   DI, SIG(BX)
 	MOVQ   DX, FRAME(BX)
+	MOVL   $0, LIVE(BX)
 	LEAQ   SP0(BX), SP
 
 report:
 	MOVL   $1, AX
 	XCHGL  AX, STATE(BX)
-	CMPL   WAITER(BX), $0
+	TESTL  $2, AX             // the sentry sleeps
 	JEQ    wait
 	LEAQ   STATE(BX), DI
 	MOVL   $1, SI             // FUTEX_WAKE
@@ -108,7 +112,7 @@ wait:
 	ADDQ   AX, R12
 
 spin:
-	CMPL   STATE(BX), $0
+	TESTL  $1, STATE(BX)
 	JEQ    resume
 	PAUSE
 	RDTSC
@@ -117,24 +121,35 @@ spin:
 	CMPQ   AX, R12
 	JCS    spin
 
+	CMPL   LIVE(BX), $1
+	JNE    sleep
+	LEAQ   FPU(BX), DI
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX
+	MOVL   36(CX), DX
+	XSAVE64_DI
+	MOVL   $2, LIVE(BX)
+
 sleep:
 	MOVL   $1, AX
-	XCHGL  AX, ASLEEP(BX)
-	CMPL   STATE(BX), $0
-	JEQ    awake
+	MOVL   $3, DX
+	LOCK
+	CMPXCHGL DX, STATE(BX)
 	LEAQ   STATE(BX), DI
 	XORL   SI, SI             // FUTEX_WAIT
-	MOVL   $1, DX
+	MOVL   $3, DX
 	XORL   R10, R10
 	MOVL   $SYS_futex, AX
 	SYSCALL
-	CMPL   STATE(BX), $0
+	TESTL  $1, STATE(BX)
 	JNE    sleep
 
-awake:
-	MOVL   $0, ASLEEP(BX)
-
 resume:
+	MOVL   FLAGS(BX), AX
+	TESTL  $4, AX
+	JNE    return
+	TESTL  $2, AX
+	JNE    save
 	MOVQ   RESTORE(BX), DI
 	TESTQ  DI, DI
 	JEQ    loaded
@@ -146,10 +161,10 @@ resume:
 loaded:
 	TESTL  $1, FLAGS(BX)
 	JEQ    bases
-	BYTE   $0x8e; BYTE $0x5b; BYTE $0x30 // MOVW SEGS+0(BX), DS
-	BYTE   $0x8e; BYTE $0x43; BYTE $0x32 // ES
-	BYTE   $0x8e; BYTE $0x63; BYTE $0x34 // FS
-	BYTE   $0x8e; BYTE $0x6b; BYTE $0x36 // GS
+	BYTE   $0x8e; BYTE $0x5b; BYTE $0x70 // MOVW SEGS+0(BX), DS
+	BYTE   $0x8e; BYTE $0x43; BYTE $0x72 // ES
+	BYTE   $0x8e; BYTE $0x63; BYTE $0x74 // FS
+	BYTE   $0x8e; BYTE $0x6b; BYTE $0x76 // GS
 
 bases:
 	MOVQ   FSBASE(BX), AX
@@ -183,13 +198,49 @@ bases:
 	LEAQ   IRET(BX), SP
 	MOVQ   (REGS+88)(BX), BX
 	IRETQ
+
+	// Back from a patched call: but for the result everything is as it was stored below.
+return:
+	MOVQ   (REGS+0)(BX), R8
+	MOVQ   (REGS+8)(BX), R9
+	MOVQ   (REGS+16)(BX), R10
+	MOVQ   (REGS+32)(BX), R12
+	MOVQ   (REGS+40)(BX), R13
+	MOVQ   (REGS+48)(BX), R14
+	MOVQ   (REGS+56)(BX), R15
+	MOVQ   (REGS+64)(BX), DI
+	MOVQ   (REGS+72)(BX), SI
+	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $(REGS+80) // MOVQ (REGS+80)(BX), BP
+	MOVQ   (REGS+96)(BX), DX
+	MOVQ   RESTORE(BX), AX
+	MOVQ   (REGS+128)(BX), CX
+	MOVQ   (REGS+136)(BX), R11
+	PUSHQ  R11
+	POPFQ
+	MOVQ   (REGS+120)(BX), SP
+	MOVQ   (REGS+88)(BX), BX
+	JMP    CX
 	MARK(2)
 
-	// A signal found the thread in this page. AX: where.
+	// The sentry wants the extended state that is in the processor.
+save:
+	LEAQ   FPU(BX), DI
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX
+	MOVL   36(CX), DX
+	XSAVE64_DI
+	MOVL   $2, LIVE(BX)
+	MOVL   $6, KIND(BX)
+	JMP    report
+
+	// A signal found the thread in this page or in a trampoline. AX: where.
 nested:
+	SUBQ   $FROMTRAMPOLINES, AX
+	CMPL   DI, $5             // SIGTRAP: the guest has set the trap flag
+	JEQ    back
 	CMPL   DI, $23            // SIGURG
 	JNE    broken
-	CMPL   STATE(BX), $0
+	TESTL  $1, STATE(BX)
 	JNE    back
 	MOVQ   DATA, CX
 	CMPQ   AX, 0(CX)          // mark 1
@@ -246,6 +297,35 @@ back:
 	LEAQ   UC_END(BX), SP
 	MOVQ   UC_RBX(BX), BX
 	IRETQ
+	MARK(5)
+
+	// A patched call comes by its trampoline. R11: the area, CX: where to go back to, AX: the number.
+	MOVQ   SP, (REGS+120)(R11)
+	LEAQ   SP0(R11), SP
+	BYTE   $0x9c              // PUSHFQ
+	BYTE   $0x41; BYTE $0x8f; BYTE $0x83; LONG $(REGS+136) // POPQ (REGS+136)(R11)
+	MOVQ   R8, (REGS+0)(R11)
+	MOVQ   R9, (REGS+8)(R11)
+	MOVQ   R10, (REGS+16)(R11)
+	MOVQ   R12, (REGS+32)(R11)
+	MOVQ   R13, (REGS+40)(R11)
+	MOVQ   R14, (REGS+48)(R11)
+	MOVQ   R15, (REGS+56)(R11)
+	MOVQ   DI, (REGS+64)(R11)
+	MOVQ   SI, (REGS+72)(R11)
+	MOVQ   BP, (REGS+80)(R11)
+	MOVQ   BX, (REGS+88)(R11)
+	MOVQ   DX, (REGS+96)(R11)
+	MOVQ   AX, (REGS+104)(R11)
+	MOVQ   CX, (REGS+128)(R11)
+	MOVQ   R11, BX
+	RDFSBASE_AX
+	MOVQ   AX, FSBASE(BX)
+	MOVL   $1, LIVE(BX)
+	MOVL   $5, KIND(BX)
+	PUSHQ  $2
+	POPFQ
+	JMP    report
 	MARK(3)
 
 	// A new process starts here. R9: its area, R15: the page of orders.
@@ -300,10 +380,10 @@ TEXT ·handlerAddr(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
-// func spinWhile(word *uint32, value uint32, n uint64) bool
-TEXT ·spinWhile(SB), NOSPLIT, $0-25
+// func spinWhileClear(word *uint32, bits uint32, n uint64) bool
+TEXT ·spinWhileClear(SB), NOSPLIT, $0-25
 	MOVQ word+0(FP), DI
-	MOVL value+8(FP), SI
+	MOVL bits+8(FP), SI
 	MOVQ n+16(FP), R12
 	RDTSC
 	SHLQ $32, DX
@@ -311,7 +391,7 @@ TEXT ·spinWhile(SB), NOSPLIT, $0-25
 	ADDQ AX, R12
 
 again:
-	CMPL (DI), SI
+	TESTL SI, (DI)
 	JNE  changed
 	PAUSE
 	RDTSC

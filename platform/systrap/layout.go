@@ -18,6 +18,8 @@ const (
 	areaSize = 0x10000
 	maxSeats = 4096
 
+	// trampolinesAt is where the trampolines of patched calls lie.
+	trampolinesAt = 0x7fffffe00000
 	// codeAt is the handler's page of code, and behind it a page of data that belongs to it.
 	codeAt   = 0x7fffffffa000
 	codeSize = 2 * pageSize
@@ -31,10 +33,11 @@ const (
 	frameRoom   = 0x4000
 )
 
-// States of a thread.
+// The state of a thread: whose turn it is, and whether the other side sleeps, or is about to.
 const (
-	stateGuest  = 0 // runs guest code, or is about to
-	stateSentry = 1 // waits for the sentry
+	stateGuest  = 0 // the thread runs guest code, or is about to
+	stateSentry = 1 // the thread waits for the sentry
+	stateAsleep = 2
 )
 
 // Kinds of what the handler reports.
@@ -43,26 +46,35 @@ const (
 	kindAborted = 2 // a kick before the guest's first instruction
 	kindBroken  = 3 // a fault in the handler's own page
 	kindReady   = 4 // a new thread
+	kindCall    = 5 // a call from a patched site; its registers are in the block
+	kindSaved   = 6 // the extended state, as asked for
 )
 
-// loadSegments asks the handler to load the segment registers too.
-const loadSegments = 1
+// What the handler is asked to do when it is its turn.
+const (
+	loadSegments = 1 // to load the segment registers too
+	saveState    = 2 // to store the extended state and report, instead of running the guest
+	plainReturn  = 4 // to go back from a patched call with restore as its result and nothing else changed
+)
+
+// liveSaved is the value of live when the room for extended state holds what the processor does.
+const liveSaved = 2
 
 // block is the head of an area. The guest can write all of it.
 type block struct {
-	state   uint32 // futex: whose turn it is
-	asleep  uint32 // the thread sleeps, or is about to
-	waiter  uint32 // the sentry sleeps, or is about to
-	spin    uint32 // cycles that the thread spins before it sleeps
+	state   uint32 // futex. The side that spins reads it all the time, so nothing else is beside it
+	_       [60]byte
 	kind    uint32
 	signal  uint32
+	flags   uint32
+	live    uint32 // the extended state: 0 is in the frame, 1 in the processor, liveSaved also in the room for it
+	spin    uint32 // cycles that the thread spins before it sleeps
+	_       uint32
 	frame   uint64 // address of the ucontext
 	fsBase  uint64
 	gsBase  uint64
 	segs    [4]uint16 // ds, es, fs, gs
 	restore uint64    // address of the extended state to load; 0: it is in the processor
-	flags   uint32
-	_       [60]byte
 	regs    gregs
 	cs, ss  uint64
 	_       [32]byte

@@ -15,12 +15,19 @@ const (
 
 	minWait = 2 * time.Millisecond
 	maxWait = 512 * time.Millisecond
+
+	// busyCall is how long a call may take side by side for waiting to move apart to pay.
+	busyCall = 15 * time.Microsecond
+	// quantum is how long a context may stay apart while others wait for that, queueFor how long they wait.
+	quantum  = 2 * time.Millisecond
+	queueFor = 5 * time.Millisecond
 )
 
 // pace decides how a context and its thread hand over. Side by side on one processor each sleeps while the other
 // runs, which costs two switches a call, on a busy host too. Apart, on two processors, both stay awake and pass the call over shared
 // memory; that is several times faster where nobody else wants the second processor, and wasteful otherwise. So contexts that call often
-// try it, one for each two processors, and give it up for a while, longer each time, when the other side does not answer soon.
+// try it, one for each two processors, and give it up for a while, longer each time, when the other side does not answer soon. Contexts that
+// do little but call take turns at it: one after the other they get more done than beside each other.
 type pace struct {
 	spin  uint64 // cycles; 0 when side by side
 	calls int    // in this window
@@ -28,7 +35,18 @@ type pace struct {
 	start time.Time
 	wait  time.Duration // how long to stay side by side after the next failure
 	until time.Time
+	wish  wish
+	since time.Time // when it moved apart
 }
+
+// wish is what is to be tried before the next call.
+type wish int
+
+const (
+	wishNone  wish = iota
+	wishApart      // to move apart if there is room now
+	wishTurn       // to wait for room
+)
 
 // note says that a call came, and whether the sentry slept until then.
 func (p *pace) note(c *context, slept bool) {
@@ -46,20 +64,53 @@ func (p *pace) note(c *context, slept bool) {
 	took := now.Sub(p.start)
 	p.start, p.calls, p.slept = now, 0, 0
 	switch {
+	case p.spin > 0 && c.p.queued.Load() > 0 && now.Sub(p.since) > quantum:
+		p.leave(c)
+		c.tr.Together()
+		p.wish = wishTurn
 	case p.spin > 0:
 		p.wait = max(p.wait/2, minWait)
-	case took < window*quickCall && now.After(p.until):
-		p.try(c)
+	case now.Before(p.until):
+	case took < window*busyCall:
+		p.wish = wishTurn
+	case took < window*quickCall:
+		p.wish = wishApart
 	}
 }
 
-// try moves the sides apart if there is room.
+// try moves the sides apart if that is wished and there is room, or soon is.
 func (p *pace) try(c *context) {
-	if int(c.p.apart.Add(1))*2 > c.p.pairs.CPUs() || !c.tr.Apart() {
-		c.p.apart.Add(-1)
+	w := p.wish
+	if w == wishNone {
 		return
 	}
-	p.spin = spinCycles
+	p.wish = wishNone
+	select {
+	case c.p.apart <- struct{}{}:
+	default:
+		if w != wishTurn || !c.queue() {
+			return
+		}
+	}
+	if !c.tr.Apart() {
+		<-c.p.apart
+		return
+	}
+	p.spin, p.since = spinCycles, time.Now()
+}
+
+// queue waits for a turn apart, and tells whether it came soon.
+func (c *context) queue() bool {
+	c.p.queued.Add(1)
+	defer c.p.queued.Add(-1)
+	timer := time.NewTimer(queueFor)
+	defer timer.Stop()
+	select {
+	case c.p.apart <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // fail brings the sides together for a while.
@@ -75,7 +126,7 @@ func (p *pace) fail(c *context) {
 func (p *pace) leave(c *context) {
 	if p.spin > 0 {
 		p.spin = 0
-		c.p.apart.Add(-1)
+		<-c.p.apart
 	}
 	p.calls, p.slept = 0, 0
 }

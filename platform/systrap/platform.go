@@ -21,15 +21,17 @@ const maxRunning = 64
 type Platform struct {
 	factory *blank.Factory
 	pairs   *pairs.Set
-	limit   int // of processes
+	apart   chan struct{} // full when as many contexts as may be have their two sides awake on two processors
+	limit   int           // of processes
 
+	patcher *patcher // nil: no calls are patched
 	areasFD int
 	areas   []byte // all of areasFD
 
-	dying atomic.Int32 // processes that are being killed
-	apart atomic.Int32 // contexts whose two sides are awake on two processors
-	ids   atomic.Uint64
-	uses  atomic.Uint64
+	dying  atomic.Int32 // processes that are being killed
+	queued atomic.Int32 // contexts that wait to move apart
+	ids    atomic.Uint64
+	uses   atomic.Uint64
 
 	mu       sync.Mutex
 	procs    map[*process]*addressSpace // nil for those in store or retired
@@ -45,22 +47,22 @@ type Platform struct {
 // New forks the template of the blank processes and tries one of them. It is to
 // be called once the process has its final user and group, and before it gives up
 // system calls other than those of Syscalls. Its processes die with the thread that calls it:
-// the goroutine must not end locked to a thread.
-func New() (*Platform, error) {
-	p, err := newPlatform(maxProcesses, maxRunning)
+// the goroutine must not end locked to a thread. With patch set, calls that are made often are patched.
+func New(patch bool) (*Platform, error) {
+	p, err := newPlatform(maxProcesses, maxRunning, patch)
 	if err != nil {
 		return nil, fmt.Errorf("systrap: %w", err)
 	}
 	return p, nil
 }
 
-func newPlatform(limit, running int) (*Platform, error) {
+func newPlatform(limit, running int, patch bool) (*Platform, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := supported(); err != nil {
 		return nil, err
 	}
-	pages, entry, err := image()
+	pages, entry, call, err := image()
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +73,14 @@ func newPlatform(limit, running int) (*Platform, error) {
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
+	p.apart = make(chan struct{}, p.pairs.CPUs()/2)
 	if err := p.makeAreas(); err != nil {
 		return nil, err
+	}
+	if patch {
+		if p.patcher, err = newPatcher(call); err != nil {
+			return nil, err
+		}
 	}
 	p.factory, err = blank.NewFactory(blank.Config{
 		Limit: 2 * limit, High: userHigh,
@@ -174,6 +182,9 @@ func (p *Platform) Release() {
 		proc.doom()
 	}
 	unix.Close(p.areasFD)
+	if p.patcher != nil {
+		unix.Close(p.patcher.fd)
+	}
 }
 
 // takeArea returns the index of a free area.

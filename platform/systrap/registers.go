@@ -42,8 +42,9 @@ func base(v uint64) uint64 {
 }
 
 // setRegisters writes regs, made harmless, for the handler to load. A guest, with instructions
-// of its own or by way of sigreturn, can hold values on which loading would fault.
-func (s *seat) setRegisters(regs *arch.Registers) {
+// of its own or by way of sigreturn, can hold values on which loading would fault. With hidesGS set, trampolines
+// find the area by the base of GS where the guest has none.
+func (s *seat) setRegisters(regs *arch.Registers, hidesGS bool) {
 	s.regs = gregs{
 		r8: regs.R8, r9: regs.R9, r10: regs.R10, r11: regs.R11, r12: regs.R12, r13: regs.R13, r14: regs.R14, r15: regs.R15,
 		rdi: regs.Rdi, rsi: regs.Rsi, rbp: regs.Rbp, rbx: regs.Rbx, rdx: regs.Rdx, rax: regs.Rax, rcx: regs.Rcx,
@@ -55,6 +56,17 @@ func (s *seat) setRegisters(regs *arch.Registers) {
 	}
 	s.segs = [4]uint16{selector(regs.Ds), selector(regs.Es), selector(regs.Fs), selector(regs.Gs)}
 	s.fsBase, s.gsBase = base(regs.Fs_base), base(regs.Gs_base)
+	if hidesGS && s.gsBase == 0 {
+		s.gsBase = s.base()
+	}
+}
+
+// getCall reads what the guest had at a patched call.
+func (s *seat) getCall(regs *arch.Registers) {
+	f := sigframe{regs: s.regs, cs: arch.UserCS, ss: arch.UserDS}
+	f.regs.rcx, f.regs.r11 = f.regs.rip, f.regs.eflags
+	s.getRegisters(&f, regs)
+	regs.Gs_base = 0
 }
 
 // getRegisters reads what the guest had when the frame was made.
@@ -66,5 +78,8 @@ func (s *seat) getRegisters(f *sigframe, regs *arch.Registers) {
 		Rsp: g.rsp, Rip: g.rip, Eflags: g.eflags, Cs: uint64(f.cs), Ss: uint64(f.ss), Orig_rax: ^uint64(0),
 		Ds: uint64(s.segs[0]), Es: uint64(s.segs[1]), Fs: uint64(s.segs[2]), Gs: uint64(s.segs[3]),
 		Fs_base: atomic.LoadUint64(&s.fsBase), Gs_base: atomic.LoadUint64(&s.gsBase),
+	}
+	if regs.Gs_base == s.base() {
+		regs.Gs_base = 0 // what trampolines find the area by
 	}
 }

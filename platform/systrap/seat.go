@@ -32,7 +32,8 @@ type process struct {
 	held   int     // seats that are
 	doomed bool    // to be killed when held is 0
 	killed bool
-	unused bool // to be retired when held is 0
+	unused bool   // to be retired when held is 0
+	after  func() // to be called when the guest's part is empty, or nil
 }
 
 // seat is a thread that runs guest code. It belongs to the context that holds it, or is idle.
@@ -43,6 +44,7 @@ type seat struct {
 	area
 	last *context // whose extended state it has, if that has it as home
 	fpu  uint64   // offset in the area of that state, which restore asked for or a frame holds
+	live bool     // that state is in the processor instead
 	dead bool     // reaped
 }
 
@@ -108,18 +110,18 @@ func (p *process) spawn() (*seat, error) {
 // slept. It gives up when the thread has ended, or
 // does not come out of guest code after interrupted was set.
 func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err error) {
-	if spinWhile(&s.state, stateGuest, spin) {
+	if spinWhileClear(&s.state, stateSentry, spin) {
 		return false, nil
 	}
 	since := time.Duration(-1)
-	defer atomic.StoreUint32(&s.waiter, 0)
 	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
-		atomic.SwapUint32(&s.waiter, 1)
-		if atomic.LoadUint32(&s.state) != stateGuest {
-			return true, nil
+		atomic.CompareAndSwapUint32(&s.state, stateGuest, stateAsleep)
+		now := atomic.LoadUint32(&s.state)
+		if now&stateSentry == 0 {
+			blank.Wait(&s.state, now, patience)
+			now = atomic.LoadUint32(&s.state)
 		}
-		blank.Wait(&s.state, stateGuest, patience)
-		if atomic.LoadUint32(&s.state) != stateGuest {
+		if now&stateSentry != 0 {
 			return true, nil
 		}
 		if end, errno := blank.Exited(s.TID); end || errno != 0 {
@@ -128,6 +130,7 @@ func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err err
 		if interrupted == nil || !interrupted.Load() {
 			continue
 		}
+		s.kick() // it may have gone to sleep by itself
 		if used := s.used(); since < 0 {
 			since = used
 		} else if used-since > kickTime {
@@ -165,14 +168,39 @@ func (s *seat) end() {
 
 // saveFPU copies the extended state of the context that ran last to b, made harmless.
 func (s *seat) saveFPU(b []byte) {
+	if s.live {
+		s.fetchFPU()
+	}
 	n := copy(b, s.mem[s.fpu:])
 	clear(b[n:])
 	arch.SanitizeFPU(b)
 }
 
+// fetchFPU has the thread store the extended state that is in the processor. It has done so by itself if it sleeps.
+func (s *seat) fetchFPU() {
+	s.fpu, s.live = fpuOffset, false
+	if atomic.LoadUint32(&s.block.live) == liveSaved {
+		return
+	}
+	// A thread that has died, or does something else, leaves what there was before; whoever runs it next learns of that.
+	// One that a kick hits on its way has to be asked again.
+	const tries = 10
+	var now atomic.Bool
+	now.Store(true)
+	for range tries {
+		s.flags = saveState
+		if s.give() {
+			s.wake()
+		}
+		if _, err := s.await(spinCycles, &now); err != nil || atomic.LoadUint32(&s.kind) == kindSaved {
+			return
+		}
+	}
+}
+
 // loadFPU has the thread load b when it next runs.
 func (s *seat) loadFPU(b []byte) {
-	s.fpu = fpuOffset
+	s.fpu, s.live = fpuOffset, false
 	clear(s.fpuArea()[copy(s.fpuArea(), b):])
 	arch.SanitizeFPU(s.fpuArea()[:len(b)])
 }
@@ -223,7 +251,26 @@ func (p *process) finish() {
 		go func() {
 			p.endSeats()
 			p.Kill()
+			p.emptied()
 		}()
+	}
+}
+
+// afterwards has f, which may be nil, called when what the guest had is unmapped.
+func (p *process) afterwards(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after = f
+}
+
+// emptied says that nothing of the guest's is mapped.
+func (p *process) emptied() {
+	p.mu.Lock()
+	f := p.after
+	p.after = nil
+	p.mu.Unlock()
+	if f != nil {
+		f()
 	}
 }
 
@@ -241,7 +288,9 @@ func (p *process) endSeats() {
 // runs no more.
 func (p *process) clean() error {
 	p.endSeats()
-	calls := [2]blank.Call{blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize)}
+	calls := [3]blank.Call{
+		blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize), blank.UnmapCall(trampolinesAt, maxSites*trampoline),
+	}
 	if err := p.Do(calls[:]); err != nil {
 		return err
 	}
@@ -250,6 +299,7 @@ func (p *process) clean() error {
 			return c.Errno
 		}
 	}
+	p.emptied()
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
@@ -34,6 +35,9 @@ type addressSpace struct {
 	released bool
 	lastUse  uint64 // Platform.uses when a context last took a seat
 	drops    uint64 // how often everything was forgotten
+	text     text
+
+	hidesGS atomic.Bool // threads that have no GS base are given their area's address as one
 }
 
 // Apply implements platform.AddressSpace.
@@ -58,7 +62,9 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 		case c.Op == platform.Unmap && c.Length == userHigh-blank.Low && as.queue.Mapped() >= muchMapped:
 			as.abandon()
 		default:
+			as.note(c)
 			as.queue.Add(c)
+			as.noted(c)
 		}
 	}
 	switch {
@@ -83,6 +89,7 @@ func (as *addressSpace) Drops() uint64 {
 // forget says that nothing is mapped any more. mu is held.
 func (as *addressSpace) forget() {
 	as.queue.Wipe()
+	as.text.lose()
 	as.drops++
 }
 
@@ -92,6 +99,7 @@ func (as *addressSpace) abandon() {
 	old := as.proc
 	as.proc = nil
 	as.queue.Wipe()
+	as.text.lose()
 	if old == nil {
 		return
 	}
@@ -133,6 +141,7 @@ func (as *addressSpace) begin(c *context) error {
 		as.lastUse = as.p.uses.Add(1)
 	}
 	c.tr.Follow(&c.s.Guest)
+	as.recover()
 	if as.queue.Len() > 0 {
 		if err := as.flush(c.tr.CPU()); err != nil {
 			return as.dead(err)
@@ -203,7 +212,13 @@ func (as *addressSpace) Release() {
 	as.proc = nil
 	as.released = true
 	as.queue.Wipe()
+	free := as.endPatches()
 	as.mu.Unlock()
+	if proc != nil {
+		proc.afterwards(free)
+	} else if free != nil {
+		free()
+	}
 	switch {
 	case proc == nil:
 	case mapped >= muchMapped:

@@ -29,8 +29,14 @@ const (
 // decode says what the thread reports. done is false for what is none of the guest's doing. A guest
 // that forges reports gets what it could have had by making calls or faults.
 func (c *context) decode(s *seat, regs *arch.Registers) (ev platform.Event, done bool, err error) {
-	kind := atomic.LoadUint32(&s.kind)
-	if kind == kindAborted || kind == kindReady {
+	switch atomic.LoadUint32(&s.kind) {
+	case kindSignal, kindBroken:
+	case kindCall:
+		s.live = true
+		s.getCall(regs)
+		c.called, c.fresh = *regs, true
+		return platform.Event{Kind: platform.Syscall}, true, nil
+	default:
 		return ev, false, nil
 	}
 	frame, ok := s.frameNow()
@@ -120,6 +126,6 @@ func (s *seat) frameNow() (f sigframe, ok bool) {
 	if fpu < stackOffset || fpu > areaSize-uint64(arch.FPUSize()) || fpu%64 != 0 {
 		return f, false
 	}
-	s.fpu = fpu
+	s.fpu, s.live = fpu, false
 	return f, true
 }

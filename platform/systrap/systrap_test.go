@@ -9,7 +9,7 @@ import (
 
 func newForTest(t testing.TB) platform.Platform {
 	t.Helper()
-	p, err := New()
+	p, err := New(true)
 	if err != nil {
 		t.Skipf("the host cannot run it: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 // Inside is what the boot function gets: what the sandbox may have, opened.
 type Inside struct {
 	Platform string
+	NoPatch  bool // systrap leaves the guest's text as it is
 	Args     []string
 	Env      []string
 	Cwd      string
@@ -194,7 +195,7 @@ func serve(l *link, guest Guest) {
 
 func (cfg *config) inside() *Inside {
 	in := &Inside{
-		Platform: cfg.Platform, Args: plain(cfg.Args), Env: plain(cfg.Env),
+		Platform: cfg.Platform, NoPatch: cfg.NoPatch, Args: plain(cfg.Args), Env: plain(cfg.Env),
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, Container: cfg.Container, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,

@@ -84,7 +84,7 @@ func (in *Inside) start(name string) (platform.Platform, []seccomp.Rule, error) 
 		}
 		return p, platformRules(ptrace.Syscalls()), nil
 	case "systrap":
-		p, err := systrap.New()
+		p, err := systrap.New(!in.NoPatch)
 		if err != nil {
 			return nil, nil, &Failure{What: "cannot start the platform systrap", Cause: err,
 				Way: "it needs Linux 5.9 or later with seccomp filters, and a processor with FSGSBASE; ptrace does without"}

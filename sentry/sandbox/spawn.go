@@ -69,7 +69,7 @@ func newConfig(spec Spec, g *grants) *config {
 	cwd, must := spec.cwd()
 	groups, _ := os.Getgroups()
 	cfg := &config{
-		Platform: spec.Platform, Args: opaques(spec.Args), Env: opaques(spec.Env),
+		Platform: spec.Platform, NoPatch: spec.NoPatch, Args: opaques(spec.Args), Env: opaques(spec.Env),
 		Cwd: opaque(cwd), MustCwd: must, Hostname: opaque(spec.Hostname), PIDs: spec.PIDs, Memory: spec.Memory,
 		Strace: spec.Strace, Debug: spec.Log.Debug, JSON: spec.Log.JSON,
 		Root: g.root, Binds: append([]grant(nil), g.binds...), LogFD: -1, DeviceFD: -1,

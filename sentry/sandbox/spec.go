@@ -23,6 +23,8 @@ const (
 type Spec struct {
 	// Platform is the name of the way to run guest code; empty: the best that the host can run.
 	Platform string
+	// NoPatch has systrap leave the guest's text as it is.
+	NoPatch bool
 	// Root is the host directory that becomes the guest's root, under an overlay; empty: "/".
 	Root string
 	// Binds are further host directories, each mounted after those that it lies in.

@@ -18,6 +18,7 @@ const controlFD = 3
 // Descriptor numbers are the inner process's.
 type config struct {
 	Platform string
+	NoPatch  bool
 	Args     []opaque
 	Env      []opaque
 	Cwd      opaque

@@ -11,7 +11,8 @@ import (
 // what tells what a row's name stands for.
 func what(name string) string {
 	texts := map[string]string{
-		"getpid": "getpid by `syscall(2)`", "sched_yield": "sched_yield", "clock_gettime": "clock_gettime through the vDSO",
+		"getpid": "getpid by `syscall(2)`", "lseek": "lseek by `syscall(2)`", "calls_1": "getppid, 1 thread",
+		"calls_2": "getppid, 2 threads, each call", "calls_4": "getppid, 4 threads, each call", "sched_yield": "sched_yield", "clock_gettime": "clock_gettime through the vDSO",
 		"pipe": "pipe, write and read 1 byte", "open_close": "open + close /dev/null", "stat": "stat",
 		"read_4k": "pread 4 KiB, file", "write_4k": "pwrite 4 KiB, file", "fork": "fork + exit + wait",
 		"fork_64m": "... with 64 MiB, touched again before each fork", "vfork": "vfork + exit + wait",

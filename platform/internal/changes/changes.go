@@ -33,6 +33,9 @@ func (q *Queue) Pieces(length uint64) (pieces [][2]uint64) {
 	return pieces
 }
 
+// Overlaps tells whether something of [start, end) is mapped once all is carried out.
+func (q *Queue) Overlaps(start, end uint64) bool { return q.mapped.Overlaps(start, end) }
+
 // Len is the number of changes pending.
 func (q *Queue) Len() int { return len(q.pending) }
 

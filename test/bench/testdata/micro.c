@@ -42,6 +42,12 @@ static void do_getpid(long n)
 		syscall(SYS_getpid);
 }
 
+static void do_lseek(long n)
+{
+	while (n--)
+		syscall(SYS_lseek, -1, 0, 0);
+}
+
 static void do_yield(long n)
 {
 	while (n--)
@@ -203,6 +209,27 @@ static void do_thread(long n)
 	}
 }
 
+static void *calls(void *n)
+{
+	for (long i = (long)n; i > 0; i--)
+		getppid();
+	return NULL;
+}
+
+/* n calls in all, by threads at the same time. */
+static void call_by(int threads, long n)
+{
+	pthread_t t[4];
+	for (int i = 0; i < threads; i++)
+		must(pthread_create(&t[i], NULL, calls, (void *)(n / threads + 1)) == 0, "pthread_create");
+	for (int i = 0; i < threads; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void do_calls_1(long n) { call_by(1, n); }
+static void do_calls_2(long n) { call_by(2, n); }
+static void do_calls_4(long n) { call_by(4, n); }
+
 static void do_map(long n)
 {
 	while (n--) {
@@ -253,10 +280,11 @@ static const struct {
 	const char *name;
 	void (*run)(long n);
 } table[] = {
-	{"getpid", do_getpid}, {"sched_yield", do_yield}, {"clock_gettime", do_clock}, {"pipe", do_pipe},
+	{"getpid", do_getpid}, {"lseek", do_lseek}, {"sched_yield", do_yield}, {"clock_gettime", do_clock}, {"pipe", do_pipe},
 	{"open_close", do_open}, {"stat", do_stat}, {"read_4k", do_read}, {"write_4k", do_write}, {"fork", do_fork},
 	{"fork_64m", do_fork_touched}, {"vfork", do_vfork}, {"fork_exec", do_exec},
 	{"vfork_exec", do_vfork_exec}, {"posix_spawn", do_spawn}, {"thread", do_thread},
+	{"calls_1", do_calls_1}, {"calls_2", do_calls_2}, {"calls_4", do_calls_4},
 	{"map_64k", do_map}, {"page_touch", do_touch}, {"ping_pong", do_pingpong},
 };
 
