@@ -20,6 +20,7 @@ type UserNamespace struct {
 	Owner  UID // effective ids of who made it
 	Group  GID
 	Level  int
+	Most   Most
 
 	ino          uint64
 	couldSetFCap bool // its maker had CAP_SETFCAP, in Parent
@@ -34,6 +35,13 @@ type UserNamespace struct {
 	mu     sync.Mutex
 	counts map[UID]*[NumKinds]int64
 	limits [NumKinds]int64 // see Limit
+}
+
+// Most is how much of what resource limits count the maker of a user namespace may have, in the namespace around it, for that to grow
+// by what the namespace's users have: the limits the maker had then.
+type Most struct {
+	Tasks   uint64 // RLIMIT_NPROC
+	Signals uint64 // RLIMIT_SIGPENDING
 }
 
 // maxLevel is the level of the innermost user namespace that can be.
@@ -59,7 +67,7 @@ const (
 // NewUserNamespace makes the namespace that c's clone(2) or unshare(2) with CLONE_NEWUSER asks for, and
 // returns the credentials in it, which have every capability. The namespace is held once, for the caller.
 // ENOSPC too deep or over a limit, EPERM where c's own ids have no meaning in its namespace.
-func (c *Credentials) NewUserNamespace(ino uint64) (*Credentials, error) {
+func (c *Credentials) NewUserNamespace(ino uint64, most Most) (*Credentials, error) {
 	parent := c.UserNS
 	if parent.Level >= maxLevel {
 		return nil, unix.ENOSPC
@@ -73,7 +81,7 @@ func (c *Credentials) NewUserNamespace(ino uint64) (*Credentials, error) {
 		return nil, unix.EPERM
 	}
 	ns := &UserNamespace{
-		Parent: parent, Owner: c.EUID, Group: c.EGID, Level: parent.Level + 1,
+		Parent: parent, Owner: c.EUID, Group: c.EGID, Level: parent.Level + 1, Most: most,
 		ino: ino, couldSetFCap: c.Has(unix.CAP_SETFCAP), uncharge: uncharge,
 	}
 	ns.denySetgroups.Store(parent.denySetgroups.Load())

@@ -13,7 +13,9 @@ import (
 func (t *Task) SetCreds(c *cred.Credentials) {
 	old := t.creds.Load()
 	if to := keyOf(c); to != keyOf(old) {
-		t.overNProc = t.k.users.count(to) > t.Limits().Soft(limits.NProc) && !isRootOfAll(c)
+		if c.UserNS == old.UserNS {
+			t.overNProc = !isRootOfAll(c) && t.k.users.over(to, t.Limits().Soft(limits.NProc))
+		}
 		t.k.users.move(keyOf(old), to)
 	}
 	if t.creds.Swap(c).NoNewPrivs {

@@ -92,7 +92,8 @@ func (m *machine) inventory(tk *Task) inventory {
 	defer k.users.mu.Unlock()
 	inv["tasks"], inv["queued signals"] = int64(k.users.tasks), int64(k.users.queued)
 	for key, c := range k.users.users {
-		inv[fmt.Sprintf("tasks of user %d", key.uid)] += int64(c.tasks)
+		inv[fmt.Sprintf("tasks of user %d, level %d", key.uid, key.ns.Level)] += int64(c[countTasks])
+		inv[fmt.Sprintf("signals of user %d", key.uid)] += int64(c[countSignals])
 	}
 	return inv
 }

@@ -81,7 +81,7 @@ func (k *Kernel) pastLimit(c *cred.Credentials) bool {
 // the rings is full.
 func (k *Kernel) enter(parent, c *Task) error {
 	creds, u := c.Creds(), k.users
-	past, table := k.pastLimit(creds), int(k.knobs.table.Load())
+	past, table := k.pastLimit(parent.Creds()), int(k.knobs.table.Load())
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.tasks + 1
@@ -96,12 +96,10 @@ func (k *Kernel) enter(parent, c *Task) error {
 	if now > int(k.knobs.container.Load()) {
 		return parent.refuse(refusedContainer, unix.EAGAIN)
 	}
-	n := u.getLocked(keyOf(creds))
-	if !past && uint64(n.tasks) >= parent.Limits().Soft(limits.NProc) {
-		u.dropLocked(keyOf(creds), n)
+	if !past && u.overLocked(keyOf(creds), countTasks, 1, parent.Limits().Soft(limits.NProc)) {
 		return parent.refuse(refusedUserLimit, unix.EAGAIN)
 	}
-	n.tasks++
+	u.addLocked(keyOf(creds), countTasks, 1)
 	u.tasks = now
 	return nil
 }
@@ -118,7 +116,7 @@ func (k *Kernel) tellFullTable(tasks int) {
 // checkNProc is EAGAIN for a task that became a user with too many tasks, if it still has too
 // many (execve(2)); before the exec it could have ended in peace.
 func (t *Task) checkNProc() error {
-	over := t.overNProc && t.k.users.count(keyOf(t.Creds())) > t.Limits().Soft(limits.NProc)
+	over := t.overNProc && t.k.users.over(keyOf(t.Creds()), t.Limits().Soft(limits.NProc))
 	t.overNProc = over
 	if over {
 		return unix.EAGAIN

@@ -340,13 +340,3 @@ func (p procTask) SetCoreFilter(bits uint32) { p.t.tg.coreFilter.Store(bits) }
 
 // SetStopForks implements proc.Task.
 func (p procTask) SetStopForks(on bool) { p.t.tg.stopForks.Store(on) }
-
-// signals is the number of queued signals of a user.
-func (u *userTable) signals(k userKey) uint64 {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if c := u.users[k]; c != nil {
-		return uint64(c.signals)
-	}
-	return 0
-}

@@ -62,7 +62,7 @@ func (t *Task) freshCreds(fresh Fresh) (*cred.Credentials, error) {
 	if t.FS().Root() != t.MountsOf().Root() {
 		return nil, unix.EPERM
 	}
-	return c.NewUserNamespace(t.k.nextNSIno())
+	return c.NewUserNamespace(t.k.nextNSIno(), t.mostInNamespace(c))
 }
 
 // mayUnshare is EINVAL for a thread of several, and for an address space that others use, vfork's children too.

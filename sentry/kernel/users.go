@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"iter"
 	"sync"
 
 	"gosentry/sentry/cred"
@@ -28,10 +29,16 @@ type userKey struct {
 	uid cred.UID
 }
 
-type userCounts struct {
-	tasks   int
-	signals int
-}
+// counted is what limits count of a user.
+type counted int
+
+const (
+	countTasks   counted = iota // RLIMIT_NPROC
+	countSignals                // RLIMIT_SIGPENDING
+	numCounted
+)
+
+type userCounts [numCounted]int
 
 func newUserTable() *userTable {
 	return &userTable{users: make(map[userKey]*userCounts)}
@@ -39,38 +46,69 @@ func newUserTable() *userTable {
 
 func keyOf(c *cred.Credentials) userKey { return userKey{c.UserNS, c.RUID} }
 
-func (u *userTable) getLocked(k userKey) *userCounts {
-	c := u.users[k]
-	if c == nil {
-		c = new(userCounts)
-		u.users[k] = c
+// charged are those for whom what k's user has counts: that user, then who made k's namespace, in the one
+// around it, and so on. So nobody has more for making namespaces.
+func (k userKey) charged() iter.Seq[userKey] {
+	return func(yield func(userKey) bool) {
+		for yield(k) && !k.ns.Initial() {
+			k = userKey{k.ns.Parent, k.ns.Owner}
+		}
 	}
-	return c
 }
 
-func (u *userTable) dropLocked(k userKey, c *userCounts) {
-	if c.tasks == 0 && c.signals == 0 {
-		delete(u.users, k)
+// addLocked counts one more, or one less, for all who are charged.
+func (u *userTable) addLocked(k userKey, what counted, delta int) {
+	for at := range k.charged() {
+		c := u.users[at]
+		if c == nil {
+			c = new(userCounts)
+			u.users[at] = c
+		}
+		if c[what] += delta; *c == (userCounts{}) {
+			delete(u.users, at)
+		}
 	}
+}
+
+// overLocked tells whether anybody who is charged would have too many with more of them: k's user more than limit, the
+// maker of a namespace more than its own limit was then.
+func (u *userTable) overLocked(k userKey, what counted, more int, limit uint64) bool {
+	for at := range k.charged() {
+		have := more
+		if c := u.users[at]; c != nil {
+			have += c[what]
+		}
+		if uint64(have) > limit {
+			return true
+		}
+		if !at.ns.Initial() {
+			limit = [numCounted]uint64{at.ns.Most.Tasks, at.ns.Most.Signals}[what]
+		}
+	}
+	return false
 }
 
 // leave takes an ended task out.
 func (u *userTable) leave(t *Task) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	k := keyOf(t.Creds())
-	n := u.getLocked(k)
-	n.tasks--
+	u.addLocked(keyOf(t.Creds()), countTasks, -1)
 	u.tasks--
-	u.dropLocked(k, n)
 }
 
-// count is the number of tasks of a user.
-func (u *userTable) count(k userKey) uint64 {
+// over tells whether a user, or who is charged with it, has more tasks than it may.
+func (u *userTable) over(k userKey, limit uint64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.overLocked(k, countTasks, 0, limit)
+}
+
+// signals is how many signals of a user are queued, those of namespaces that it made included.
+func (u *userTable) signals(k userKey) uint64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if c := u.users[k]; c != nil {
-		return uint64(c.tasks)
+		return uint64(c[countSignals])
 	}
 	return 0
 }
@@ -79,10 +117,18 @@ func (u *userTable) count(k userKey) uint64 {
 func (u *userTable) move(from, to userKey) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.getLocked(to).tasks++
-	n := u.getLocked(from)
-	n.tasks--
-	u.dropLocked(from, n)
+	u.addLocked(to, countTasks, 1)
+	u.addLocked(from, countTasks, -1)
+}
+
+// mostInNamespace are the limits that a user namespace made with c now will have (getrlimit(2)); root's own tasks have none.
+func (t *Task) mostInNamespace(c *cred.Credentials) cred.Most {
+	lim := t.Limits()
+	most := cred.Most{Tasks: lim.Soft(limits.NProc), Signals: lim.Soft(limits.SigPending)}
+	if isRootOfAll(c) && c.UserNS.Initial() {
+		most.Tasks = limits.Infinity
+	}
+	return most
 }
 
 // ledger counts one queued signal.
@@ -105,12 +151,10 @@ func (k *Kernel) ledger(tg *ThreadGroup, t *Task) signal.Ledger {
 func (l *ledger) Charge(force bool) bool {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	n := l.table.getLocked(l.key)
-	if !force && (uint64(n.signals) >= l.limit || l.table.queued >= maxSignals) {
-		l.table.dropLocked(l.key, n)
+	if !force && (l.table.queued >= maxSignals || l.table.overLocked(l.key, countSignals, 1, l.limit)) {
 		return false
 	}
-	n.signals++
+	l.table.addLocked(l.key, countSignals, 1)
 	l.table.queued++
 	return true
 }
@@ -119,8 +163,6 @@ func (l *ledger) Charge(force bool) bool {
 func (l *ledger) Uncharge() {
 	l.table.mu.Lock()
 	defer l.table.mu.Unlock()
-	n := l.table.getLocked(l.key)
-	n.signals--
+	l.table.addLocked(l.key, countSignals, -1)
 	l.table.queued--
-	l.table.dropLocked(l.key, n)
 }
