@@ -155,6 +155,19 @@ func (ns *UserNamespace) TryHold() bool {
 	}
 }
 
+// Holders is how many hold the namespace, for those who look for leaks.
+func (ns *UserNamespace) Holders() int64 { return ns.holders.Load() }
+
+// Made is how many namespaces of a kind are charged to uid in ns.
+func (ns *UserNamespace) Made(uid UID, k Kind) int64 {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if c := ns.counts[uid]; c != nil {
+		return c[k]
+	}
+	return 0
+}
+
 // Charge counts one more namespace of a kind made by uid in ns, and for the owners of ns and its
 // ancestors there. ENOSPC over a limit (namespaces(7), /proc/sys/user).
 func (ns *UserNamespace) Charge(uid UID, k Kind) (uncharge func(), err error) {

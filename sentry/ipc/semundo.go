@@ -30,6 +30,9 @@ func (u *UndoList) Share() *UndoList {
 	return u
 }
 
+// Users is how many share the list.
+func (u *UndoList) Users() int32 { return u.users.Load() }
+
 // Drop takes a user away. The last one's process undoes everything.
 func (u *UndoList) Drop(by Process) {
 	if u.users.Add(-1) > 0 {

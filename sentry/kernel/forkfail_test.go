@@ -21,35 +21,6 @@ import (
 // errInjected is how a fork fails that a test makes fail.
 var errInjected = errors.New("injected")
 
-// everyFresh are the namespaces of all kinds.
-const everyFresh = FreshTime<<1 - 1
-
-// forkKindsOf are all kinds of forks whose failures are tried.
-func forkKindsOf(word mm.Addr) map[string]ForkArgs {
-	kinds := map[string]ForkArgs{
-		"fork":         {},
-		"vfork":        {Share: ShareMM, Vfork: true},
-		"vfork, held":  {Share: ShareMM, Vfork: true, HoldProcess: true},
-		"thread":       {Share: threadShare, ParentTID: word, ClearTID: word},
-		"sharing some": {Share: ShareMM | ShareFS | ShareFiles | ShareActions},
-		"sharing none": {CleanFiles: true, ClearActions: true},
-		"sibling":      {Share: ShareParent},
-		"pidfd":        {WantPIDFD: true, PIDFD: word},
-		"set_tid":      {SetTID: []int32{4000}},
-		"high":         {HighPID: true, ToInit: true},
-		"stopped":      {BornStopped: true, WaitByID: true},
-		"everything fresh": {
-			Fresh: everyFresh, WantPIDFD: true, PIDFD: word + 16, SetTID: []int32{1, 4001}, ParentTID: word, ChildTID: word,
-		},
-	}
-	for bit := Fresh(1); bit <= everyFresh; bit <<= 1 {
-		if everyFresh&bit != 0 {
-			kinds[fmt.Sprintf("fresh %#x", uint32(bit))] = ForkArgs{Fresh: bit}
-		}
-	}
-	return kinds
-}
-
 // inventory is everything that a fork counts, takes or refers to, by name.
 type inventory map[string]int64
 
@@ -76,6 +47,9 @@ func (m *machine) inventory(tk *Task) inventory {
 			inv[fmt.Sprint("references on descriptor ", fd)] = d.file.Refs()
 		}
 	}
+	inv["users of the semaphore adjustments"] = int64(tk.SemUndo().Users())
+	inv["tasks of the cgroups"] = k.cgroups.Root().Tasks()
+	m.inventoryOfUsers(inv, tk)
 	inv["references on the namespaces"] = int64(tk.Namespaces().refs.Load())
 	for _, ns := range tk.Namespaces().all() {
 		inv[fmt.Sprintf("references on namespace %d", ns.ino)] = ns.refs.Load()
@@ -87,13 +61,6 @@ func (m *machine) inventory(tk *Task) inventory {
 		for _, c := range ns.used {
 			inv[name+", map"] += int64(c.used)
 		}
-	}
-	k.users.mu.Lock()
-	defer k.users.mu.Unlock()
-	inv["tasks"], inv["queued signals"] = int64(k.users.tasks), int64(k.users.queued)
-	for key, c := range k.users.users {
-		inv[fmt.Sprintf("tasks of user %d, level %d", key.uid, key.ns.Level)] += int64(c[countTasks])
-		inv[fmt.Sprintf("signals of user %d", key.uid)] += int64(c[countSignals])
 	}
 	return inv
 }
@@ -196,10 +163,12 @@ func touched(g *guest) (word mm.Addr) {
 func testForkFailures(t *testing.T) {
 	m := newMachine(t)
 	m.run(0, func(g *guest) {
-		word := touched(g)
-		for name, args := range forkKindsOf(word) {
+		p := prepareForks(g)
+		for name, args := range p.kinds() {
 			failEach(g, name, args)
 		}
+		failWithFresh(g, p)
+		word := p.word
 		g.do(func(tk *Task) error {
 			b := make([]byte, 1<<20-64)
 			if err := tk.CopyIn(word+64, b); err != nil || len(bytes.Trim(b, "\x07")) != 0 {
@@ -221,14 +190,14 @@ func testForkFailuresUnderLoad(t *testing.T) {
 		return nil
 	}
 	m.run(0, func(g *guest) {
-		word := touched(g)
+		p := prepareForks(g)
 		var before inventory
 		g.do(func(tk *Task) error { before = m.inventory(tk); return nil })
 		var forked, failed atomic.Int64
 		for i := range 8 {
 			for started := false; !started; {
 				_, err := g.clone(func(g *guest) {
-					forkAtRandom(g, word+mm.Addr(64*i), &forked, &failed)
+					forkAtRandom(g, p.at(64*i), &forked, &failed)
 					g.exit(0)
 				}, ForkArgs{Share: threadShare})
 				started = err == nil
@@ -254,9 +223,9 @@ func testForkFailuresUnderLoad(t *testing.T) {
 	})
 }
 
-// forkAtRandom makes children of all kinds, with word to store ids in, and reaps them.
-func forkAtRandom(g *guest, word mm.Addr, forked, failed *atomic.Int64) {
-	kinds := forkKindsOf(word)
+// forkAtRandom makes children of all kinds, with what p has for them, and reaps them.
+func forkAtRandom(g *guest, p forkProps, forked, failed *atomic.Int64) {
+	kinds := p.kinds()
 	names := slices.Sorted(maps.Keys(kinds))
 	for range 60 {
 		a := kinds[names[rand.IntN(len(names))]]
