@@ -84,6 +84,10 @@ func (inv inventory) differ(other inventory) (list []string) {
 // more, and compares everything before and after. The forks happen in the call of the guest.
 func failEach(g *guest, name string, args ForkArgs) {
 	m := g.test
+	g.eventually("nothing is left of reaped tasks", func(*Task) (yes bool) {
+		m.locked(func() { yes = m.contexts.Load() == int64(m.k.rootPIDNS.tasks) })
+		return yes
+	})
 	for at := 0; ; at++ {
 		forked := false
 		var id int32

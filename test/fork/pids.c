@@ -47,9 +47,11 @@ static void nested(void)
 	say("deepest", "%s", ended(inside(deeper)));
 }
 
+static volatile sig_atomic_t caught;
+
 static void on_signal(int s)
 {
-	say("init caught", "%s", signame(s));
+	caught = s;
 }
 
 static void as_init(void)
@@ -64,7 +66,11 @@ static void as_init(void)
 			say(signame(list[i]), "%s", ret(kill(1, list[i])));
 		_exit(3);
 	}
-	say("its child", "%s", ended(p));
+	int end;
+	while (waitpid(p, &end, 0) < 0 && errno == EINTR)
+		; // the signal comes meanwhile
+	say("init caught", "%s", signame(caught));
+	say("its child", "%s", status(end));
 	// An orphan becomes init's.
 	int fds[2];
 	if (pipe(fds))
