@@ -86,6 +86,9 @@ func HWCap2() uint64 {
 // rdtscpAux executes RDTSCP and returns what it reads beside the cycles.
 func rdtscpAux() uint32
 
+// Cycles is the time stamp counter, read when everything before is done.
+func Cycles() uint64
+
 // CPU returns the number of the processor that the caller runs on, as the host's
 // kernel counts them; 0 where user code cannot tell.
 func CPU() int {

@@ -26,6 +26,15 @@ TEXT ·rdtscpAux(SB), NOSPLIT, $0-4
 	MOVL CX, ret+0(FP)
 	RET
 
+// func Cycles() uint64
+TEXT ·Cycles(SB), NOSPLIT, $0-8
+	LFENCE
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+0(FP)
+	RET
+
 // func fxsave(area *[1024]byte)
 // The 512 bytes are stored at the first multiple of 16 in area.
 TEXT ·fxsave(SB), NOSPLIT, $0-8

@@ -37,6 +37,9 @@ func (m *machine) probe() (*vcpu, error) {
 	if err == nil {
 		err = p.findShadow()
 	}
+	if err == nil {
+		err = p.checkCounter()
+	}
 	if err != nil {
 		v.kvm.Close()
 		return nil, err
@@ -177,4 +180,21 @@ func (p *probe) findShadow() error {
 		err = errStale
 	}
 	return err
+}
+
+// errCounter is said of a KVM whose guests have another time stamp counter: their clocks would be wrong.
+var errCounter = errors.New("the host's KVM does not let guests have its time stamp counter: Linux 5.16 or later is needed")
+
+// checkCounter compares the guest's time stamp counter with the host's.
+func (p *probe) checkCounter() error {
+	// rdtsc; shl $32, %rdx; or %rdx, %rax; syscall
+	copy(bytesOf(p.m.pool.Table(p.pages[0])), []byte{0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x0f, 0x05})
+	const tolerance = 1 << 20 // the host's processors need not be in step to the last cycle
+	before := arch.Cycles()
+	counter, _ := p.run(0)
+	after := arch.Cycles()
+	if counter+tolerance < before || counter > after+tolerance {
+		return errCounter
+	}
+	return nil
 }

@@ -119,7 +119,7 @@ func (m *machine) reset(v *vcpu) error {
 	if n, e := v.kvm.SetMSRs(list...); n != len(list) {
 		return fmt.Errorf("ioctl KVM_SET_MSRS stopped after %d: %w", n, e)
 	}
-	v.kvm.SetTSCOffset(0) // where KVM cannot, the guest's counter is the host's already or differs
+	v.kvm.SetTSCOffset(0) // the probe looks what became of it
 	v.state.ValidRegs = kvmapi.SyncRegs | kvmapi.SyncSregs | kvmapi.SyncEvents
 	v.state.Sregs = s
 	v.state.Events = kvmapi.Events{}
