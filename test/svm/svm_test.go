@@ -21,7 +21,7 @@ import (
 )
 
 // guests are the programs of test/guest that run inside.
-var guests = []string{"filemap", "forks", "memory", "privileged", "sigframe", "threads"}
+var guests = []string{"cputime", "filemap", "forks", "memory", "pipes", "privileged", "sigframe", "signals", "threads", "wait"}
 
 // machineTime bounds the whole run.
 const machineTime = 40 * time.Minute
