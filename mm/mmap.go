@@ -27,6 +27,8 @@ type MMapOpts struct {
 	File   Mappable // nil: anonymous
 	Offset uint64   // in File, bytes
 	Name   string   // shown in /proc/PID/maps when File has none
+	// Source says by what name the file was mapped, for whoever shows the mapping; it can be compared.
+	Source any
 
 	// Limits are the caller's; nil means those of SetLimits.
 	Limits *limits.Set
@@ -131,7 +133,7 @@ func (o *MMapOpts) check(m *MemoryManager) (uint64, error) {
 }
 
 func (m *MemoryManager) newAttrs(o *MMapOpts, length uint64) (*attrs, error) {
-	a := &attrs{prot: o.Prot, maxProt: o.MaxProt, file: o.File, name: o.Name}
+	a := &attrs{prot: o.Prot, maxProt: o.MaxProt, file: o.File, name: o.Name, source: o.Source}
 	for _, f := range []struct {
 		set  bool
 		flag vmaFlags

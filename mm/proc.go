@@ -24,6 +24,7 @@ type VMA struct {
 	Name         string
 	Major, Minor uint32
 	Ino          uint64
+	Source       any // as given to MMap
 }
 
 // VMAs calls f for every mapping, lowest first, until it returns false. It works on
@@ -59,7 +60,7 @@ func describe(g *vmaSeg, layout *Layout, brk uint64) VMA {
 		Range: Range{Addr(g.start), Addr(g.end)}, Prot: a.prot, MaxProt: a.maxProt, Private: a.private(),
 		GrowsDown: a.has(flagGrowsDown), Locked: a.has(flagLocked), DontFork: a.has(flagDontFork),
 		WipeOnFork: a.has(flagWipeOnFork), DontDump: a.has(flagDontDump), NoReserve: a.has(flagNoReserve),
-		File: a.file, Name: a.name,
+		File: a.file, Name: a.name, Source: a.source,
 	}
 	switch {
 	case a.file != nil:
@@ -219,4 +220,23 @@ func (m *MemoryManager) Pages() (shared, private uint64) {
 		return true
 	})
 	return shared, private
+}
+
+// Copies returns the parts of r that are the process's own memory, not its files'.
+func (m *MemoryManager) Copies(r Range) []Range {
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	var list []Range
+	m.pmas.each(uint64(r.Start), uint64(r.End), func(s, e uint64, p pma) bool {
+		if !p.has(pmaAnon) {
+			return true
+		}
+		if n := len(list); n > 0 && list[n-1].End == Addr(s) {
+			list[n-1].End = Addr(e)
+		} else {
+			list = append(list, Range{Addr(s), Addr(e)})
+		}
+		return true
+	})
+	return list
 }

@@ -33,6 +33,7 @@ type attrs struct {
 	set     *MappingSet // file's, if it has one
 	delta   uint64      // offset in file of address 0, modulo 2^64
 	name    string
+	source  any
 }
 
 func (a *attrs) equal(b *attrs) bool { return a == b || *a == *b }

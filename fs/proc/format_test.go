@@ -206,7 +206,7 @@ func TestMapsAsOnHost(t *testing.T) {
 			}
 		}
 		var b bytes.Buffer
-		writeMapping(&b, &v)
+		new(fileSystem).writeMapping(nil, &b, &v)
 		if b.String() != line {
 			t.Errorf("%q, on the host %q", b.String(), line)
 		}

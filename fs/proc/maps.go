@@ -34,21 +34,27 @@ func eachVMA(m *mm.MemoryManager, cursor uint64, b *bytes.Buffer, write func(v *
 	return next, more
 }
 
-func writeMaps(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+func writeMaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	m := d.task.Memory()
 	if m == nil {
 		return 0, false, nil
 	}
-	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) { writeMapping(b, v) })
+	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) { d.fs.writeMapping(c, b, v) })
 	if !more {
 		b.WriteString(vsyscall)
 	}
 	return next, more, nil
 }
 
-// writeMapping writes one line of maps.
-func writeMapping(b *bytes.Buffer, v *mm.VMA) {
+// writeMapping writes one line of maps. A file has the name that leads to it from the reader's root.
+func (f *fileSystem) writeMapping(c vfs.Caller, b *bytes.Buffer, v *mm.VMA) {
 	start := b.Len()
+	if p, ok := v.Source.(vfs.Path); ok {
+		if v.Name == "" {
+			v.Name, _ = vfs.PathName(f.processes.Root(c), p)
+		}
+		v.Major, v.Minor = p.Mount.Device()
+	}
 	fmt.Fprintf(b, "%08x-%08x %s %08x %02x:%02x %d ", uint64(v.Start), uint64(v.End),
 		permissions(v), v.Offset, v.Major, v.Minor, v.Ino)
 	if v.Name != "" {
@@ -90,7 +96,7 @@ func (s *sums) add(m *mm.MemoryManager, v *mm.VMA) {
 	}
 }
 
-func writeSmaps(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+func writeSmaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	m := d.task.Memory()
 	if m == nil {
 		return 0, false, nil
@@ -98,7 +104,7 @@ func writeSmaps(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint6
 	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) {
 		var s sums
 		s.add(m, v)
-		writeMapping(b, v)
+		d.fs.writeMapping(c, b, v)
 		writeField(b, "Size", s.size)
 		writeField(b, "KernelPageSize", mm.PageSize)
 		writeField(b, "MMUPageSize", mm.PageSize)
@@ -123,7 +129,7 @@ func writeSmapsRollup(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 		s.add(m, &v)
 		return !c.Interrupted()
 	})
-	writeMapping(b, &whole)
+	d.fs.writeMapping(c, b, &whole)
 	s.write(b, true)
 	return nil
 }

@@ -58,7 +58,6 @@ func (f *fileSystem) newTaskDir(t Task, process bool) *taskDir {
 // Inode numbers below tasks are made of the thread's id, whether it is the process's
 // directory, the entry, and what is in that.
 const (
-	inoBirthShift  = 54 // tells apart most processes that had the same id
 	inoTaskShift   = 32
 	microsecond    = 1000
 	inoProcessBit  = 1 << 31
@@ -68,7 +67,8 @@ const (
 
 func inoOfTask(t Task, process bool) uint64 {
 	s := t.Status(false)
-	ino := uint64(s.StartTime/microsecond)<<inoBirthShift | uint64(uint32(s.TID))<<inoTaskShift | 1
+	// The time of birth tells processes apart that had the same id.
+	ino := uint64(uint32(s.TID))<<inoTaskShift | uint64(s.StartTime/microsecond)<<1&inoWithinEntry | 1
 	if process {
 		ino |= inoProcessBit
 	}
@@ -78,7 +78,7 @@ func inoOfTask(t Task, process bool) uint64 {
 // inoOf is the inode number of an entry, and with within not 0 of what is in it.
 func (d *taskDir) inoOf(name string, within uint64) uint64 {
 	i := slices.IndexFunc(d.fs.entries, func(e entry) bool { return e.name == name })
-	return d.base&^1 | uint64(i+1)<<inoEntryShift | within&inoWithinEntry
+	return d.base&^inoWithinEntry | uint64(i+1)<<inoEntryShift | within&inoWithinEntry
 }
 
 // owner is who owns the files: the task's effective user, or root of its user namespace where the task may

@@ -34,6 +34,14 @@ func HostFPUSize() int { return host().hostSize }
 // FPUFeatures is the set of XSAVE components that guests have, as bits of XCR0.
 func FPUFeatures() uint64 { return host().features }
 
+// ExportFPU returns a copy of a guest thread's extended state for a debugger, which finds the
+// components that exist in the bytes left to software.
+func ExportFPU(fpu []byte) []byte {
+	b := append([]byte(nil), fpu...)
+	le.PutUint64(b[fpuSoftware:], FPUFeatures())
+	return b
+}
+
 // NewFPU returns the extended state of a new program.
 func NewFPU() []byte {
 	b := make([]byte, FPUSize())

@@ -17,7 +17,9 @@ type Dump struct {
 	Threads []Thread // the one that ended the process first
 	Memory  *mm.MemoryManager
 	Filter  uint32 // bits as in /proc/PID/coredump_filter (core(5))
-	Limit   uint64 // of what is written, bytes; holes do not count
+	// FileName returns the name of a mapping's file, "" where it has none.
+	FileName func(*mm.VMA) string
+	Limit    uint64 // of what is written, bytes; holes do not count
 }
 
 // Bits of Filter (core(5)).
@@ -36,9 +38,16 @@ const (
 	maxPrograms = 0xfffe
 )
 
-// segment is a mapping and how much of it the file holds.
+// piece is a mapping, or a part of a private one of a file that is alike: the process's own copies, or
+// the file's pages.
+type piece struct {
+	mm.VMA
+	copied bool
+}
+
+// segment is a piece and how much of it the file holds.
 type segment struct {
-	vma  mm.VMA
+	vma  piece
 	size uint64
 	off  uint64
 }
@@ -47,12 +56,15 @@ type segment struct {
 // errors are w's.
 func (d *Dump) Write(w io.WriterAt) error {
 	var vmas []mm.VMA
+	var pieces []piece
 	d.Memory.VMAs(func(v mm.VMA) bool {
 		vmas = append(vmas, v)
-		return len(vmas) < maxPrograms
+		pieces = append(pieces, d.split(v)...)
+		return len(pieces) < maxPrograms
 	})
+	pieces = pieces[:min(len(pieces), maxPrograms)]
 	notes := d.notes(vmas)
-	segments, end := d.place(vmas, uint64(len(notes)))
+	segments, end := d.place(pieces, uint64(len(notes)))
 	head := heading(segments, notes)
 	out := &limited{w: w, left: d.Limit}
 	if err := out.write(head, 0); err != nil {
@@ -67,6 +79,30 @@ func (d *Dump) Write(w io.WriterAt) error {
 		return out.write([]byte{0}, end-1)
 	}
 	return nil
+}
+
+// split divides a private mapping of a file into what the process wrote to and what it did not.
+func (d *Dump) split(v mm.VMA) []piece {
+	if v.File == nil || !v.Private {
+		return []piece{{v, false}}
+	}
+	var list []piece
+	add := func(start, end mm.Addr, copied bool) {
+		if start < end {
+			p := piece{v, copied}
+			p.Offset += uint64(start - v.Start)
+			p.Range = mm.Range{Start: start, End: end}
+			list = append(list, p)
+		}
+	}
+	at := v.Start
+	for _, r := range d.Memory.Copies(v.Range) {
+		add(at, r.Start, false)
+		add(r.Start, r.End, true)
+		at = r.End
+	}
+	add(at, v.End, false)
+	return list
 }
 
 // limited is a file that takes so many bytes and no more.
@@ -87,7 +123,7 @@ func (l *limited) write(p []byte, off uint64) error {
 }
 
 // place gives every mapping its place in the file and returns the file's length.
-func (d *Dump) place(vmas []mm.VMA, notes uint64) ([]segment, uint64) {
+func (d *Dump) place(vmas []piece, notes uint64) ([]segment, uint64) {
 	at := pageUp(headerSize + programSize*uint64(len(vmas)+1) + notes)
 	segments := make([]segment, 0, len(vmas))
 	for _, v := range vmas {
@@ -101,7 +137,7 @@ func (d *Dump) place(vmas []mm.VMA, notes uint64) ([]segment, uint64) {
 func pageUp(n uint64) uint64 { return (n + mm.PageSize - 1) &^ (mm.PageSize - 1) }
 
 // dumped tells how many bytes of a mapping the file is to hold.
-func (d *Dump) dumped(v mm.VMA) uint64 {
+func (d *Dump) dumped(v piece) uint64 {
 	whole := uint64(v.End - v.Start)
 	has := func(bit uint32) bool { return d.Filter&bit != 0 }
 	switch {
@@ -109,7 +145,7 @@ func (d *Dump) dumped(v mm.VMA) uint64 {
 		return 0
 	case v.Name == vdsoName:
 		return whole
-	case v.File == nil, v.Private && d.hasCopies(v):
+	case v.File == nil, v.copied:
 		if has(AnonymousPrivate) {
 			return whole
 		}
@@ -125,13 +161,7 @@ func (d *Dump) dumped(v mm.VMA) uint64 {
 // vdsoName is the mapping that no file on disk can stand in for.
 const vdsoName = "[vdso]"
 
-// hasCopies tells whether the process has ever written to a private mapping.
-func (d *Dump) hasCopies(v mm.VMA) bool {
-	copies, _ := d.Memory.Resident(mm.Range{Start: v.Start, End: v.End})
-	return copies > 0
-}
-
-func (d *Dump) startsWithELF(v mm.VMA) bool {
+func (d *Dump) startsWithELF(v piece) bool {
 	var magic [len(elf.ELFMAG)]byte
 	_, err := d.Memory.CopyInForce(v.Start, magic[:])
 	return err == nil && string(magic[:]) == elf.ELFMAG

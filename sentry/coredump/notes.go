@@ -80,7 +80,7 @@ func (d *Dump) notes(vmas []mm.VMA) []byte {
 		if i == 0 {
 			note(&b, "CORE", notePRPSInfo, d.Process.info())
 			note(&b, "CORE", noteAuxv, d.Process.Auxv)
-			note(&b, "CORE", noteFile, fileTable(vmas))
+			note(&b, "CORE", noteFile, d.fileTable(vmas))
 		}
 		if len(t.FPU) >= fxsaveSize {
 			note(&b, "CORE", notePRFPReg, t.FPU[:fxsaveSize])
@@ -119,15 +119,17 @@ func padded(s string, n int) []byte {
 }
 
 // fileTable is the NT_FILE note: which file lies behind which range.
-func fileTable(vmas []mm.VMA) []byte {
+func (d *Dump) fileTable(vmas []mm.VMA) []byte {
 	var ranges, names bytes.Buffer
 	count := uint64(0)
-	for _, v := range vmas {
-		if v.File == nil || v.Name == "" || v.Name[0] == '[' || names.Len()+len(v.Name) >= maxFileNames {
+	for i := range vmas {
+		v := &vmas[i]
+		name := d.FileName(v)
+		if name == "" || names.Len()+len(name) >= maxFileNames {
 			continue
 		}
 		put(&ranges, uint64(v.Start), uint64(v.End), v.Offset/mm.PageSize)
-		names.WriteString(v.Name + "\x00")
+		names.WriteString(name + "\x00")
 		count++
 	}
 	var b bytes.Buffer

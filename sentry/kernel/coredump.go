@@ -5,6 +5,7 @@ import (
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/platform/arch"
 	"gosentry/sentry/coredump"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
@@ -81,13 +82,13 @@ func (t *Task) joinCoreDump() {
 func (t *Task) coreThread() coredump.Thread {
 	s := procTask{t, t.pidns}.Status(false)
 	return coredump.Thread{
-		ID: s.TID, Regs: t.Regs, FPU: slices.Clone(t.ctx.FPU()), Pending: uint64(s.Pending), Blocked: uint64(s.Blocked),
+		ID: s.TID, Regs: t.Regs, FPU: arch.ExportFPU(t.ctx.FPU()), Pending: uint64(s.Pending), Blocked: uint64(s.Blocked),
 		UserNS: s.UserTime, SysNS: s.SystemTime, ChildUserNS: s.ChildUser, ChildSysNS: s.ChildSystem,
 	}
 }
 
-// writeCore writes the core file into the working directory and tells whether it
-// is whole.
+// writeCore writes the core file into the working directory and tells whether there
+// is one.
 func (t *Task) writeCore(threads []coredump.Thread) bool {
 	f, err := t.createCore()
 	if err != nil {
@@ -104,10 +105,20 @@ func (t *Task) writeCore(threads []coredump.Thread) bool {
 			Nice: s.Nice, Name: t.Name(), Args: t.commandLine(),
 		},
 	}
+	d.FileName = func(v *mm.VMA) string {
+		p, ok := v.Source.(vfs.Path)
+		if !ok {
+			return ""
+		}
+		name, _ := vfs.PathName(t.FS().Root(), p)
+		return name
+	}
 	if auxv := t.auxv.Load(); auxv != nil {
 		d.Process.Auxv = *auxv
 	}
-	return d.Write(coreFile{t, f}) == nil
+	// A file cut short by the limit, or by a full disk, counts as well.
+	d.Write(coreFile{t, f}) //nolint:errcheck // there is nobody to tell
+	return true
 }
 
 // coreName is the file that /proc/sys/kernel/core_pattern promises.

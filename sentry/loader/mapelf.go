@@ -50,7 +50,7 @@ func (s *space) place(p *program, hint uint64) (placed, error) {
 			continue
 		}
 		seg.vaddr += l.bias
-		if err := s.mapSegment(file, &seg); err != nil {
+		if err := s.mapSegment(p.head.file, file, &seg); err != nil {
 			return placed{}, err
 		}
 		if err := s.openGap(covered, pageDown(seg.vaddr)); err != nil {
@@ -105,7 +105,7 @@ func (s *space) openGap(start, end uint64) error {
 }
 
 // mapSegment maps one PT_LOAD, whose vaddr is final.
-func (s *space) mapSegment(file mm.Mappable, seg *segment) error {
+func (s *space) mapSegment(from *vfs.File, file mm.Mappable, seg *segment) error {
 	prot := protOf(seg.flags)
 	pageOff := seg.vaddr % mm.PageSize
 	start := seg.vaddr - pageOff
@@ -114,7 +114,7 @@ func (s *space) mapSegment(file mm.Mappable, seg *segment) error {
 		fileEnd = pageUp(seg.vaddr + seg.filesz)
 		err := s.fixed(mm.MMapOpts{
 			Addr: mm.Addr(start), Length: fileEnd - start, Prot: prot,
-			File: file, Offset: seg.off - pageOff,
+			File: file, Offset: seg.off - pageOff, Source: from.Path(),
 		})
 		if err != nil {
 			return err

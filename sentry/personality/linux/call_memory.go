@@ -88,6 +88,7 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 	case o.GrowsDown:
 		return unix.EINVAL
 	}
+	o.Source = f.Path()
 	o.MaxProt = platform.Read | platform.Write | platform.Exec
 	if !o.Private && !f.Writable() {
 		o.MaxProt &^= platform.Write

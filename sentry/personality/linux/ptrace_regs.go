@@ -83,8 +83,7 @@ func getRegset(t *kernel.Task, id int32, set, addr, n uint64) error {
 		})
 	} else {
 		err = t.WithTraceeFPU(id, func(fpu []byte) (bool, error) {
-			b = append(b, fpu...)
-			binary.LittleEndian.PutUint64(b[fpuFeatures:], arch.FPUFeatures())
+			b = arch.ExportFPU(fpu)
 			return false, nil
 		})
 	}
