@@ -38,6 +38,7 @@ type Platform struct {
 	spares   []*process                 // empty
 	retired  []*process                 // to be emptied
 	working  bool                       // keepStore runs
+	making   int                        // processes
 	released bool
 
 	areaMu    sync.Mutex
@@ -128,7 +129,9 @@ func (p *Platform) makeAreas() (err error) {
 
 // try makes the first spare process and a guest thread in it.
 func (p *Platform) try() error {
+	p.mu.Lock()
 	proc, err := p.make(nil)
+	p.mu.Unlock()
 	if err != nil {
 		return err
 	}

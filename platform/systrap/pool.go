@@ -1,6 +1,9 @@
 package systrap
 
 import (
+	"time"
+
+	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +18,8 @@ const (
 	minSpares = 2
 	// maxDying is how many processes with much memory may take their time to end.
 	maxDying = 8
+	// unmapDelay is how long such a process is left alone: what a fork was made for is done first.
+	unmapDelay = 10 * time.Millisecond
 )
 
 // take returns a process for as, whose lock is held.
@@ -43,13 +48,12 @@ func (p *Platform) find(as *addressSpace) (*process, error) {
 		p.mu.Unlock()
 		return proc, nil
 	}
-	if len(p.procs) < p.limit {
-		p.mu.Unlock()
+	if p.mayMake() {
 		proc, err := p.make(as)
 		if err == nil {
+			p.mu.Unlock()
 			return proc, nil
 		}
-		p.mu.Lock()
 	}
 	proc := p.evict()
 	if proc == nil {
@@ -65,8 +69,30 @@ func (p *Platform) find(as *addressSpace) (*process, error) {
 	return proc, nil
 }
 
-// make makes a process for as, or for the store if that is nil.
+// mayMake tells whether there may be one more process. mu is held.
+func (p *Platform) mayMake() bool { return len(p.procs)+p.making < p.limit }
+
+// make makes a process for as, or for the store if that is nil. mu is held, and let go meanwhile.
 func (p *Platform) make(as *addressSpace) (*process, error) {
+	p.making++
+	p.mu.Unlock()
+	proc, err := p.newProcess()
+	p.mu.Lock()
+	p.making--
+	if err != nil {
+		return nil, err
+	}
+	if p.released {
+		go proc.doom()
+		return nil, unix.ESHUTDOWN
+	}
+	p.procs[proc] = as
+	p.work()
+	return proc, nil
+}
+
+// newProcess makes a process with a seat.
+func (p *Platform) newProcess() (*process, error) {
 	b, err := p.factory.New()
 	if err != nil {
 		return nil, err
@@ -78,14 +104,6 @@ func (p *Platform) make(as *addressSpace) (*process, error) {
 		return nil, err
 	}
 	proc.idle = append(proc.idle, s)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.released {
-		go proc.doom()
-		return nil, unix.ESHUTDOWN
-	}
-	p.procs[proc] = as
-	p.work()
 	return proc, nil
 }
 
@@ -151,18 +169,34 @@ func (p *Platform) retire(proc *process) {
 	p.work()
 }
 
-// discard forgets and kills a process, in the background: the host frees what was mapped page by page.
+// discard forgets and kills a process.
 func (p *Platform) discard(proc *process) {
 	p.mu.Lock()
 	delete(p.procs, proc)
 	p.mu.Unlock()
-	if p.dying.Load() < maxDying {
-		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
-	}
-	p.dying.Add(1)
+	go proc.doom()
+}
+
+// discardFull is discard for a process with much memory, pieces of the address space. The host frees it page by page and
+// may not let go of the processor meanwhile, so it is unmapped bit by bit when little else is to be done.
+func (p *Platform) discardFull(proc *process, pieces [][2]uint64) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
 	go func() {
+		defer proc.doom()
+		if p.dying.Add(1) > maxDying {
+			p.dying.Add(-1)
+			return
+		}
 		defer p.dying.Add(-1)
-		proc.doom()
+		proc.YieldToOthers(p.pairs.Mask(pairs.AnyCPU))
+		time.Sleep(unmapDelay)
+		var calls []blank.Call
+		for _, piece := range pieces {
+			calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
+		}
+		_ = proc.Do(calls) // else its end does it
 	}()
 }
 
@@ -176,7 +210,7 @@ func (p *Platform) work() {
 
 // lacking tells whether a process should be made in advance. mu is held.
 func (p *Platform) lacking() bool {
-	return len(p.spares) < minSpares && len(p.procs) < p.limit
+	return len(p.spares) < minSpares && p.mayMake()
 }
 
 // keepStore works until there is nothing to do.
@@ -193,9 +227,7 @@ func (p *Platform) keepStore() {
 		if !p.lacking() {
 			break
 		}
-		p.mu.Unlock()
 		proc, err := p.make(nil)
-		p.mu.Lock()
 		if err != nil {
 			break
 		}

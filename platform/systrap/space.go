@@ -19,6 +19,8 @@ const (
 	maxPending = 1024
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
+	// unmapPiece is how much the host unmaps at a time where nobody waits for it.
+	unmapPiece = 1 << 20
 )
 
 // addressSpace is a guest address space. Its blank process is a cache of it.
@@ -96,7 +98,7 @@ func (as *addressSpace) forget() {
 // abandon unmaps everything by giving the process up: contexts in guest code are stopped and
 // go on in another one. mu is held, and let go meanwhile.
 func (as *addressSpace) abandon() {
-	old := as.proc
+	old, pieces := as.proc, as.queue.Pieces(unmapPiece)
 	as.proc = nil
 	as.queue.Wipe()
 	as.text.lose()
@@ -112,7 +114,7 @@ func (as *addressSpace) abandon() {
 	}
 	as.dropping = false
 	as.left.Broadcast()
-	as.p.discard(old)
+	as.p.discardFull(old, pieces)
 }
 
 // begin gives c a seat of the address space and brings that up to date.
@@ -208,7 +210,7 @@ func (as *addressSpace) flush(cpu int) error {
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {
 	as.mu.Lock()
-	proc, mapped := as.proc, as.queue.Mapped()
+	proc, queue := as.proc, as.queue
 	as.proc = nil
 	as.released = true
 	as.queue.Wipe()
@@ -221,8 +223,8 @@ func (as *addressSpace) Release() {
 	}
 	switch {
 	case proc == nil:
-	case mapped >= muchMapped:
-		as.p.discard(proc)
+	case queue.Mapped() >= muchMapped:
+		as.p.discardFull(proc, queue.Pieces(unmapPiece))
 	default:
 		proc.disuse()
 	}
