@@ -86,19 +86,13 @@ func (p *process) spawn() (*seat, error) {
 	s := &seat{proc: p, index: i, area: newArea(p.p.areas[i*areaSize : (i+1)*areaSize])}
 	clear(s.mem)
 	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
-	calls := [1]blank.Call{blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, int32(p.p.areasFD), uint64(i)*areaSize)}
-	if err = p.Do(calls[:]); err == nil && calls[0].Errno != 0 {
-		err = calls[0].Errno
-	}
-	if err == nil {
-		var tid int
-		tid, err = p.SpawnGuest(s.base())
-		s.Guest = pairs.NewGuest(tid, pairs.AnyCPU)
-	}
+	tid, err := p.SpawnGuest(s.base(),
+		blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, int32(p.p.areasFD), uint64(i)*areaSize))
 	if err != nil {
 		p.p.freeArea(i)
 		return nil, err
 	}
+	s.Guest = pairs.NewGuest(tid, p.leaderCPU)
 	if _, err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.kind) != kindReady {
 		s.end()
 		return nil, blank.ErrDead
@@ -274,6 +268,15 @@ func (p *process) emptied() {
 	}
 }
 
+// killSeats kills all seats; endSeats must follow.
+func (p *process) killSeats() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.idle {
+		unix.Kill(s.TID, unix.SIGKILL)
+	}
+}
+
 // endSeats ends all seats; none is held, and none will be taken meanwhile.
 func (p *process) endSeats() {
 	p.mu.Lock()
@@ -287,7 +290,7 @@ func (p *process) endSeats() {
 // clean makes p as good as new. A guest can have its threads run on while the sentry takes them for stopped; what has ended
 // runs no more.
 func (p *process) clean() error {
-	p.endSeats()
+	p.killSeats()
 	calls := [3]blank.Call{
 		blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize), blank.UnmapCall(trampolinesAt, maxSites*trampoline),
 	}
@@ -299,6 +302,7 @@ func (p *process) clean() error {
 			return c.Errno
 		}
 	}
+	p.endSeats()
 	p.emptied()
 	return nil
 }

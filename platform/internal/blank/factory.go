@@ -175,17 +175,27 @@ func (f *Factory) New() (*Process, error) {
 	return p, nil
 }
 
-// clone has p make a process or a thread and returns its id. f.mu is held.
-func (f *Factory) clone(p *Process, flags, page uint64) (int, error) {
-	calls := [1]Call{{Nr: unix.SYS_CLONE, Args: [6]uint64{flags, 0, 0, 0, f.entry, page}}}
-	if err := p.Do(calls[:]); err != nil {
+// clone has p make the calls before and then a process or a thread, and returns its id. f.mu is held.
+func (f *Factory) clone(p *Process, flags, page uint64, before ...Call) (int, error) {
+	calls := append(before, Call{Nr: unix.SYS_CLONE, Args: [6]uint64{flags, 0, 0, 0, f.entry, page}})
+	if err := p.Do(calls); err != nil {
 		return 0, err
 	}
-	if calls[0].Errno != 0 {
-		return 0, calls[0].Errno
+	if errno := calls[len(before)].Errno; errno != 0 {
+		return 0, errno
 	}
 	id, err := unix.Seek(f.fd, 0, unix.SEEK_CUR)
-	return int(id), err
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range calls {
+		if c.Errno != 0 {
+			unix.Kill(int(id), unix.SIGKILL)
+			Reap(int(id))
+			return 0, c.Errno
+		}
+	}
+	return int(id), nil
 }
 
 // Release ends the template and all processes. Those that were not killed before
