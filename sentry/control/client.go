@@ -3,7 +3,6 @@ package control
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -41,17 +40,13 @@ func Listen(dir string) (int, error) {
 }
 
 // dial connects to the sandbox whose state is in dir.
-func dial(dir string) (*net.UnixConn, error) {
+func dial(dir string) (conn, error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return conn{}, err
 	}
 	defer d.Close()
-	c, err := net.DialTimeout("unix", address(d), patience)
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.UnixConn), nil
+	return connectTo(address(d))
 }
 
 // Ask sends a request to the sandbox whose state is in dir and returns its answer. The error is of the
@@ -86,14 +81,14 @@ func Wait(dir string) (int, error) {
 	return *a.Exit, nil
 }
 
-func exchange(c *net.UnixConn, r Request, files []int) (Answer, error) {
+func exchange(c conn, r Request, files []int) (Answer, error) {
 	if err := send(c, r, files); err != nil {
 		return Answer{}, err
 	}
 	return next(c)
 }
 
-func next(c *net.UnixConn) (Answer, error) {
+func next(c conn) (Answer, error) {
 	var a Answer
 	files, err := receive(c, &a)
 	closeAll(files)
@@ -106,7 +101,7 @@ func next(c *net.UnixConn) (Answer, error) {
 // Program is a program started by Exec.
 type Program struct {
 	PID  int32 // in the container
-	conn *net.UnixConn
+	conn conn
 }
 
 // Exec starts a program in the sandbox whose state is in dir; files become its first descriptors

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,7 @@ const maxFiles = 16
 const lengthSize = 4
 
 // send writes a message, with descriptors that stay the caller's.
-func send(c *net.UnixConn, message any, files []int) error {
+func send(c conn, message any, files []int) error {
 	text, err := json.Marshal(message)
 	if err != nil {
 		return err
@@ -29,12 +28,8 @@ func send(c *net.UnixConn, message any, files []int) error {
 	if len(text) > maxMessage {
 		return fmt.Errorf("a message of %d bytes is too long: %w", len(text), unix.E2BIG)
 	}
-	var rights []byte
-	if len(files) > 0 {
-		rights = unix.UnixRights(files...)
-	}
 	head := binary.LittleEndian.AppendUint32(nil, uint32(len(text)))
-	if _, _, err := c.WriteMsgUnix(head, rights, nil); err != nil {
+	if err := c.sendRights(head, files); err != nil {
 		return err
 	}
 	_, err = c.Write(text)
@@ -42,9 +37,9 @@ func send(c *net.UnixConn, message any, files []int) error {
 }
 
 // receive reads a message and the descriptors that came with it, which are close-on-exec.
-func receive(c *net.UnixConn, message any) (files []int, err error) {
+func receive(c conn, message any) (files []int, err error) {
 	head, rights := make([]byte, lengthSize), make([]byte, unix.CmsgSpace(maxFiles*4))
-	n, got, flags, _, err := c.ReadMsgUnix(head, rights)
+	n, got, flags, err := c.receiveRights(head, rights)
 	if err != nil {
 		return nil, err
 	}

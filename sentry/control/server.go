@@ -1,8 +1,6 @@
 package control
 
 import (
-	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,15 +24,13 @@ const (
 
 // Server answers on a listening socket.
 type Server struct {
-	listener net.Listener
+	listener conn
 	slots    chan struct{} // has an element for each connection, and one for Serve
 }
 
 // NewServer takes a listening socket over.
 func NewServer(listener int) (*Server, error) {
-	f := os.NewFile(uintptr(listener), "control socket")
-	defer f.Close()
-	l, err := net.FileListener(f)
+	l, err := newConn(listener)
 	if err != nil {
 		return nil, err
 	}
@@ -45,13 +41,13 @@ func NewServer(listener int) (*Server, error) {
 func (s *Server) Serve(h Handler) error {
 	for {
 		s.slots <- struct{}{}
-		c, err := s.listener.Accept()
+		c, err := s.listener.accept()
 		if err != nil {
 			return err
 		}
 		go func() {
 			defer func() { <-s.slots }()
-			answer(c.(*net.UnixConn), h)
+			answer(c, h)
 		}()
 	}
 }
@@ -70,10 +66,10 @@ func (s *Server) Drain(limit time.Duration) {
 
 // HostCalls are the system calls that Serve makes, besides those of every use of a file.
 func HostCalls() []uintptr {
-	return []uintptr{unix.SYS_ACCEPT4, unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_GETSOCKNAME}
+	return []uintptr{unix.SYS_ACCEPT4, unix.SYS_RECVMSG, unix.SYS_SENDMSG}
 }
 
-func answer(c *net.UnixConn, h Handler) {
+func answer(c conn, h Handler) {
 	defer c.Close()
 	if c.SetReadDeadline(time.Now().Add(patience)) != nil {
 		return
@@ -91,11 +87,11 @@ func answer(c *net.UnixConn, h Handler) {
 	reply(c, h.Handle(r))
 }
 
-func reply(c *net.UnixConn, a Answer) bool {
+func reply(c conn, a Answer) bool {
 	return c.SetWriteDeadline(time.Now().Add(patience)) == nil && send(c, a, nil) == nil
 }
 
-func exec(c *net.UnixConn, h Handler, p *Process, files []int) {
+func exec(c conn, h Handler, p *Process, files []int) {
 	pid, wait, err := h.Exec(p, files)
 	if err != nil {
 		reply(c, Answer{Error: err.Error()})

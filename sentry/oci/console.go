@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -61,14 +60,8 @@ func (c *console) stdio() [3]int {
 
 // send gives the master to whoever listens on a socket.
 func (c *console) send(socket string) error {
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		return fmt.Errorf("cannot reach the console socket: %w", err)
-	}
-	defer conn.Close()
-	_, _, err = conn.(*net.UnixConn).WriteMsgUnix([]byte(c.master.Name()), unix.UnixRights(int(c.master.Fd())), nil)
-	if err != nil {
-		return fmt.Errorf("cannot send the terminal: %w", err)
+	if err := control.SendFile(socket, c.master.Name(), int(c.master.Fd())); err != nil {
+		return fmt.Errorf("cannot send the terminal over the console socket: %w", err)
 	}
 	return nil
 }
