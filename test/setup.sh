@@ -6,7 +6,7 @@ set -eu
 # program:package, or packages joined with "+".
 programs="cc:gcc+libc6-dev g++:g++ make:make ar:binutils busybox:busybox-static dash:dash bash:bash gawk:gawk
 find:findutils ps:procps setpriv:util-linux flock:util-linux python3:python3 perl:perl prove:perl git:git
-node:nodejs sqlite3:sqlite3 rsync:rsync xz:xz-utils bzip2:bzip2 zstd:zstd zip:zip unzip:unzip patch:patch bc:bc strace:strace gdb:gdb"
+podman:podman ctr:containerd script:bsdutils node:nodejs sqlite3:sqlite3 rsync:rsync xz:xz-utils bzip2:bzip2 zstd:zstd zip:zip unzip:unzip patch:patch bc:bc strace:strace gdb:gdb"
 
 missing="" packages=""
 for p in $programs; do

@@ -37,20 +37,31 @@ func openConsole(p *specs.Process, socket string, foreground bool) (*console, er
 		return nil, fmt.Errorf("cannot open a terminal: %w", err)
 	}
 	fd := int(master.Fd())
-	slave := -1
-	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
-		slave, err = unix.IoctlRetInt(fd, tiocgptpeer)
-	}
+	slave, err := openSlave(fd)
 	if err != nil {
 		master.Close()
 		return nil, fmt.Errorf("cannot open a terminal: %w", err)
 	}
-	c := &console{master: master, slave: os.NewFile(uintptr(slave), "terminal")}
+	c := &console{master: master, slave: slave}
 	if s := p.ConsoleSize; s != nil {
 		size := unix.Winsize{Row: uint16(s.Height), Col: uint16(s.Width)}
 		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &size) //nolint:errcheck // a size is a wish
 	}
 	return c, nil
+}
+
+// openSlave opens the other side of a terminal, wherever it has its name.
+func openSlave(master int) (*os.File, error) {
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, err
+	}
+	// Without flags, which this way of calling cannot give, it is opened for reading.
+	fd, err := unix.IoctlRetInt(master, tiocgptpeer)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR|unix.O_NOCTTY, 0)
 }
 
 func (c *console) stdio() [3]int {
