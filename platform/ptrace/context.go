@@ -6,6 +6,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	if !ok {
 		return platform.Event{}, unix.EINVAL
 	}
+	var patience blank.Patience
 	for {
 		if c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
@@ -45,7 +47,13 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 			c.tr = c.p.tracer(c.p.pairs.Enter(c))
 		}
 		c.tr.Settle(c, c.guest())
-		if err := as.begin(c); err != nil {
+		if err := as.begin(c); blank.Refused(err) {
+			c.Leave() // others are to get on meanwhile
+			if !patience.Wait(err) {
+				return platform.Event{}, as.giveUp(err)
+			}
+			continue
+		} else if err != nil {
 			return platform.Event{}, err
 		}
 		t := c.t

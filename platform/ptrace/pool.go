@@ -43,6 +43,10 @@ func (p *Platform) take(as *addressSpace, tr *tracer) (*process, error) {
 // space. nil without an error: the one it found was dead.
 func (p *Platform) find(as *addressSpace, tr *tracer) (*process, error) {
 	p.mu.Lock()
+	if p.released {
+		p.mu.Unlock()
+		return nil, unix.ESHUTDOWN
+	}
 	if proc := p.spare(tr); proc != nil {
 		p.procs[proc] = as
 		p.work()

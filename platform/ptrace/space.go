@@ -120,7 +120,7 @@ func (as *addressSpace) begin(c *context) error {
 	if as.proc == nil {
 		proc, err := as.p.take(as, c.tr)
 		if err != nil {
-			return as.dead(err)
+			return as.unlessRefused(err)
 		}
 		as.proc = proc
 	}
@@ -130,7 +130,7 @@ func (as *addressSpace) begin(c *context) error {
 	if c.t == nil {
 		t, err := as.seat(c.tr)
 		if err != nil {
-			return as.dead(err)
+			return as.unlessRefused(err)
 		}
 		c.t = t
 		as.lastUse = as.p.uses.Add(1)
@@ -150,7 +150,7 @@ func (as *addressSpace) begin(c *context) error {
 func (as *addressSpace) seat(tr *tracer) (*tracee, error) {
 	for {
 		t, err := as.proc.seat(tr)
-		if err != unix.EAGAIN && err != unix.ENOMEM || !as.p.shrink() {
+		if !blank.Refused(err) || !as.p.shrink() {
 			return t, err
 		}
 	}
@@ -170,6 +170,21 @@ func (as *addressSpace) finish(t *tracee, err error) {
 	if errors.As(err, &died) {
 		as.dead(err)
 	}
+}
+
+// unlessRefused is dead for all errors but those that a context waits out. mu is held.
+func (as *addressSpace) unlessRefused(err error) error {
+	if blank.Refused(err) {
+		return err
+	}
+	return as.dead(err)
+}
+
+// giveUp is dead without mu held.
+func (as *addressSpace) giveUp(err error) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.dead(err)
 }
 
 // dead gives the blank process up after err and returns what Run is to return.

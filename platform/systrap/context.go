@@ -5,6 +5,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	if !ok {
 		return platform.Event{}, unix.EINVAL
 	}
+	var patience blank.Patience
 	for {
 		if c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
@@ -55,7 +57,13 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 			c.pace.leave(c)
 		}
 		c.pace.try(c)
-		if err := as.begin(c); err != nil {
+		if err := as.begin(c); blank.Refused(err) {
+			c.Leave() // others are to get on meanwhile
+			if !patience.Wait(err) {
+				return platform.Event{}, as.giveUp(err)
+			}
+			continue
+		} else if err != nil {
 			return platform.Event{}, err
 		}
 		s := c.s

@@ -40,6 +40,10 @@ func (p *Platform) take(as *addressSpace) (*process, error) {
 // space. nil without an error: the one it found was dead.
 func (p *Platform) find(as *addressSpace) (*process, error) {
 	p.mu.Lock()
+	if p.released {
+		p.mu.Unlock()
+		return nil, unix.ESHUTDOWN
+	}
 	if n := len(p.spares); n > 0 {
 		proc := p.spares[n-1]
 		p.spares = p.spares[:n-1]

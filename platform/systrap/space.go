@@ -127,7 +127,7 @@ func (as *addressSpace) begin(c *context) error {
 	if as.proc == nil {
 		proc, err := as.p.take(as)
 		if err != nil {
-			return as.dead(err)
+			return as.unlessRefused(err)
 		}
 		as.proc = proc
 	}
@@ -137,7 +137,7 @@ func (as *addressSpace) begin(c *context) error {
 	if c.s == nil {
 		s, err := as.seat(c)
 		if err != nil {
-			return as.dead(err)
+			return as.unlessRefused(err)
 		}
 		c.s = s
 		as.lastUse = as.p.uses.Add(1)
@@ -158,7 +158,7 @@ func (as *addressSpace) begin(c *context) error {
 func (as *addressSpace) seat(c *context) (*seat, error) {
 	for {
 		s, err := as.proc.seat(c)
-		if err != unix.EAGAIN && err != unix.ENOMEM || !as.p.shrink() {
+		if !blank.Refused(err) || !as.p.shrink() {
 			return s, err
 		}
 	}
@@ -178,6 +178,21 @@ func (as *addressSpace) finish(t *seat, err error) {
 	if errors.As(err, &died) {
 		as.dead(err)
 	}
+}
+
+// unlessRefused is dead for all errors but those that a context waits out. mu is held.
+func (as *addressSpace) unlessRefused(err error) error {
+	if blank.Refused(err) {
+		return err
+	}
+	return as.dead(err)
+}
+
+// giveUp is dead without mu held.
+func (as *addressSpace) giveUp(err error) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.dead(err)
 }
 
 // dead gives the blank process up after err and returns what Run is to return.
