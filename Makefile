@@ -27,10 +27,16 @@ race: setup
 	$(GO) build -o bin/count ./test/count
 	@CGO_ENABLED=1 bin/count $(GO) test -json -race -p 1 -timeout 30m $$($(GO) list ./... | grep -v -e /sandbox$$ -e /test/)
 
+# Random forks, execs, signals, traces and waits for a while, under the race detector. -stress.seed repeats what was printed.
+STRESS_TIME = 10m
+.PHONY: stress
+stress:
+	CGO_ENABLED=1 $(GO) test -race -v -timeout 30m -run 'TestStress$$' ./sentry/kernel -stress.time=$(STRESS_TIME)
+
 .PHONY: test-all
 test-all: export SENTRY_TEST_ALL = 1
 test-all: TEST_TIMEOUT = 60m
-test-all: test race
+test-all: test race stress
 
 # The KVM platform on an emulated processor with SVM and nested paging, in a virtual machine that boots Debian's kernel: takes about ten
 # minutes, and once a download of some 100 MB.

@@ -366,6 +366,14 @@ func (m *machine) checkEmpty() {
 	if n := k.cgroups.Root().Tasks(); n != 1 {
 		m.Errorf("%d tasks are charged to the root of the cgroups", n)
 	}
+	if n := m.liveSpaces.Load(); n != 0 {
+		m.Errorf("%d address spaces are left", n)
+	}
+	for _, kind := range []cred.Kind{cred.KindUser, cred.KindPID} {
+		if n := k.rootUserNS.Made(0, kind); n != 0 {
+			m.Errorf("%d namespaces of kind %d are left", n, kind)
+		}
+	}
 	u := k.users
 	u.mu.Lock()
 	defer u.mu.Unlock()

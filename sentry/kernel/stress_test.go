@@ -18,8 +18,8 @@ var (
 	stressTime = flag.Duration("stress.time", time.Second, "how long TestStress works")
 )
 
-// TestStress has 8 processes, and all that descends from them, do what they like to each other,
-// and then ends them.
+// TestStress has 8 threads, and all that descends from them, do what they like to each other in pid and user
+// namespaces of each other, and then ends them. Nothing may be left of them, and no child may be lost.
 func TestStress(t *testing.T) {
 	seed := *stressSeed
 	if seed == 0 {
@@ -31,10 +31,10 @@ func TestStress(t *testing.T) {
 	m.run(0, func(g *guest) {
 		g.do(func(tk *Task) error { tk.tg.SetSubreaper(true); return nil })
 		g.ignoreAll()
-		for range 8 {
-			g.fork(s.process)
-		}
 		for time.Now().Before(s.end) {
+			if s.deserted() {
+				g.fork(s.crew)
+			}
 			g.call(func(tk *Task) (uint64, error) { return 0, tk.BlockFor(nil, 10*time.Millisecond) })
 			g.kill(-1, unix.SIGCONT)
 			g.wait(WaitArgs{Exited: true, All: true, NoHang: true})
@@ -121,7 +121,7 @@ var stressSignals = []signal.Signal{
 // act does one thing. What it is told does not matter, but that it is told.
 func (s *stress) act(g *guest, r *rand.Rand) {
 	sig := stressSignals[r.IntN(len(stressSignals))]
-	switch r.IntN(24) {
+	switch r.IntN(26) {
 	default:
 		s.trace(g, r)
 	case 0, 1, 2, 3:
@@ -166,6 +166,8 @@ func (s *stress) act(g *guest, r *rand.Rand) {
 		if r.IntN(5) == 0 {
 			g.exit(1)
 		}
+	case 20, 21:
+		s.unshare(g, r)
 	}
 }
 
@@ -182,7 +184,7 @@ func (s *stress) clone(g *guest, r *rand.Rand) {
 	case 4:
 		a.Share = ShareParent
 	case 5:
-		a.Fresh = FreshPID
+		a.Fresh = []Fresh{FreshPID, FreshPID, FreshUser | FreshPID, everyFresh}[r.IntN(4)]
 	case 6:
 		a.ExitSignal = unix.SIGUSR1
 	}
