@@ -31,8 +31,6 @@ type forkRow struct {
 	inKernel string
 	// lacks says what of the row is not there yet; "": nothing.
 	lacks string
-	// gaps are words of the report's lines that are left out of the comparison, as lacks says. One that is not needed fails the test.
-	gaps []string
 }
 
 // forkRows are all rows that have a test, by area.
@@ -92,7 +90,6 @@ func TestFork(t *testing.T) {
 			for _, p := range on {
 				t.Run(p, func(t *testing.T) {
 					got := c.sandbox(t, p)
-					want, got := r.leaveOut(t, want, got)
 					compare(t, want, got)
 				})
 			}
@@ -109,38 +106,6 @@ func (r *forkRow) command(t *testing.T) command {
 		sections = strings.Fields(r.sections)
 	}
 	return command{argv: append([]string{compile(t, path, "-static")}, sections...), flags: r.flags}
-}
-
-// leaveOut drops the lines that mention a gap from both reports.
-func (r *forkRow) leaveOut(t *testing.T, want, got result) (result, result) {
-	for _, gap := range r.gaps {
-		w, g := linesWithout(want.stdout, gap), linesWithout(got.stdout, gap)
-		if missing(want.stdout, got.stdout, gap, r.gaps) == "" {
-			t.Errorf("%q is no gap any more", gap)
-		}
-		want.stdout, got.stdout = w, g
-	}
-	return want, got
-}
-
-// missing is how the lines differ that mention one gap and no other.
-func missing(want, got, gap string, gaps []string) string {
-	for _, other := range gaps {
-		if other != gap {
-			want, got = linesWithout(want, other), linesWithout(got, other)
-		}
-	}
-	return diff(want, got)
-}
-
-func linesWithout(text, word string) string {
-	var kept strings.Builder
-	for l := range strings.Lines(text) {
-		if !strings.Contains(l, word) {
-			kept.WriteString(l)
-		}
-	}
-	return kept.String()
 }
 
 // TestForkTable checks that each row is known, named once for each program, and that what is said to be

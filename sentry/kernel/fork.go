@@ -257,13 +257,7 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 // forkContext gives the child registers, extended state, stack and the thread
 // state that depends on whether memory is shared.
 func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
-	c.Regs.SetResult(0)
-	if a.Stack != 0 {
-		c.Regs.Rsp = a.Stack
-	}
-	if a.TLS != nil {
-		c.Regs.Fs_base = *a.TLS
-	}
+	c.personality.ForkChild(c, a)
 	c.altStack = signal.NoStack()
 	if !a.shares(ShareMM) || a.Vfork {
 		c.altStack = t.altStack

@@ -20,6 +20,9 @@ type Personality interface {
 	// Syscall answers the call in t.Regs and sets its result. An ERESTART error
 	// is returned instead of being set.
 	Syscall(t *Task) error
+	// ForkChild makes c.Regs, those of its parent in the call, the ones that the child of a
+	// fork begins with. Nobody else sees c yet.
+	ForkChild(c *Task, a *ForkArgs)
 	// PushFrame makes t.Regs run the handler of act. An error means that the
 	// frame could not be written.
 	PushFrame(t *Task, info *signal.Info, act signal.Action, mask signal.Set) error

@@ -40,6 +40,10 @@ type machine struct {
 	contexts atomic.Int64
 	// liveSpaces are the address spaces that there are.
 	liveSpaces atomic.Int64
+	// onForkChild, if there is one, sees the children whose registers are made.
+	onForkChild func(*Task)
+	// working is how long the guests have something to do, at most.
+	working time.Duration
 	// failSpaces makes the host refuse address spaces.
 	failSpaces atomic.Bool
 	// spaces and changes count what was asked of the platform.
@@ -181,6 +185,13 @@ func (m *machine) PushFrame(t *Task, info *signal.Info, _ signal.Action, mask si
 	g := guestOf(t)
 	g.frames = append(g.frames, frame{*info, mask})
 	return nil
+}
+
+func (m *machine) ForkChild(c *Task, a *ForkArgs) {
+	c.Regs.Rsp = a.Stack
+	if m.onForkChild != nil {
+		m.onForkChild(c)
+	}
 }
 
 func (m *machine) RewindToRestart(t *Task, _ uint64, err error) {
@@ -334,7 +345,7 @@ func (m *machine) finish() ExitStatus {
 		}
 		m.checkEmpty()
 		return r.status
-	case <-time.After(60 * time.Second):
+	case <-time.After(60*time.Second + m.working):
 		buf := make([]byte, 1<<20)
 		os.Stderr.Write(buf[:runtime.Stack(buf, true)])
 		m.Fatal("the guests do not end")

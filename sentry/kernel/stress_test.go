@@ -27,6 +27,7 @@ func TestStress(t *testing.T) {
 	}
 	t.Logf("-stress.seed=%d", seed)
 	m := newMachine(t)
+	m.working = *stressTime
 	s := &stress{m: m, seed: seed, end: time.Now().Add(*stressTime)}
 	m.run(0, func(g *guest) {
 		g.do(func(tk *Task) error { tk.tg.SetSubreaper(true); return nil })

@@ -1,6 +1,7 @@
-// What limits count of a user across user namespaces.
+// What limits count of a user across user namespaces, and the ABI that children have.
 #include "../guest/guest.h"
 #include <sched.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -227,7 +228,38 @@ static void signals(void)
 	as_user(queue_outside);
 }
 
+static int shown(void *name)
+{
+	say(name, "%#x", personality(0xffffffff));
+	return 0;
+}
+
+static void personalities(void)
+{
+	static char stack[65536] __attribute__((aligned(64)));
+	static const struct { const char *name; int flags; } kinds[] = {
+		{"fork", SIGCHLD}, {"vfork", CLONE_VM | CLONE_VFORK | SIGCHLD}, {"sharing", CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD},
+		{"thread", CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_VFORK},
+	};
+	say("before", "%#x", personality(ADDR_NO_RANDOMIZE | MMAP_PAGE_ZERO | SHORT_INODE));
+	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		pid_t p = clone(shown, stack + sizeof stack, kinds[i].flags, (void *)kinds[i].name);
+		if (p < 0)
+			say(kinds[i].name, "%s", errname(errno));
+		waitpid(p, NULL, 0);
+	}
+	pid_t p = fork();
+	if (p == 0) {
+		personality(ADDR_NO_RANDOMIZE);
+		shown("the child's own");
+		_exit(0);
+	}
+	waitpid(p, NULL, 0);
+	shown("the parent's");
+}
+
 static const struct section table[] = {
+	{"N21_personality", personalities},
 	{"L07_user_namespaces", tasks},
 	{"L07_roots_namespace", roots},
 	{"L07_signals_in_user_namespaces", signals},

@@ -115,6 +115,17 @@ func (*Personality) RewindToRestart(t *kernel.Task, number uint64, err error) {
 	}
 }
 
+// ForkChild implements kernel.Personality: a child has the result 0, its own stack if one was given, and its own thread pointer.
+func (*Personality) ForkChild(c *kernel.Task, a *kernel.ForkArgs) {
+	c.Regs.SetResult(0)
+	if a.Stack != 0 {
+		c.Regs.Rsp = a.Stack
+	}
+	if a.TLS != nil {
+		c.Regs.Fs_base = *a.TLS
+	}
+}
+
 // FailInterrupted implements kernel.Personality.
 func (*Personality) FailInterrupted(t *kernel.Task) {
 	errno := unix.EINTR
