@@ -80,6 +80,12 @@ type Process struct {
 	Limits       limits.Table
 	Terminal     bool // the first descriptor is to be the controlling terminal
 	OOMScoreAdj  int32
+	Schedule     Schedule
+}
+
+// Schedule is how a process starts out in the eyes of sched_setscheduler(2), setpriority(2) and ioprio_set(2).
+type Schedule struct {
+	Policy, Priority, Nice, IOPriority int32
 }
 
 // Capabilities are a process's sets, bit n for capability n (capabilities(7)).

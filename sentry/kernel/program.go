@@ -14,10 +14,14 @@ type Program struct {
 	task *Task
 }
 
-// NewPIDNamespace returns a pid namespace without processes, for a program to be the init of.
-func (k *Kernel) NewPIDNamespace() (*PIDNamespace, error) {
-	return k.newPIDNamespace(k.rootPIDNS, k.Credentials(0, 0, nil))
+// NewPIDNamespace returns a pid namespace without processes, for a program to be the init of; it belongs to the
+// user namespace of c.
+func (k *Kernel) NewPIDNamespace(c *cred.Credentials) (*PIDNamespace, error) {
+	return k.newPIDNamespace(k.rootPIDNS, c)
 }
+
+// SetDomain sets the domain name that programs from outside see.
+func (k *Kernel) SetDomain(name string) { k.first.UTS.SetDomain(name) }
 
 // Start lets the program run.
 func (p *Program) Start() { p.task.start() }
@@ -111,4 +115,32 @@ func (k *Kernel) Abort(sig signal.Signal) { k.finish(ExitStatus{Signal: sig}, ni
 // Credentials returns those of a user of the sandbox's first user namespace.
 func (k *Kernel) Credentials(uid cred.UID, gid cred.GID, groups []cred.GID) *cred.Credentials {
 	return cred.New(uid, gid, groups, k.rootUserNS)
+}
+
+// EnterUserNamespace makes a user namespace with the given maps, as written to /proc/PID/uid_map, that owns the kernel's
+// first namespaces from now on, and returns the credentials of its maker in it, to whom all its capabilities
+// belong. It is for before the first program. EINVAL for bad maps.
+func (k *Kernel) EnterUserNamespace(uids, gids string) (*cred.Credentials, error) {
+	maker := k.Credentials(0, 0, nil)
+	c, err := maker.NewUserNamespace(k.nextNSIno())
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range []struct {
+		kind cred.MapKind
+		text string
+	}{{cred.MapUID, uids}, {cred.MapGID, gids}} {
+		if err := c.UserNS.WriteMap(m.kind, m.text, maker, maker); err != nil {
+			c.UserNS.Drop()
+			return nil, err
+		}
+	}
+	for _, n := range []*nsCommon{
+		&k.first.Mount.nsCommon, &k.first.UTS.nsCommon, &k.first.IPC.nsCommon, &k.first.Net.nsCommon, &k.first.Cgroup.nsCommon,
+	} {
+		c.UserNS.Hold()
+		n.owner.Drop()
+		n.owner = c.UserNS
+	}
+	return c, nil
 }

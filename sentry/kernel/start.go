@@ -6,6 +6,7 @@ import (
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/sentry/callfilter"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
@@ -34,6 +35,12 @@ type InitArgs struct {
 	Terminal bool
 	// Creds are the credentials before the program is executed; nil: those that the user has anywhere.
 	Creds *cred.Credentials
+	// Filter judges the program's calls from its first one on (seccomp(2)); empty: none.
+	Filter callfilter.Program
+	// Scheduling, Nice and IOPriority are what the program starts with.
+	Scheduling Scheduling
+	Nice       int32
+	IOPriority int32
 	// OOMScoreAdj is that of proc(5).
 	OOMScoreAdj int32
 	// PIDs is the pid namespace that the program is to be the init of, taken over; nil: the kernel's own.
@@ -123,6 +130,9 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	t.setNamespaces(ns)
 	t.tg = newThreadGroup(k, pid, limits.New(a.Limits), new(signal.Handlers))
 	t.tg.oomScore.Store(a.OOMScoreAdj)
+	t.sched = a.Scheduling
+	t.nice.Store(a.Nice)
+	t.ioPriority.Store(a.IOPriority)
 	if err := k.enter(t, t); err != nil {
 		pid.freeLocked()
 		t.leaveNamespaces()
@@ -174,7 +184,11 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 		return &StartError{a.Filename, err}
 	}
 	t.call.keepRegisters = false
-	return nil
+	if len(a.Filter) == 0 {
+		return nil
+	}
+	_, err = t.AddCallFilter(a.Filter, false)
+	return err
 }
 
 // findProgram opens the program; a name without a slash is looked up in PATH as

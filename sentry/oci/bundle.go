@@ -122,22 +122,8 @@ func check(s *specs.Spec) error {
 }
 
 func checkLinux(l *specs.Linux) error {
-	for i, n := range l.Namespaces {
-		field := fmt.Sprintf("linux.namespaces[%d]", i)
-		switch n.Type {
-		case specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
-			specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace:
-		default:
-			return refuse(field+".type", "%q is not known", n.Type)
-		}
-		if n.Path != "" && n.Type != specs.NetworkNamespace {
-			return refuse(field+".path", "a namespace of the host cannot be joined: the container has a kernel of its own")
-		}
-		for _, o := range l.Namespaces[:i] {
-			if o.Type == n.Type {
-				return refuse(field+".type", "%q is named twice", n.Type)
-			}
-		}
+	if err := checkNamespaces(l.Namespaces); err != nil {
+		return err
 	}
 	switch {
 	case l.IntelRdt != nil:
@@ -158,11 +144,52 @@ func checkLinux(l *specs.Linux) error {
 	default:
 		return refuse("linux.rootfsPropagation", "%q is not known", l.RootfsPropagation)
 	}
+	if err := checkPaths(l); err != nil {
+		return err
+	}
+	if err := checkMappings(l); err != nil {
+		return err
+	}
+	if _, err := seccompProgram(l.Seccomp); err != nil {
+		return err
+	}
 	if err := checkDevices(l.Devices); err != nil {
 		return err
 	}
 	if p := l.Personality; p != nil && (p.Domain != specs.PerLinux || len(p.Flags) > 0) {
 		return refuse("linux.personality", "only LINUX without flags is supported")
+	}
+	return nil
+}
+
+func checkNamespaces(list []specs.LinuxNamespace) error {
+	for i, n := range list {
+		field := fmt.Sprintf("linux.namespaces[%d]", i)
+		switch n.Type {
+		case specs.PIDNamespace, specs.NetworkNamespace, specs.MountNamespace, specs.IPCNamespace,
+			specs.UTSNamespace, specs.UserNamespace, specs.CgroupNamespace, specs.TimeNamespace:
+		default:
+			return refuse(field+".type", "%q is not known", n.Type)
+		}
+		if n.Path != "" && n.Type != specs.NetworkNamespace {
+			return refuse(field+".path", "a namespace of the host cannot be joined: the container has a kernel of its own")
+		}
+		for _, o := range list[:i] {
+			if o.Type == n.Type {
+				return refuse(field+".type", "%q is named twice", n.Type)
+			}
+		}
+	}
+	return nil
+}
+
+func checkPaths(l *specs.Linux) error {
+	for field, list := range map[string][]string{"linux.maskedPaths": l.MaskedPaths, "linux.readonlyPaths": l.ReadonlyPaths} {
+		for i, p := range list {
+			if !filepath.IsAbs(p) {
+				return refuse(fmt.Sprintf("%s[%d]", field, i), "%q is not an absolute path", p)
+			}
+		}
 	}
 	return nil
 }

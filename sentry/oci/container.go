@@ -3,9 +3,10 @@ package oci
 import (
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
+	"gosentry/sentry/callfilter"
 	"gosentry/sentry/control"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -25,8 +26,10 @@ type Container struct {
 	Sysctl       map[string]string
 	Memory       int64 // limit in bytes, 0 for none
 	PIDs         int64 // limit, 0 for none
-	// Mappings are those of the user namespace, nil without one.
-	UIDs, GIDs []specs.LinuxIDMapping
+	// UIDs and GIDs are the maps of the user namespace, as written to /proc/PID/uid_map; empty: there is none.
+	UIDs, GIDs string
+	// Seccomp judges every program's calls; empty: nothing does.
+	Seccomp callfilter.Program
 }
 
 // LaunchArgs are what a sandbox is made with.
@@ -78,15 +81,11 @@ func (b *Bundle) container(id string) (*Container, error) {
 	if l == nil {
 		return c, nil
 	}
-	for _, list := range [][]string{l.MaskedPaths, l.ReadonlyPaths} {
-		for _, p := range list {
-			if !filepath.IsAbs(p) {
-				return nil, refuse("linux.maskedPaths", "%q is not an absolute path", p)
-			}
-		}
-	}
 	c.Masked, c.ReadOnly, c.Sysctl = l.MaskedPaths, l.ReadonlyPaths, l.Sysctl
-	c.UIDs, c.GIDs = l.UIDMappings, l.GIDMappings
+	c.UIDs, c.GIDs = idMap(l.UIDMappings), idMap(l.GIDMappings)
+	if c.Seccomp, err = seccompProgram(l.Seccomp); err != nil {
+		return nil, err
+	}
 	if l.Resources != nil {
 		err = c.limit(l.Resources)
 	}
@@ -100,6 +99,37 @@ func checkDevices(list []specs.LinuxDevice) error {
 	for i, d := range list {
 		if !strings.Contains(hostDevices, " "+d.Path+" ") {
 			return refuse(fmt.Sprintf("linux.devices[%d].path", i), "%s: devices of the host do not exist inside", d.Path)
+		}
+	}
+	return nil
+}
+
+// idMap is the text of a user namespace's map (user_namespaces(7)).
+func idMap(list []specs.LinuxIDMapping) string {
+	var b strings.Builder
+	for _, m := range list {
+		fmt.Fprintln(&b, m.ContainerID, m.HostID, m.Size)
+	}
+	return b.String()
+}
+
+// checkMappings refuses maps without a namespace and the other way round.
+func checkMappings(l *specs.Linux) error {
+	user := slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
+	for _, m := range []struct {
+		field string
+		list  []specs.LinuxIDMapping
+	}{{"linux.uidMappings", l.UIDMappings}, {"linux.gidMappings", l.GIDMappings}} {
+		switch {
+		case user && len(m.list) == 0:
+			return refuse(m.field, "missing: linux.namespaces has a user namespace")
+		case !user && len(m.list) > 0:
+			return refuse(m.field, "given without a user namespace in linux.namespaces")
+		}
+		for i, e := range m.list {
+			if e.Size == 0 {
+				return refuse(fmt.Sprintf("%s[%d].size", m.field, i), "0")
+			}
 		}
 	}
 	return nil

@@ -170,8 +170,12 @@ func (c *creation) undo() {
 		c.sandbox.Wait() //nolint:errcheck // it was killed
 	}
 	c.console.close()
-	c.leaveHost() //nolint:errcheck // the first error counts
-	os.RemoveAll(c.dir)
+	if c.sandbox != nil {
+		c.remove() //nolint:errcheck // the first error counts
+	} else {
+		c.leaveHost() //nolint:errcheck // as above
+		os.RemoveAll(c.dir)
+	}
 	c.close()
 }
 

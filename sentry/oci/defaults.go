@@ -3,6 +3,7 @@ package oci
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
@@ -46,7 +47,7 @@ func DefaultConfig() *specs.Spec {
 
 // Features says what the runtime knows, as the specification's features document.
 func Features() *features.Features {
-	no := false
+	no, yes := false, true
 	caps := []string{}
 	for _, c := range capabilityNames {
 		caps = append(caps, "CAP_"+c)
@@ -59,13 +60,26 @@ func Features() *features.Features {
 			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"},
 			Capabilities: caps,
 			Cgroup:       &features.Cgroup{V1: &no, V2: &no, Systemd: &no, SystemdUser: &no, Rdma: &no},
-			Seccomp:      &features.Seccomp{Enabled: &no},
-			Apparmor:     &features.Apparmor{Enabled: &no},
-			Selinux:      &features.Selinux{Enabled: &no},
-			IntelRdt:     &features.IntelRdt{Enabled: &no},
+			Seccomp: &features.Seccomp{
+				Enabled: &yes, Archs: []string{string(specs.ArchX86_64)}, KnownFlags: strings.Fields(seccompFlags), SupportedFlags: strings.Fields(seccompFlags),
+				Actions: sortedNames(seccompActions), Operators: seccompOperators,
+			},
+			Apparmor: &features.Apparmor{Enabled: &no},
+			Selinux:  &features.Selinux{Enabled: &no},
+			IntelRdt: &features.IntelRdt{Enabled: &no},
 			MountExtensions: &features.MountExtensions{
 				IDMap: &features.IDMap{Enabled: &no},
 			},
 		},
 	}
+}
+
+// sortedNames are the keys of a map as text, in order.
+func sortedNames[K ~string, V any](m map[K]V) []string {
+	var list []string
+	for k := range m {
+		list = append(list, string(k))
+	}
+	slices.Sort(list)
+	return list
 }

@@ -121,6 +121,9 @@ func (c *container) hookInside(h specs.Hook) error {
 		return err
 	}
 	status, err := waitFor(run, h.Timeout)
+	if err != nil {
+		c.ask(control.Request{Op: control.OpSignal, PID: run.PID, Signal: int32(unix.SIGKILL)}) //nolint:errcheck // it may have ended
+	}
 	if err == nil && status != 0 {
 		err = fmt.Errorf("exit status %d", status)
 	}

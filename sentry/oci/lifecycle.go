@@ -67,6 +67,7 @@ func (c *container) start() error {
 		h = &specs.Hooks{}
 	}
 	if err := c.startContainerHooks(h.StartContainer); err != nil {
+		c.kill()
 		return err
 	}
 	if _, err := c.ask(control.Request{Op: control.OpStart}); err != nil {

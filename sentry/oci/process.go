@@ -35,6 +35,9 @@ func CheckProcess(p *specs.Process, field string) error {
 	if _, err := capabilities(p.Capabilities); err != nil {
 		return refuse(field+".capabilities", "%v", err)
 	}
+	if _, err := schedule(p); err != nil {
+		return fmt.Errorf("%s.%w", field, err)
+	}
 	if adj := p.OOMScoreAdj; adj != nil && (*adj < -1000 || *adj > 1000) {
 		return refuse(field+".oomScoreAdj", "%d is not within -1000 and 1000", *adj)
 	}
@@ -48,10 +51,11 @@ const defaultUmask = 0o22
 func ProcessOf(p *specs.Process) *control.Process {
 	table, _ := limitTable(p.Rlimits)
 	caps, _ := capabilities(p.Capabilities)
+	times, _ := schedule(p)
 	out := &control.Process{
 		Args: control.BytesOf(p.Args), Env: control.BytesOf(p.Env), Cwd: control.Bytes(p.Cwd),
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: defaultUmask,
-		Capabilities: caps, NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal,
+		Capabilities: caps, NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal, Schedule: times,
 	}
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask & 0o777

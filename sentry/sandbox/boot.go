@@ -34,6 +34,7 @@ type machine struct {
 	// Of a container.
 	server  *control.Server
 	pids    *kernel.PIDNamespace
+	owner   *cred.Credentials // of all namespaces, in the container's user namespace
 	program *kernel.Program
 	mu      sync.Mutex
 	started bool // guarded by mu, as is paused
@@ -89,13 +90,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if in.Container == nil {
 		return m, in.mountSystem(m.kernel, m.mounts, memory)
 	}
-	if m.server, err = control.NewServer(in.ListenFD); err != nil {
-		return nil, &Failure{What: "cannot use the control socket", Cause: err}
-	}
-	if m.pids, err = m.kernel.NewPIDNamespace(); err != nil {
-		return nil, &Failure{What: "cannot make a pid namespace", Cause: err}
-	}
-	return m, in.mountContainer(m.kernel, m.pids, m.mounts, memory)
+	return m, m.bootContainer(memory)
 }
 
 // hostMemory is how much memory a guest may have that nobody limits.

@@ -14,7 +14,10 @@ import (
 
 // prepare makes a container's program ready and answers its control socket.
 func (m *machine) prepare() error {
-	args := m.programArgs(m.in.Container.Process)
+	args, err := m.programArgs(m.in.Container.Process)
+	if err != nil {
+		return err
+	}
 	args.PIDs = m.pids
 	if err := m.openFiles(&args, append(m.in.Stdio[:], m.in.More...)); err != nil {
 		return err
@@ -36,23 +39,45 @@ func startError(err error) error {
 }
 
 // programArgs translates a process, its descriptors aside.
-func (m *machine) programArgs(p *control.Process) kernel.InitArgs {
+func (m *machine) programArgs(p *control.Process) (kernel.InitArgs, error) {
 	args := control.Strings(p.Args)
-	groups := make([]cred.GID, len(p.Groups))
-	for i, g := range p.Groups {
-		groups[i] = cred.GID(g)
+	c, err := m.credentials(p)
+	if err != nil {
+		return kernel.InitArgs{}, err
 	}
-	c := m.kernel.Credentials(cred.UID(p.UID), cred.GID(p.GID), groups)
-	if caps := p.Capabilities; caps != nil {
+	return kernel.InitArgs{
+		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
+		UID: c.RUID, GID: c.RGID, Groups: c.Groups, Creds: c, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
+		Filter:     m.in.Container.Seccomp,
+		Scheduling: kernel.Scheduling{Policy: p.Schedule.Policy, Priority: p.Schedule.Priority},
+		Nice:       p.Schedule.Nice, IOPriority: p.Schedule.IOPriority,
+	}, nil
+}
+
+// credentials are those of a process, in the container's user namespace.
+func (m *machine) credentials(p *control.Process) (*cred.Credentials, error) {
+	ns := m.owner.UserNS
+	uid, known := ns.ToUID(p.UID)
+	if !known {
+		return nil, fmt.Errorf("process.user.uid: %d is not in linux.uidMappings", p.UID)
+	}
+	groups := make([]cred.GID, len(p.Groups)+1)
+	for i, g := range append([]uint32{p.GID}, p.Groups...) {
+		if groups[i], known = ns.ToGID(g); !known {
+			return nil, fmt.Errorf("process.user: the group %d is not in linux.gidMappings", g)
+		}
+	}
+	c := cred.New(uid, groups[0], groups[1:], ns)
+	switch caps := p.Capabilities; {
+	case caps != nil:
 		c.Bounding, c.Effective, c.Permitted = cred.CapSet(caps.Bounding), cred.CapSet(caps.Effective), cred.CapSet(caps.Permitted)
 		c.Inheritable = cred.CapSet(caps.Inheritable)
 		c.Ambient = cred.CapSet(caps.Ambient) & c.Permitted & c.Inheritable
+	case p.UID == 0:
+		c.Permitted, c.Effective = cred.AllCaps, cred.AllCaps
 	}
 	c.NoNewPrivs = p.NoNewPrivs
-	return kernel.InitArgs{
-		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
-		UID: c.RUID, GID: c.RGID, Groups: groups, Creds: c, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
-	}
+	return c, nil
 }
 
 // Handle implements control.Handler.
@@ -180,9 +205,14 @@ func (m *machine) pause(on bool) error {
 // Exec implements control.Handler.
 func (m *machine) Exec(p *control.Process, files []int) (int32, func() int, error) {
 	if len(p.Args) == 0 {
+		closeAll(files)
 		return 0, nil, errors.New("no program given")
 	}
-	args := m.programArgs(p)
+	args, err := m.programArgs(p)
+	if err != nil {
+		closeAll(files)
+		return 0, nil, err
+	}
 	args.Beside = m.program
 	if err := m.openFiles(&args, files); err != nil {
 		return 0, nil, err
@@ -210,12 +240,16 @@ func (m *machine) openFiles(args *kernel.InitArgs, descriptors []int) error {
 		for _, f := range files {
 			f.DecRef()
 		}
-		for _, fd := range descriptors[i:] {
-			unix.Close(fd)
-		}
+		closeAll(descriptors[i:])
 		return &Failure{What: fmt.Sprintf("cannot use the caller's descriptor %d", i), Cause: err}
 	}
 	n := copy(args.Stdio[:], files)
 	args.More = files[n:]
 	return nil
+}
+
+func closeAll(descriptors []int) {
+	for _, fd := range descriptors {
+		unix.Close(fd)
+	}
 }

@@ -3,15 +3,16 @@ package sandbox
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"gosentry/fs/dev"
 	"gosentry/fs/proc"
 	"gosentry/fs/sys"
 	"gosentry/fs/tmpfs"
+	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/sentry/control"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/oci"
@@ -26,16 +27,51 @@ type containerMounts struct {
 	k      *kernel.Kernel
 	memory *mm.MemoryFile
 	pids   *kernel.PIDNamespace // of the container
+	owner  *cred.Credentials    // of its namespaces
+	// terminals are those of /dev/ptmx and /dev/pts.
+	terminals *tty.FileSystem
 	mounter
 }
 
-// mountContainer mounts a container's file systems, in the order of its configuration.
-func (in *Inside) mountContainer(k *kernel.Kernel, pids *kernel.PIDNamespace, ns *vfs.Namespace, memory *mm.MemoryFile) error {
-	in.registerFileSystems(k, memory)
-	c := &containerMounts{in, k, memory, pids, mounter{builder{cred.New(0, 0, nil, nil)}, ns}}
-	mounts := in.Container.Mounts
-	if !slices.ContainsFunc(mounts, func(m oci.Mount) bool { return m.At == "/dev" }) {
-		mounts = append([]oci.Mount{{Type: "devtmpfs", At: "/dev", NoSuid: true}}, mounts...)
+// bootContainer makes a container's namespaces and mounts its file systems.
+func (m *machine) bootContainer(memory *mm.MemoryFile) (err error) {
+	box := m.in.Container
+	if m.server, err = control.NewServer(m.in.ListenFD); err != nil {
+		return &Failure{What: "cannot use the control socket", Cause: err}
+	}
+	m.owner = m.kernel.Credentials(0, 0, nil)
+	if box.UIDs != "" {
+		if m.owner, err = m.kernel.EnterUserNamespace(box.UIDs, box.GIDs); err != nil {
+			return &Failure{What: "linux.uidMappings, linux.gidMappings: they cannot be used", Cause: err}
+		}
+	}
+	if m.pids, err = m.kernel.NewPIDNamespace(m.owner); err != nil {
+		return &Failure{What: "cannot make a pid namespace", Cause: err}
+	}
+	if box.Domainname != "" {
+		m.kernel.SetDomain(box.Domainname)
+	}
+	// What is made for the mounts belongs to the container's root.
+	maker := cred.New(0, 0, nil, nil)
+	if uid, ok := m.owner.UserNS.ToUID(0); ok {
+		maker.FSUID = uid
+	}
+	if gid, ok := m.owner.UserNS.ToGID(0); ok {
+		maker.FSGID = gid
+	}
+	c := &containerMounts{
+		in: m.in, k: m.kernel, memory: memory, pids: m.pids, owner: m.owner, mounter: mounter{builder{maker}, m.mounts},
+	}
+	return c.mountAll()
+}
+
+// mountAll mounts a container's file systems, in the order of its configuration.
+func (c *containerMounts) mountAll() (err error) {
+	in, ns := c.in, c.ns
+	in.registerFileSystems(c.k, c.memory)
+	mounts, err := c.withDevices(in.Container.Mounts)
+	if err != nil {
+		return err
 	}
 	for _, m := range mounts {
 		if err := c.mountOne(m); err != nil {
@@ -58,13 +94,34 @@ func (in *Inside) mountContainer(k *kernel.Kernel, pids *kernel.PIDNamespace, ns
 	return nil
 }
 
+// withDevices adds /dev and /dev/pts where they are missing; the first terminals that are asked for are those of /dev/ptmx.
+func (c *containerMounts) withDevices(given []oci.Mount) (mounts []oci.Mount, err error) {
+	options, pts, dev := "gid=5,mode=620,ptmxmode=666", false, false
+	for _, m := range given {
+		if m.At == "/dev" {
+			dev = true
+		}
+		if m.Type == "devpts" && !pts {
+			options, pts = m.Data, true
+		}
+	}
+	if c.terminals, err = c.k.NewTerminals(options); err != nil {
+		return nil, &Failure{What: fmt.Sprintf("cannot make terminals with the options %q", options), Cause: err}
+	}
+	mounts = given
+	if !dev {
+		mounts = append([]oci.Mount{{Type: "devtmpfs", At: "/dev", NoSuid: true}}, mounts...)
+		if !pts {
+			mounts = append(mounts, oci.Mount{Type: "devpts", At: "/dev/pts", NoSuid: true, NoExec: true})
+		}
+	}
+	return mounts, nil
+}
+
 func (c *containerMounts) mountOne(m oci.Mount) error {
 	root, err := c.root(m)
 	if err != nil {
 		return &Failure{What: fmt.Sprintf("cannot make the %s at %s", m.Type, m.At), Cause: err}
-	}
-	if root == nil {
-		return nil
 	}
 	var flags vfs.MountFlags
 	for on, flag := range map[*bool]vfs.MountFlags{&m.ReadOnly: vfs.ReadOnly, &m.NoSuid: vfs.NoSuid, &m.NoDev: vfs.NoDev, &m.NoExec: vfs.NoExec} {
@@ -73,13 +130,16 @@ func (c *containerMounts) mountOne(m oci.Mount) error {
 		}
 	}
 	source, fstype := m.Source, m.Type
-	if m.Type == "bind" {
+	switch m.Type {
+	case "bind":
 		source, fstype = m.At, "host"
+	case "cgroup":
+		fstype = "cgroup2" // the only kind there is
 	}
 	return c.mount(m.At, root, flags, fstype, source)
 }
 
-// root makes a mount's file system; nil where there is one already.
+// root makes a mount's file system.
 func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 	switch m.Type {
 	case "bind":
@@ -93,14 +153,14 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 	case "mqueue":
 		return c.k.FirstMessageQueues().Root(), nil
 	case "devpts":
-		return nil, nil // part of /dev
+		return c.terminals.Root(), nil
 	case "devtmpfs":
 		return c.devices(), nil
 	case "tmpfs":
 		if m.At == "/dev" {
 			return c.devices(), nil
 		}
-		config, err := tmpfs.Config{File: c.memory}.WithOptions(m.Data)
+		config, err := tmpfs.Config{File: c.memory, IDs: c.owner.UserNS, UID: c.who.creds.FSUID, GID: c.who.creds.FSGID}.WithOptions(m.Data)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +170,7 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 }
 
 func (c *containerMounts) devices() vfs.Inode {
-	return dev.New(dev.Config{Memory: c.memory, Terminal: c.k.OpenTerminal})
+	return dev.New(dev.Config{Memory: c.memory, Terminal: c.k.OpenTerminal, Multiplexer: c.terminals.Open})
 }
 
 // setSysctl writes a setting where processes inside would.

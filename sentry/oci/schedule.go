@@ -1,0 +1,61 @@
+package oci
+
+import (
+	"fmt"
+
+	"gosentry/sentry/control"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// policies are those of sched(7) that the kernel inside remembers.
+var policies = map[specs.LinuxSchedulerPolicy]int32{
+	specs.SchedOther: unix.SCHED_NORMAL, specs.SchedFIFO: unix.SCHED_FIFO, specs.SchedRR: unix.SCHED_RR,
+	specs.SchedBatch: unix.SCHED_BATCH, specs.SchedIdle: unix.SCHED_IDLE,
+}
+
+// resetOnFork is SCHED_RESET_ON_FORK, as it stands in a policy.
+const resetOnFork = 0x40000000
+
+// ioClasses are those of ioprio_set(2), by number.
+var ioClasses = map[specs.IOPriorityClass]int32{
+	specs.IOPRIO_CLASS_RT: 1, specs.IOPRIO_CLASS_BE: 2, specs.IOPRIO_CLASS_IDLE: 3,
+}
+
+// schedule reads how a process is to be scheduled; the error names the field below process.
+func schedule(p *specs.Process) (control.Schedule, error) {
+	var out control.Schedule
+	if s := p.Scheduler; s != nil {
+		policy, known := policies[s.Policy]
+		realTime := policy == unix.SCHED_FIFO || policy == unix.SCHED_RR
+		const leastNice, mostNice, mostPriority = -20, 19, 99
+		switch {
+		case !known:
+			return out, fmt.Errorf("scheduler.policy: %q is not supported", s.Policy)
+		case s.Nice < leastNice || s.Nice > mostNice:
+			return out, fmt.Errorf("scheduler.nice: %d is not within %d and %d", s.Nice, leastNice, mostNice)
+		case realTime && (s.Priority < 1 || s.Priority > mostPriority), !realTime && s.Priority != 0:
+			return out, fmt.Errorf("scheduler.priority: %s has no priority %d", s.Policy, s.Priority)
+		}
+		for _, f := range s.Flags {
+			if f != specs.SchedFlagResetOnFork {
+				return out, fmt.Errorf("scheduler.flags: %q is not supported", f)
+			}
+			policy |= resetOnFork
+		}
+		out.Policy, out.Priority, out.Nice = policy, s.Priority, s.Nice
+	}
+	if io := p.IOPriority; io != nil {
+		class, known := ioClasses[io.Class]
+		const levels, classShift = 8, 13
+		switch {
+		case !known:
+			return out, fmt.Errorf("ioPriority.class: %q is not known", io.Class)
+		case io.Priority < 0 || io.Priority >= levels:
+			return out, fmt.Errorf("ioPriority.priority: %d is not within 0 and %d", io.Priority, levels-1)
+		}
+		out.IOPriority = class<<classShift | int32(io.Priority)
+	}
+	return out, nil
+}
