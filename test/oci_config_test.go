@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// applets are those of busybox that the containers of tests of the configuration use.
-const applets = "sed awk stat df mkdir ionice dnsdomainname chown"
+// configApplets are those of busybox that the containers of tests of the configuration use.
+const configApplets = "sed awk stat df mkdir ionice dnsdomainname chown"
 
 // configured runs a shell in a container with a configuration of its own, and compares what it prints.
 func configured(t *testing.T, script, want string, change func(e *engine, c *specs.Spec)) {
@@ -25,7 +25,7 @@ func configured(t *testing.T, script, want string, change func(e *engine, c *spe
 			e.t, e.bundle = t, t.TempDir()
 			change(e, c)
 		})
-		for name := range strings.FieldsSeq(applets) {
+		for name := range strings.FieldsSeq(configApplets) {
 			if err := os.Symlink("busybox", filepath.Join(e.bundle, "rootfs/bin", name)); err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gosentry/sentry/cred"
+	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
@@ -122,7 +123,7 @@ func (k *Kernel) Credentials(uid cred.UID, gid cred.GID, groups []cred.GID) *cre
 // belong. It is for before the first program. EINVAL for bad maps.
 func (k *Kernel) EnterUserNamespace(uids, gids string) (*cred.Credentials, error) {
 	maker := k.Credentials(0, 0, nil)
-	c, err := maker.NewUserNamespace(k.nextNSIno())
+	c, err := maker.NewUserNamespace(k.nextNSIno(), cred.Most{Tasks: limits.Infinity, Signals: limits.Infinity})
 	if err != nil {
 		return nil, err
 	}
