@@ -97,9 +97,3 @@ func CPU() int {
 	}
 	return int(rdtscpAux() & 0xfff)
 }
-
-// HasRDPID tells whether RDPID reads the processor's number.
-func HasRDPID() bool { return host().rdpid }
-
-// HasRDTSCP tells whether RDTSCP reads the processor's number with the cycles.
-func HasRDTSCP() bool { return host().rdtscp }
