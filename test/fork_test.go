@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var updateForkPage = flag.Bool("update", false, "write FORK.md anew instead of failing when it is stale")
@@ -66,6 +67,9 @@ func forkPlatforms(t *testing.T) []string {
 	return found
 }
 
+// forkTime is how long a row may take: ten thousand children on a slow and busy host.
+const forkTime = 4 * time.Minute
+
 // TestFork shows each row on each platform.
 func TestFork(t *testing.T) {
 	on := forkPlatforms(t)
@@ -105,7 +109,7 @@ func (r *forkRow) command(t *testing.T) command {
 	if r.sections != "" {
 		sections = strings.Fields(r.sections)
 	}
-	return command{argv: append([]string{compile(t, path, "-static")}, sections...), flags: r.flags}
+	return command{argv: append([]string{compile(t, path, "-static")}, sections...), flags: r.flags, timeout: forkTime}
 }
 
 // TestForkTable checks that each row is known, named once for each program, and that what is said to be

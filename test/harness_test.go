@@ -97,7 +97,7 @@ type command struct {
 	env     []string // nil: a fixed small environment
 	stdin   string
 	dir     string        // "": a fresh directory
-	timeout time.Duration // 0: 30 s
+	timeout time.Duration // 0: usualTime
 	flags   []string      // of "sentry do", in the sandbox only
 	asUser  uint32        // run by this user instead of ours, if not 0
 }
@@ -151,7 +151,7 @@ func (c command) sandbox(t testing.TB, platform string) result {
 }
 
 // usualTime is how long a command may take that does not say.
-const usualTime = 30 * time.Second
+const usualTime = time.Minute
 
 // run runs argv in a process group of its own and kills the group when time is up.
 func (c command) run(t testing.TB, argv []string) result {
