@@ -117,7 +117,7 @@ var podmanFiles = []engineStep{
 	{args: "run --rm -v HOME/containers.conf:/etc/one:ro IMAGE grep -c nofile /etc/one", out: "1\n"},
 	{args: "run --rm --tmpfs /t:size=1m IMAGE sh -c 'head -c 2m /dev/zero >/t/x; ls /t'", out: "x\n", err: "standard output"},
 	{args: "run --rm --shm-size 1m IMAGE sh -c 'df -k /dev/shm | tail -n 1 | grep -c 1024'", out: "1\n"},
-	{args: "run --rm --add-host one:127.0.0.9 IMAGE grep one /etc/hosts", out: "127.0.0.9\tone\n"},
+	{args: "run --rm --add-host host9.test:127.0.0.9 IMAGE grep host9.test /etc/hosts", out: "127.0.0.9\thost9.test\n"},
 	{args: "volume rm data", out: "data\n"},
 }
 
