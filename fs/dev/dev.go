@@ -30,7 +30,7 @@ type Config struct {
 	// Terminal opens the caller's controlling terminal; ENXIO when it has none. nil:
 	// nobody has one.
 	Terminal func(c vfs.Caller, flags int) (vfs.FileOps, error)
-	// Multiplexer opens a new pseudo-terminal's master. nil: there are none.
+	// Multiplexer opens a new pseudo-terminal's master. nil: ptmx is a link to that of the devpts on pts, as in containers.
 	Multiplexer func(c vfs.Caller, flags int) (vfs.FileOps, error)
 }
 
@@ -49,6 +49,8 @@ func New(c Config) vfs.Inode {
 	add("tty", 0o666, majorTTY, 0, c.openTerminal)
 	if c.Multiplexer != nil {
 		add("ptmx", 0o666, majorTTY, 2, c.Multiplexer)
+	} else {
+		root.Add("ptmx", fs.NewFixedSymlink("pts/ptmx"))
 	}
 
 	for name, target := range map[string]string{

@@ -28,7 +28,7 @@ type containerMounts struct {
 	memory *mm.MemoryFile
 	pids   *kernel.PIDNamespace // of the container
 	owner  *cred.Credentials    // of its namespaces
-	// terminals are those of /dev/ptmx and /dev/pts.
+	// terminals are those of /dev/pts.
 	terminals *tty.FileSystem
 	mounter
 }
@@ -94,7 +94,7 @@ func (c *containerMounts) mountAll() (err error) {
 	return nil
 }
 
-// withDevices adds /dev and /dev/pts where they are missing; the first terminals that are asked for are those of /dev/ptmx.
+// withDevices adds /dev and /dev/pts where they are missing; the first options given for terminals are those of all.
 func (c *containerMounts) withDevices(given []oci.Mount) (mounts []oci.Mount, err error) {
 	options, pts, dev := "gid=5,mode=620,ptmxmode=666", false, false
 	for _, m := range given {
@@ -170,7 +170,7 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 }
 
 func (c *containerMounts) devices() vfs.Inode {
-	return dev.New(dev.Config{Memory: c.memory, Terminal: c.k.OpenTerminal, Multiplexer: c.terminals.Open})
+	return dev.New(dev.Config{Memory: c.memory, Terminal: c.k.OpenTerminal})
 }
 
 // setSysctl writes a setting where processes inside would.
