@@ -163,7 +163,18 @@ func (r *Runtime) removeDamaged(id string, cause error) error {
 		return cause
 	}
 	defer c.close()
+	c.killUnknown()
 	return os.RemoveAll(c.dir)
+}
+
+// killUnknown ends a sandbox whose process nobody knows, through its socket, and waits until it is gone.
+func (c *container) killUnknown() {
+	q := control.Request{Op: control.OpSignal, Signal: int32(unix.SIGKILL)}
+	for end := time.Now().Add(killPatience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, err := control.Ask(c.dir, q); err != nil {
+			return
+		}
+	}
 }
 
 // remove removes the directory and runs the last hooks. A hook that fails does not keep the container.
