@@ -85,7 +85,7 @@ func (t *Task) TraceMe() error {
 	if !(a.UserNS == b.UserNS && a.Permitted.Contains(b.Permitted)) && !a.HasIn(unix.CAP_SYS_PTRACE, b.UserNS) {
 		return unix.EPERM
 	}
-	if by.exited {
+	if by.tracesNoMore {
 		return nil
 	}
 	t.tg.sigMu.Lock()
@@ -146,10 +146,11 @@ func (t *Task) unlinkLocked() {
 	}
 }
 
-// releaseTracees lets go of what an ending thread traces.
+// releaseTracees lets go of what an ending thread traces; from here on it gets no tracee.
 func (t *Task) releaseTracees() {
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
+	t.tracesNoMore = true
 	for e := t.tracees.Front(); e != nil; e = t.tracees.Front() {
 		c := e.Value.(*Task)
 		c.tg.sigMu.Lock()

@@ -32,14 +32,7 @@ func TestStress(t *testing.T) {
 	m.run(0, func(g *guest) {
 		g.do(func(tk *Task) error { tk.tg.SetSubreaper(true); return nil })
 		g.ignoreAll()
-		for time.Now().Before(s.end) {
-			if s.deserted() {
-				g.fork(s.crew)
-			}
-			g.call(func(tk *Task) (uint64, error) { return 0, tk.BlockFor(nil, 10*time.Millisecond) })
-			g.kill(-1, unix.SIGCONT)
-			g.wait(WaitArgs{Exited: true, All: true, NoHang: true})
-		}
+		s.keepGoing(g)
 		g.kill(-1, unix.SIGKILL)
 		for {
 			if _, err := g.wait(WaitArgs{Exited: true, All: true}); err == unix.ECHILD {

@@ -2,8 +2,11 @@ package kernel
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"gosentry/sentry/cred"
+
+	"golang.org/x/sys/unix"
 )
 
 // crewSize is how many threads of one process TestStress begins with, and begins again when few tasks are left.
@@ -15,6 +18,28 @@ func (s *stress) crew(g *guest) {
 		g.clone(s.process, ForkArgs{Share: threadShare})
 	}
 	s.process(g)
+}
+
+// keepGoing has crews at work until the time is over. When all wait for each other, they are killed.
+func (s *stress) keepGoing(g *guest) {
+	for round, done := 1, int64(0); time.Now().Before(s.end); round++ {
+		if s.deserted() {
+			g.fork(s.crew)
+		}
+		g.call(func(tk *Task) (uint64, error) { return 0, tk.BlockFor(nil, 10*time.Millisecond) })
+		g.kill(-1, unix.SIGCONT)
+		if now := s.done.Load(); round%32 == 0 {
+			if now-done < 100 {
+				g.kill(-1, unix.SIGKILL)
+			}
+			done = now
+		}
+		for {
+			if r, err := g.wait(WaitArgs{Exited: true, All: true, NoHang: true}); err != nil || r.PID == 0 {
+				break
+			}
+		}
+	}
 }
 
 // deserted tells whether too few tasks are left to do much.

@@ -79,6 +79,8 @@ type Task struct {
 	cgroup   *cgroup.Group
 	standing bool
 	tracees  list.List // threads that it traces, the newest first
+	// tracesNoMore is set on the way out, when its tracees are let go of.
+	tracesNoMore bool
 
 	// Guarded by ThreadGroup.sigMu.
 	pending   signal.Queue
