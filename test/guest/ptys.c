@@ -332,6 +332,8 @@ static void on_signal(int n)
 
 static const char *signals(void)
 {
+	// The host delivers from a queue of work: wait for what may still come.
+	sleep_ms(60);
 	char *p = scratch(), *q = p;
 	*q = 0;
 	for (int i = 1; i < 65; i++) {

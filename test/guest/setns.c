@@ -62,9 +62,9 @@ static void root_of_own(void)
 // waiting is a child with namespaces of its own, which waits to be killed.
 static pid_t waiting(int fresh)
 {
-	int up[2];
+	int up[2], life[2];
 	char c;
-	if (pipe(up))
+	if (pipe(up) || pipe(life))
 		return -1;
 	pid_t pid = syscall(SYS_clone, fresh | SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0) {
@@ -72,9 +72,13 @@ static pid_t waiting(int fresh)
 			sethostname("child", 5);
 		if (write(up[1], "x", 1) != 1)
 			_exit(1);
-		pause();
+		// A parent that has changed its user cannot kill it, but its end is seen here.
+		close(life[1]);
+		while (read(life[0], &c, 1) > 0)
+			;
 		_exit(0);
 	}
+	close(life[0]);
 	if (pid < 0)
 		say("clone", "%s", errname(errno));
 	else if (read(up[0], &c, 1) != 1)

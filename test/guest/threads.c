@@ -249,7 +249,7 @@ static void *faults(void *arg)
 
 static void *leaves(void *arg)
 {
-	sleep_ms(60);
+	sleep_ms(250);
 	say("last thread", "%s", (char *)arg);
 	return NULL;
 }
