@@ -93,7 +93,7 @@ func TestCancel(t *testing.T) {
 func TestSharedChannel(t *testing.T) {
 	m := New[int]()
 	ch := make(chan struct{}, 1)
-	a, b := NewWaiterOn[int](ch), NewWaiterOn[int](ch)
+	a, b := &Waiter[int]{C: ch}, &Waiter[int]{C: ch}
 	m.Wait(a, 1, newWord(0), 0, BitsetAll)
 	m.Wake(1, 1, BitsetAll)
 	if err := m.WaitMore(b, 2, newWord(0), 0, BitsetAll); err != nil {

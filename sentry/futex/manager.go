@@ -54,10 +54,6 @@ func NewWaiter[K comparable]() *Waiter[K] {
 	return &Waiter[K]{C: make(chan struct{}, 1)}
 }
 
-// NewWaiterOn returns a waiter that is told through ch, which needs room for one
-// and may be shared (futex_waitv(2)).
-func NewWaiterOn[K comparable](ch chan struct{}) *Waiter[K] { return &Waiter[K]{C: ch} }
-
 type bucket[K comparable] struct {
 	index int
 

@@ -74,7 +74,6 @@ func (a *assembler) regs(wide bool, opcode byte, r, rm reg) {
 	a.raw(opcode, 0xc0|byte(r&7)<<3|byte(rm&7))
 }
 
-func (a *assembler) load(dst, base reg, disp int8)      { a.mem(true, 0x8b, dst, base, disp) }
 func (a *assembler) load32(dst, base reg, disp int8)    { a.mem(false, 0x8b, dst, base, disp) }
 func (a *assembler) store(base reg, disp int8, r reg)   { a.mem(true, 0x89, r, base, disp) }
 func (a *assembler) store32(base reg, disp int8, r reg) { a.mem(false, 0x89, r, base, disp) }

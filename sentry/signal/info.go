@@ -138,15 +138,5 @@ func (i *Info) Layout() Layout {
 // FromUser tells whether a process made the signal, and not the kernel.
 func (i *Info) FromUser() bool { return i.Code <= CodeUser }
 
-// UserInfo is the siginfo of kill(2) by the process pid with real user id uid.
-func UserInfo(sig Signal, pid int32, uid uint32) Info {
-	return Info{Signo: sig, Code: CodeUser, PID: pid, UID: uid}
-}
-
 // KernelInfo is the siginfo of a signal that the kernel sends for no process.
 func KernelInfo(sig Signal) Info { return Info{Signo: sig, Code: CodeKernel} }
-
-// FaultInfo is the siginfo of a fault at addr.
-func FaultInfo(sig Signal, code int32, addr uint64) Info {
-	return Info{Signo: sig, Code: code, Addr: addr}
-}

@@ -20,6 +20,10 @@ func (l *ledger) Charge(force bool) bool {
 
 func (l *ledger) Uncharge() { l.used-- }
 
+func userInfo(sig Signal, pid int32, uid uint32) Info {
+	return Info{Signo: sig, Code: CodeUser, PID: pid, UID: uid}
+}
+
 func mustEnqueue(t *testing.T, q *Queue, i Info, want bool) {
 	t.Helper()
 	got, err := q.Enqueue(i, nil)
@@ -30,8 +34,8 @@ func mustEnqueue(t *testing.T, q *Queue, i Info, want bool) {
 
 func TestStandardSignalQueuedOnce(t *testing.T) {
 	var q Queue
-	mustEnqueue(t, &q, UserInfo(unix.SIGUSR1, 7, 0), true)
-	mustEnqueue(t, &q, UserInfo(unix.SIGUSR1, 8, 0), false)
+	mustEnqueue(t, &q, userInfo(unix.SIGUSR1, 7, 0), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGUSR1, 8, 0), false)
 	i, ok := q.Dequeue(0)
 	if !ok || i.PID != 7 {
 		t.Errorf("got %+v, want the first", i)
@@ -50,7 +54,7 @@ func TestRealTimeSignalsInOrder(t *testing.T) {
 	for _, s := range sent {
 		mustEnqueue(t, &q, Info{Signo: s.sig, Code: CodeQueue, Value: s.value}, true)
 	}
-	mustEnqueue(t, &q, UserInfo(unix.SIGTERM, 1, 0), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGTERM, 1, 0), true)
 	if got := q.Snapshot(1, 3); len(got) != 3 || got[0].Value != 2 || got[2].Value != 4 {
 		t.Errorf("snapshot %+v", got)
 	}
@@ -68,10 +72,10 @@ func TestRealTimeSignalsInOrder(t *testing.T) {
 
 func TestSynchronousFirst(t *testing.T) {
 	var q Queue
-	mustEnqueue(t, &q, UserInfo(unix.SIGHUP, 1, 0), true)
-	mustEnqueue(t, &q, UserInfo(unix.SIGILL, 1, 0), true)
-	mustEnqueue(t, &q, FaultInfo(unix.SIGSEGV, SegvMapErr, 0x10), true)
-	mustEnqueue(t, &q, FaultInfo(unix.SIGBUS, BusAdrErr, 0x20), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGHUP, 1, 0), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGILL, 1, 0), true)
+	mustEnqueue(t, &q, Info{Signo: unix.SIGSEGV, Code: SegvMapErr, Addr: 0x10}, true)
+	mustEnqueue(t, &q, Info{Signo: unix.SIGBUS, Code: BusAdrErr, Addr: 0x20}, true)
 	// Own faults by arrival, then the synchronous signal of another process, then the rest.
 	for _, want := range []Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGHUP} {
 		if got := q.Next(0); got != want {
@@ -85,8 +89,8 @@ func TestSynchronousFirst(t *testing.T) {
 
 func TestBlockedStayPending(t *testing.T) {
 	var q Queue
-	mustEnqueue(t, &q, UserInfo(unix.SIGINT, 1, 0), true)
-	mustEnqueue(t, &q, UserInfo(unix.SIGTERM, 1, 0), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGINT, 1, 0), true)
+	mustEnqueue(t, &q, userInfo(unix.SIGTERM, 1, 0), true)
 	if i, ok := q.Dequeue(SetOf(unix.SIGINT)); !ok || i.Signo != unix.SIGTERM {
 		t.Errorf("got %+v", i)
 	}
@@ -110,7 +114,7 @@ func TestLimit(t *testing.T) {
 	if _, err := q.Enqueue(rt, l); err != unix.EAGAIN {
 		t.Errorf("real-time signal over the limit: %v, want EAGAIN", err)
 	}
-	if _, err := q.Enqueue(UserInfo(41, 9, 0), l); err != nil || !q.Pending().Has(41) {
+	if _, err := q.Enqueue(userInfo(41, 9, 0), l); err != nil || !q.Pending().Has(41) {
 		t.Errorf("kill over the limit: %v", err)
 	}
 	if _, err := q.Enqueue(Info{Signo: unix.SIGUSR1, Code: CodeQueue, PID: 9}, l); err != nil {

@@ -271,58 +271,27 @@ func setXattrOn(t *kernel.Task, p vfs.Path, a arch.SyscallArgs) (uint64, error) 
 	return 0, set(p)
 }
 
-func (fn xattrCall) named(t *kernel.Task, a arch.SyscallArgs, flags uint64) (uint64, error) {
-	p, err := find(t, cwd, a[0], flags)
-	if err != nil {
-		return 0, err
+// named is the call on a path, with flags of the *at calls.
+func (fn xattrCall) named(flags uint64) handler {
+	return func(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+		p, err := find(t, cwd, a[0], flags)
+		if err != nil {
+			return 0, err
+		}
+		return fn(t, p, a)
 	}
-	return fn(t, p, a)
 }
 
-func (fn xattrCall) open(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
-	_, err = onFile(t, a[0], func(f *vfs.File) error {
-		var err error
-		ret, err = fn(t, f.Path(), a)
-		return err
-	})
-	return ret, err
+// open is the call on a descriptor.
+func (fn xattrCall) open() handler {
+	return func(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
+		_, err = onFile(t, a[0], func(f *vfs.File) error {
+			var err error
+			ret, err = fn(t, f.Path(), a)
+			return err
+		})
+		return ret, err
+	}
 }
 
 const noFollow = unix.AT_SYMLINK_NOFOLLOW
-
-func sysSetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(setXattrOn).named(t, a, 0)
-}
-func sysLsetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(setXattrOn).named(t, a, noFollow)
-}
-func sysFsetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(setXattrOn).open(t, a)
-}
-func sysGetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(getXattr).named(t, a, 0)
-}
-func sysLgetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(getXattr).named(t, a, noFollow)
-}
-func sysFgetxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(getXattr).open(t, a)
-}
-func sysListxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(listXattr).named(t, a, 0)
-}
-func sysLlistxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(listXattr).named(t, a, noFollow)
-}
-func sysFlistxattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(listXattr).open(t, a)
-}
-func sysRemovexattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(removeXattr).named(t, a, 0)
-}
-func sysLremovexattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(removeXattr).named(t, a, noFollow)
-}
-func sysFremovexattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return xattrCall(removeXattr).open(t, a)
-}

@@ -106,19 +106,20 @@ func appendMsgInfo(i ipc.MsgInfo, counts bool) []byte {
 
 func msgStat(t *kernel.Task, id, cmd int32, addr uint64) (uint64, error) {
 	m, c := &t.SysV().Messages, t.IPCCaller()
-	var st ipc.MsgStat
-	var err error
 	if cmd == abi.IPCStat {
-		st, err = m.Stat(c, id)
-		id = 0
-	} else {
-		st, err = m.StatSlot(c, id, cmd == abi.MsgStatAny)
-		id = st.ID
+		st, err := m.Stat(c, id)
+		return storeMsgStat(t, addr, &st, 0, err)
 	}
+	st, err := m.StatSlot(c, id, cmd == abi.MsgStatAny)
+	return storeMsgStat(t, addr, &st, st.ID, err)
+}
+
+// storeMsgStat stores a struct msqid_ds at addr; the call returns ret.
+func storeMsgStat(t *kernel.Task, addr uint64, st *ipc.MsgStat, ret int32, err error) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
 	b := abi.AppendWords(appendPerm(t, &st.Perm), st.Sent, st.Received, st.Changed, st.Bytes, st.Count, st.Capacity)
 	b = abi.AppendInts(b, int64(t.ProcessID(st.LastSend)), int64(t.ProcessID(st.LastRecv)))
-	return ipcResult(t, addr, abi.AppendWords(b, 0, 0), int(id))
+	return ipcResult(t, addr, abi.AppendWords(b, 0, 0), int(ret))
 }

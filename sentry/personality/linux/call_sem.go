@@ -125,20 +125,21 @@ func appendSemInfo(i ipc.SemInfo, counts bool) []byte {
 
 func semStat(t *kernel.Task, id, cmd int32, addr uint64) (uint64, error) {
 	s, c := &t.SysV().Semaphores, t.IPCCaller()
-	var st ipc.SemStat
-	var err error
 	if cmd == abi.IPCStat {
-		st, err = s.Stat(c, id)
-		id = 0
-	} else {
-		st, err = s.StatSlot(c, id, cmd == abi.SemStatAny)
-		id = st.ID
+		st, err := s.Stat(c, id)
+		return storeSemStat(t, addr, &st, 0, err)
 	}
+	st, err := s.StatSlot(c, id, cmd == abi.SemStatAny)
+	return storeSemStat(t, addr, &st, st.ID, err)
+}
+
+// storeSemStat stores a struct semid_ds at addr; the call returns ret.
+func storeSemStat(t *kernel.Task, addr uint64, st *ipc.SemStat, ret int32, err error) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
 	b := abi.AppendWords(appendPerm(t, &st.Perm), st.Operated, 0, st.Changed, 0, int64(st.Count), 0, 0)
-	return ipcResult(t, addr, b, int(id))
+	return ipcResult(t, addr, b, int(ret))
 }
 
 func semSetAll(t *kernel.Task, id int32, addr uint64) error {

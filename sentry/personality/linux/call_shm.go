@@ -77,19 +77,20 @@ func appendShmInfo(i ipc.ShmInfo, usage bool) []byte {
 
 func shmStat(t *kernel.Task, id, cmd int32, addr uint64) (uint64, error) {
 	m, c := &t.SysV().Memory, t.IPCCaller()
-	var st ipc.ShmStat
-	var err error
 	if cmd == abi.IPCStat {
-		st, err = m.Stat(c, id)
-		id = 0
-	} else {
-		st, err = m.StatSlot(c, id, cmd == abi.ShmStatAny)
-		id = st.ID
+		st, err := m.Stat(c, id)
+		return storeShmStat(t, addr, &st, 0, err)
 	}
+	st, err := m.StatSlot(c, id, cmd == abi.ShmStatAny)
+	return storeShmStat(t, addr, &st, st.ID, err)
+}
+
+// storeShmStat stores a struct shmid_ds at addr; the call returns ret.
+func storeShmStat(t *kernel.Task, addr uint64, st *ipc.ShmStat, ret int32, err error) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
 	b := abi.AppendWords(appendPerm(t, &st.Perm), int64(st.Size), st.Attached, st.Detached, st.Changed)
 	b = abi.AppendInts(b, int64(t.ProcessID(st.Creator)), int64(t.ProcessID(st.Last)))
-	return ipcResult(t, addr, abi.AppendWords(b, int64(st.Attaches), 0, 0), int(id))
+	return ipcResult(t, addr, abi.AppendWords(b, int64(st.Attaches), 0, 0), int(ret))
 }
