@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,7 @@ type command struct {
 	timeout time.Duration // 0: usualTime
 	flags   []string      // of "sentry do", in the sandbox only
 	asUser  uint32        // run by this user instead of ours, if not 0
+	leaves  bool          // what it leaves running keeps its output: that goes to files, whose end nobody waits for
 }
 
 // result is what became of a command.
@@ -165,8 +167,9 @@ func (c command) run(t testing.TB, argv []string) result {
 		cmd.Env = environment()
 	}
 	cmd.Stdin = strings.NewReader(c.stdin)
-	var stdout, stderr limited
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var stdout, stderr func() string
+	cmd.Stdout, stdout = c.output(t)
+	cmd.Stderr, stderr = c.output(t)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if c.asUser != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.asUser, Gid: c.asUser}
@@ -191,7 +194,7 @@ func (c command) run(t testing.TB, argv []string) result {
 	timer.Stop()
 	mu.Lock()
 	defer mu.Unlock()
-	return result{stdout.String(), stderr.String(), exitStatus(t, cmd, err), timedOut, time.Since(start), ""}
+	return result{stdout(), stderr(), exitStatus(t, cmd, err), timedOut, time.Since(start), ""}
 }
 
 func exitStatus(t testing.TB, cmd *exec.Cmd, err error) int {
@@ -207,13 +210,35 @@ func exitStatus(t testing.TB, cmd *exec.Cmd, err error) int {
 	return ws.ExitStatus()
 }
 
+// output returns what takes a command's output, and what to read it with at the end.
+func (c command) output(t testing.TB) (io.Writer, func() string) {
+	t.Helper()
+	if !c.leaves {
+		b := new(limited)
+		return b, b.String
+	}
+	f, err := os.CreateTemp(tempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(f.Name())
+	return f, func() string {
+		defer f.Close()
+		text, _ := io.ReadAll(io.NewSectionReader(f, 0, maxOutput))
+		return string(text)
+	}
+}
+
+// maxOutput is how much of a command's output is kept, in bytes.
+const maxOutput = 4 << 20
+
 // limited is a buffer that takes a few MiB and drops the rest.
 type limited struct {
 	bytes.Buffer
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if room := 4<<20 - l.Len(); room > 0 {
+	if room := maxOutput - l.Len(); room > 0 {
 		l.Buffer.Write(p[:min(len(p), room)])
 	}
 	return len(p), nil

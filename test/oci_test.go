@@ -70,7 +70,7 @@ func newEngine(t *testing.T, platform string, change func(*specs.Spec)) *engine 
 func (e *engine) do(args ...string) result {
 	e.t.Helper()
 	argv := append([]string{sentry(e.t), "--root", e.root, "--platform", e.platform}, args...)
-	return command{dir: e.bundle}.run(e.t, argv)
+	return command{dir: e.bundle, leaves: true}.run(e.t, argv)
 }
 
 // must runs a verb that has to succeed, and returns its output.
