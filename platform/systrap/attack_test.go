@@ -23,6 +23,7 @@ type guest struct {
 	mem  []byte // both pages
 
 	codeFD int32
+	textFD int32 // of a textGuest
 }
 
 const guestAt = 0x400000
@@ -46,7 +47,7 @@ func newGuest(t testing.TB, p *Platform, code ...byte) *guest {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{p.NewContext(nil).(*context), as.(*addressSpace), startRegs(), mem, int32(fd)}
+	g := &guest{p.NewContext(nil).(*context), as.(*addressSpace), startRegs(), mem, int32(fd), -1}
 	t.Cleanup(func() {
 		g.Release()
 		g.as.Release()

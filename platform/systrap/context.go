@@ -7,6 +7,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ type context struct {
 	s  *seat
 
 	pace    pace // how it hands over
-	calls   calls
+	calls   patch.Calls
 	retries int
 
 	called arch.Registers // at the patched call that came last
@@ -90,7 +91,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if !runnable(regs) {
 		return platform.Event{Kind: platform.Fault, Signal: unix.SIGSEGV, Code: siKernel}, true, nil
 	}
-	if stepping(regs) && as.hidesGS.Load() {
+	if stepping(regs) && as.text.Active() {
 		as.stopPatching()
 		return ev, false, nil
 	}
@@ -128,12 +129,12 @@ const maxRetries = 8
 func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Registers) bool {
 	if ev.Kind == platform.Syscall {
 		c.retries = 0
-		if !c.s.live && c.calls.count(regs.Rip) {
+		if !c.s.live && c.calls.Count(regs.Rip) {
 			as.patch(regs.Rip, regs.Rax)
 		}
 		return true
 	}
-	if c.retries < maxRetries && as.inTable(ev) {
+	if c.retries < maxRetries && as.missed(ev) {
 		c.retries++
 		return false
 	}
@@ -143,7 +144,7 @@ func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Regis
 // plain tells whether all that became of the patched call is its result. Less is written then that the other
 // processor has to fetch.
 func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
-	if !c.fresh || !s.live || c.dirty || s.last != c || c.home != s || !as.hidesGS.Load() {
+	if !c.fresh || !s.live || c.dirty || s.last != c || c.home != s || !as.text.Active() {
 		return false
 	}
 	was := c.called
@@ -178,7 +179,7 @@ func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 	}
 	c.spin = uint32(c.pace.spin)
 	s.spin = c.spin
-	s.setRegisters(regs, as.hidesGS.Load())
+	s.setRegisters(regs, as.text.Active())
 }
 
 // save brings the extended state home.

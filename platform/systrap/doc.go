@@ -37,24 +37,17 @@
 //
 // # Patched calls
 //
-// A call made often from mov $number,%eax; syscall is patched: seven bytes become a jump by way of a pointer at an absolute address,
-// chosen so that the last two bytes of the jump are still SYSCALL: who jumps there makes a call as before. The pointer
-// leads to a trampoline, which knows the number and the way back, finds the thread's area in the base of GS, and goes to the handler
+// A call made often from mov $number,%eax; syscall is patched (package patch). The
+// trampoline knows the number and the way back, finds the thread's area in the base of GS, and goes to the handler
 // without a signal. The extended state stays in the processor; the handler stores it before it sleeps, or when asked.
 //
-// Text is never written to. A patched page is a copy in a sealed memory file, mapped over the plain one by the leader; each
-// further site makes another copy. So a thread sees an instruction whole, as it was or as it is, and no processor executes bytes that change.
-// Only pages of files that are open for reading alone are patched; a change of rights, or another mapping at that place, brings
-// the plain page back or replaces the patched one. The sentry reads text from the file, so that a tracer sees it plain; the guest itself
-// sees the patch, the table of pointers at tableAt, and a base of GS that it has not set. When the guest maps something where the table
-// lies, or is single-stepped, all patches of its address space are undone for good. Where the guest has a GS of its own, the trampoline makes
+// The sentry reads text from the file, so that a tracer sees it plain; the guest itself
+// sees the patch, the table of pointers, and a base of GS that it has not set. When the guest is single-stepped, all patches of
+// its address space are undone for good. Where the guest has a GS of its own, the trampoline makes
 // the call where it was.
-//
-// Whether the bytes before a SYSCALL are that instruction, and not the end of a longer one, cannot be known for certain: that the
-// number was in rax each time, and that no usual longer instruction ends so, is taken as enough.
 //
 // Linux answers uprobe(2) (ENXIO) and uretprobe(2) (SIGILL) before it asks a filter. The second is made a call again.
 //
-// Locks: addressSpace.mu, Platform.mu, process.mu, Platform.areaMu, patcher.mu; then those of package blank. None is
+// Locks: addressSpace.mu, Platform.mu, process.mu, Platform.areaMu; then those of packages patch and blank. None is
 // held while guest code runs.
 package systrap

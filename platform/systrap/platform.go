@@ -10,6 +10,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ type Platform struct {
 	apart   chan struct{} // full when as many contexts as may be have their two sides awake on two processors
 	limit   int           // of processes
 
-	patcher *patcher // nil: no calls are patched
+	patches *patch.Store // nil: no calls are patched
 	areasFD int
 	areas   []byte // all of areasFD
 
@@ -48,16 +49,16 @@ type Platform struct {
 // New forks the template of the blank processes and tries one of them. It is to
 // be called once the process has its final user and group, and before it gives up
 // system calls other than those of Syscalls. Its processes die with the thread that calls it:
-// the goroutine must not end locked to a thread. With patch set, calls that are made often are patched.
-func New(patch bool) (*Platform, error) {
-	p, err := newPlatform(maxProcesses, maxRunning, patch)
+// the goroutine must not end locked to a thread. With patching set, calls that are made often are patched.
+func New(patching bool) (*Platform, error) {
+	p, err := newPlatform(maxProcesses, maxRunning, patching)
 	if err != nil {
 		return nil, fmt.Errorf("systrap: %w", err)
 	}
 	return p, nil
 }
 
-func newPlatform(limit, running int, patch bool) (*Platform, error) {
+func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := supported(); err != nil {
@@ -78,8 +79,9 @@ func newPlatform(limit, running int, patch bool) (*Platform, error) {
 	if err := p.makeAreas(); err != nil {
 		return nil, err
 	}
-	if patch {
-		if p.patcher, err = newPatcher(call); err != nil {
+	if patching {
+		code := func(t patch.Trampoline) []byte { return trampoline(t, call) }
+		if p.patches, err = patch.NewStore(patch.Config{At: trampolinesAt, Code: code}); err != nil {
 			return nil, err
 		}
 	}
@@ -150,6 +152,7 @@ func (p *Platform) try() error {
 func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
 	as := &addressSpace{p: p}
 	as.left.L = &as.mu
+	as.text = patch.NewText(p.patches, &as.queue)
 	return as, nil
 }
 
@@ -185,8 +188,8 @@ func (p *Platform) Release() {
 		proc.doom()
 	}
 	unix.Close(p.areasFD)
-	if p.patcher != nil {
-		unix.Close(p.patcher.fd)
+	if p.patches != nil {
+		p.patches.Release()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -292,7 +293,7 @@ func (p *process) endSeats() {
 func (p *process) clean() error {
 	p.killSeats()
 	calls := [3]blank.Call{
-		blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize), blank.UnmapCall(trampolinesAt, maxSites*trampoline),
+		blank.UnmapCall(0, userHigh), blank.UnmapCall(areasAt, maxSeats*areaSize), blank.UnmapCall(trampolinesAt, patch.TrampolinesSize),
 	}
 	if err := p.Do(calls[:]); err != nil {
 		return err

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/changes"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,9 +37,7 @@ type addressSpace struct {
 	released bool
 	lastUse  uint64 // Platform.uses when a context last took a seat
 	drops    uint64 // how often everything was forgotten
-	text     text
-
-	hidesGS atomic.Bool // threads that have no GS base are given their area's address as one
+	text     *patch.Text
 }
 
 // Apply implements platform.AddressSpace.
@@ -64,9 +62,9 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 		case c.Op == platform.Unmap && c.Length == userHigh-blank.Low && as.queue.Mapped() >= muchMapped:
 			as.abandon()
 		default:
-			as.note(c)
+			as.text.Before(c)
 			as.queue.Add(c)
-			as.noted(c)
+			as.text.After(c)
 		}
 	}
 	switch {
@@ -91,7 +89,7 @@ func (as *addressSpace) Drops() uint64 {
 // forget says that nothing is mapped any more. mu is held.
 func (as *addressSpace) forget() {
 	as.queue.Wipe()
-	as.text.lose()
+	as.text.Lose()
 	as.drops++
 }
 
@@ -101,7 +99,7 @@ func (as *addressSpace) abandon() {
 	old, pieces := as.proc, as.queue.Pieces(unmapPiece)
 	as.proc = nil
 	as.queue.Wipe()
-	as.text.lose()
+	as.text.Lose()
 	if old == nil {
 		return
 	}
@@ -143,7 +141,7 @@ func (as *addressSpace) begin(c *context) error {
 		as.lastUse = as.p.uses.Add(1)
 	}
 	c.tr.Follow(&c.s.Guest)
-	as.recover()
+	as.text.Recover()
 	if as.queue.Len() > 0 {
 		if err := as.flush(c.tr.CPU()); err != nil {
 			return as.dead(err)
@@ -229,7 +227,7 @@ func (as *addressSpace) Release() {
 	as.proc = nil
 	as.released = true
 	as.queue.Wipe()
-	free := as.endPatches()
+	free := as.text.End()
 	as.mu.Unlock()
 	if proc != nil {
 		proc.afterwards(free)

@@ -1,4 +1,4 @@
-package systrap
+package patch
 
 import (
 	"encoding/binary"
@@ -9,27 +9,47 @@ import (
 )
 
 const (
-	// tableAt is where the pointers to trampolines lie in an address space with patched sites. Its upper half, as it
+	// TableAt is where the pointers to trampolines lie in an address space with patched sites. Its upper half, as it
 	// stands in the last two bytes of a patched site, is the SYSCALL instruction.
-	tableAt     = 0x050f0000
-	tableSize   = 0x10000
-	maxSites    = tableSize / 8
-	trampoline  = 64 // bytes
-	slotSize    = tableSize + maxSites*trampoline
+	TableAt = 0x050f0000
+	// TableSize is their length in bytes.
+	TableSize = 0x10000
+	// TrampolineSize is the room for one trampoline, in bytes.
+	TrampolineSize = 128
+	// TrampolinesSize is that for all of an address space.
+	TrampolinesSize = maxSites * TrampolineSize
+	// SiteLength is that of mov $number,%eax; syscall.
+	SiteLength = 7
+
+	pageSize    = 4096
+	maxSites    = TableSize / 8
+	slotSize    = TableSize + TrampolinesSize
 	maxSlots    = 128
 	maxVersions = 1024 // patched pages
 	versionsAt  = maxSlots * slotSize
-
-	// siteLength is that of mov $number,%eax; syscall.
-	siteLength = 7
 )
 
-// patcher holds pages of program text in which calls are patched, for all address spaces, and the tables and
+// Trampoline is what the code of one has to know.
+type Trampoline struct {
+	At     uint64 // where it lies
+	Number uint32 // of the call
+	Back   uint64 // behind the SYSCALL of its site
+}
+
+// Config is what a platform says of its trampolines.
+type Config struct {
+	// At is where they lie in every address space, outside of what guests may map.
+	At uint64
+	// Code returns that of a trampoline, of at most TrampolineSize bytes.
+	Code func(Trampoline) []byte
+}
+
+// Store holds pages of program text in which calls are patched, for all address spaces, and the tables and
 // trampolines of each. All of it lies in one memory file that nobody can map writable any more.
-type patcher struct {
-	fd   int
-	mem  []byte
-	call uint64 // where trampolines go
+type Store struct {
+	cfg Config
+	fd  int
+	mem []byte
 
 	mu    sync.Mutex
 	files map[fileKey]map[uint64]*version // by offset of the page
@@ -58,12 +78,13 @@ type site struct {
 	number uint32
 }
 
-func newPatcher(call uint64) (*patcher, error) {
+// NewStore returns an empty store.
+func NewStore(cfg Config) (*Store, error) {
 	fd, err := unix.MemfdCreate("sentry-patches", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
-	p := &patcher{fd: fd, call: call, files: make(map[fileKey]map[uint64]*version)}
+	p := &Store{cfg: cfg, fd: fd, files: make(map[fileKey]map[uint64]*version)}
 	const size = versionsAt + maxVersions*pageSize
 	if err = unix.Ftruncate(fd, size); err == nil {
 		p.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -81,6 +102,9 @@ func newPatcher(call uint64) (*patcher, error) {
 	return p, nil
 }
 
+// Release closes the memory file: nothing more of it will be mapped.
+func (p *Store) Release() { unix.Close(p.fd) }
+
 // keyOf tells which state of which file fd is. ok is false for files that may change under us: those in memory and those open for writing.
 func keyOf(fd int32) (key fileKey, ok bool) {
 	var st unix.Stat_t
@@ -95,7 +119,7 @@ func keyOf(fd int32) (key fileKey, ok bool) {
 }
 
 // find returns the patched page at offset of a file, nil if there is none.
-func (p *patcher) find(key fileKey, offset uint64) *version {
+func (p *Store) find(key fileKey, offset uint64) *version {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.files[key][offset]
@@ -103,7 +127,7 @@ func (p *patcher) find(key fileKey, offset uint64) *version {
 
 // patch returns a version of the page at offset of file fd in which also the call at offset at of the page is patched, nil
 // when it cannot be.
-func (p *patcher) patch(key fileKey, fd int32, offset, at uint64, number uint64) *version {
+func (p *Store) patch(key fileKey, fd int32, offset, at uint64, number uint64) *version {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.files[key][offset]
@@ -115,7 +139,7 @@ func (p *patcher) patch(key fileKey, fd int32, offset, at uint64, number uint64)
 		}
 	}
 	text := make([]byte, pageSize)
-	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(at)+siteLength {
+	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(at)+SiteLength {
 		return nil
 	}
 	if !patchable(text, at, number) || p.pages == maxVersions || p.sites == maxSites {
@@ -141,16 +165,16 @@ func (p *patcher) patch(key fileKey, fd int32, offset, at uint64, number uint64)
 
 // jump is what stands at a patched site: jmp *pointer, of which the last two bytes are still SYSCALL, for those who jump there.
 func jump(index int) []byte {
-	return binary.LittleEndian.AppendUint32([]byte{0xff, 0x24, 0x25}, uint32(tableAt+8*index))
+	return binary.LittleEndian.AppendUint32([]byte{0xff, 0x24, 0x25}, uint32(TableAt+8*index))
 }
 
 // patchable tells whether text has mov $number,%eax; syscall at offset at, as far as one can tell from the bytes
 // before it: they may make it a part of a longer instruction.
 func patchable(text []byte, at, number uint64) bool {
-	if at+siteLength > uint64(len(text)) {
+	if at+SiteLength > uint64(len(text)) {
 		return false
 	}
-	b := text[at : at+siteLength]
+	b := text[at : at+SiteLength]
 	if b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05 || uint64(binary.LittleEndian.Uint32(b[1:])) != number {
 		return false
 	}
@@ -183,7 +207,7 @@ func patchable(text []byte, at, number uint64) bool {
 }
 
 // takeSlot returns a slot for the table and the trampolines of an address space, -1 if there is none.
-func (p *patcher) takeSlot() int {
+func (p *Store) takeSlot() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.slots)
@@ -195,35 +219,15 @@ func (p *patcher) takeSlot() int {
 	return i
 }
 
+// slot is the table and the trampolines of slot i.
+func (p *Store) slot(i int) []byte { return p.mem[i*slotSize : (i+1)*slotSize] }
+
 // freeSlot takes a slot back, of which the first so many sites were used. Nobody has it mapped.
-func (p *patcher) freeSlot(i, sites int) {
-	slot := p.mem[i*slotSize : (i+1)*slotSize]
+func (p *Store) freeSlot(i, sites int) {
+	slot := p.slot(i)
 	clear(slot[:8*sites])
-	clear(slot[tableSize : tableSize+trampoline*sites])
+	clear(slot[TableSize : TableSize+TrampolineSize*sites])
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.slots = append(p.slots, i)
-}
-
-// trampolineFor returns the code that a call with this number goes through whose SYSCALL ends at back. It finds the thread's
-// area in GS, without touching the flags; where the guest has a GS of its own, it makes the call where it was.
-func (p *patcher) trampolineFor(index int, number uint32, back uint64) []byte {
-	at := uint64(trampolinesAt + index*trampoline)
-	const quick, data = 30, 48
-	le := binary.LittleEndian
-	b := []byte{
-		0xf3, 0x49, 0x0f, 0xae, 0xcb, // rdgsbase %r11
-		0x4c, 0x89, 0xd9, // mov %r11,%rcx
-		0x48, 0x0f, 0xc9, // bswap %rcx
-		0x8d, 0x89, 0x00, 0x00, 0x81, 0x00, // lea 0x810000(%rcx),%ecx: 0 for 0x7fff........
-		0xe3, quick - 19, // jrcxz quick
-	}
-	b = le.AppendUint32(append(b, 0xb8), number)                          // mov $number,%eax
-	b = le.AppendUint32(append(b, 0xff, 0x25), data-quick)                // jmp *back-2
-	b = le.AppendUint32(append(b, 0xb8), number)                          // quick: mov $number,%eax
-	b = le.AppendUint32(append(b, 0x48, 0x8b, 0x0d), data+8-(quick+5+7))  // mov back,%rcx
-	b = le.AppendUint32(append(b, 0xe9), uint32(p.call-(at+quick+5+7+5))) // jmp
-	b = append(b, make([]byte, data-len(b))...)
-	b = le.AppendUint64(b, back-2)
-	return le.AppendUint64(b, back)
 }

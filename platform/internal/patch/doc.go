@@ -1,0 +1,20 @@
+// Package patch makes the usual form of a system call in program text, mov $number,%eax; syscall, a jump to a trampoline, for
+// platforms where a call caught as such is dear.
+//
+// The seven bytes become a jump by way of a pointer at an absolute address, chosen so that the last two bytes of the
+// jump are still SYSCALL: who jumps there makes a call as before. What a trampoline does is the platform's to say.
+//
+// Text is never written to. A patched page is a copy in a memory file that nobody can map writable any more, mapped over the plain one;
+// each further site makes another copy. So a thread sees an instruction whole, as it was or as it is, and no
+// processor executes bytes that change. Only pages of files that are open for reading alone are patched; a change of
+// rights, or another mapping at that place, brings the plain page back or replaces the patched one. When the guest maps
+// something where the table of pointers lies, all patches of its address space are undone for good.
+//
+// Whether the bytes before a SYSCALL are that instruction, and not the end of a longer one, cannot be known for certain: that the
+// number was in rax each time, and that no usual longer instruction ends so, is taken as enough.
+//
+// A Store holds the copies, for all address spaces; a Text is what one address space has executable. A Text is told
+// of every change to the address space (Before, After) and adds changes of its own to the same queue.
+//
+// Locks: a Text is guarded by its address space's lock; Store.mu comes after that.
+package patch

@@ -1,0 +1,288 @@
+package patch
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync/atomic"
+
+	"gosentry/platform"
+)
+
+// maxText bounds the pieces of text that are kept in mind.
+const maxText = 1024
+
+// Queue is where an address space keeps the changes that are to be made to it.
+type Queue interface {
+	// Add queues a change.
+	Add(platform.Change)
+	// Overlaps tells whether something of [start, end) is mapped once all is carried out.
+	Overlaps(start, end uint64) bool
+}
+
+// Text is what an address space has executable and not writable, and what of it is patched.
+type Text struct {
+	store  *Store // nil: nothing is ever patched
+	queue  Queue
+	active atomic.Bool // textActive, for those without the lock
+
+	pieces []piece
+	// patched are the pages of it that patched ones lie over, with their versions.
+	patched map[uint64]*version
+	slot    int            // of the table and the trampolines
+	used    int            // indexes of the slot, from the first, that have been used
+	sites   map[int]uint64 // where those are that have a trampoline, by index
+	state   textState
+	lost    bool // the table and the trampolines are not mapped
+}
+
+type textState int
+
+const (
+	textPlain  textState = iota // nothing is patched yet
+	textActive                  // the address space has a slot
+	textOff                     // nothing is to be patched any more
+)
+
+// piece is a mapping of a file.
+type piece struct {
+	start, end uint64
+	offset     uint64
+	file       int32
+}
+
+// NewText returns the text of an empty address space whose changes go to q. With a nil store nothing is ever patched.
+func NewText(store *Store, q Queue) *Text {
+	t := &Text{store: store, queue: q}
+	if store == nil {
+		t.state = textOff
+	}
+	return t
+}
+
+// Active tells whether something may be patched. It may be called without the lock.
+func (t *Text) Active() bool { return t.active.Load() }
+
+// cut forgets [start, end).
+func (t *Text) cut(start, end uint64) {
+	if !slices.ContainsFunc(t.pieces, func(p piece) bool { return p.start < end && start < p.end }) {
+		return
+	}
+	var kept []piece
+	for _, p := range t.pieces {
+		if p.start < min(start, p.end) {
+			kept = append(kept, piece{p.start, min(start, p.end), p.offset, p.file})
+		}
+		if q := max(end, p.start); q < p.end {
+			kept = append(kept, piece{q, p.end, p.offset + q - p.start, p.file})
+		}
+	}
+	t.pieces = kept
+	for page := range t.patched {
+		if page < end && start < page+pageSize {
+			delete(t.patched, page)
+		}
+	}
+}
+
+// add keeps a mapping in mind.
+func (t *Text) add(p piece) {
+	for i := range t.pieces {
+		if q := &t.pieces[i]; q.file == p.file && q.end == p.start && q.offset+q.end-q.start == p.offset {
+			q.end = p.end
+			return
+		}
+	}
+	if len(t.pieces) < maxText {
+		t.pieces = append(t.pieces, p)
+	}
+}
+
+// find returns the piece that holds the page at addr.
+func (t *Text) find(addr uint64) (piece, bool) {
+	for _, p := range t.pieces {
+		if p.start <= addr && addr < p.end {
+			return p, true
+		}
+	}
+	return piece{}, false
+}
+
+// Before keeps in mind what c, which is about to be queued, does to text, and queues what has to come before it.
+func (t *Text) Before(c platform.Change) {
+	if t.store == nil {
+		return
+	}
+	end := c.Addr + c.Length
+	if t.state == textActive && c.Op == platform.Map && c.Addr < TableAt+TableSize && TableAt < end {
+		t.unpatch()
+	}
+	if c.Op == platform.Protect {
+		for page := range t.patched {
+			if c.Addr <= page && page < end {
+				t.restore(page)
+			}
+		}
+	}
+	t.cut(c.Addr, end)
+	if c.Op == platform.Map && c.Prot&(platform.Exec|platform.Write) == platform.Exec && t.state != textOff {
+		t.add(piece{c.Addr, end, c.Offset, c.File})
+	}
+}
+
+// After queues what has to come behind c, which has been queued.
+func (t *Text) After(c platform.Change) {
+	if t.state != textActive {
+		return
+	}
+	if c.Op != platform.Map && c.Addr < TableAt+TableSize && TableAt < c.Addr+c.Length {
+		t.mapTable()
+	}
+	if c.Op != platform.Map || c.Prot&platform.Exec == 0 || c.Prot&platform.Write != 0 {
+		return
+	}
+	key, ok := keyOf(c.File)
+	if !ok {
+		return
+	}
+	for at := uint64(0); at < c.Length; at += pageSize {
+		if v := t.store.find(key, c.Offset+at); v != nil {
+			t.overlay(c.Addr+at, v)
+		}
+	}
+}
+
+// restore queues the mapping of an unpatched page.
+func (t *Text) restore(page uint64) {
+	if p, ok := t.find(page); ok {
+		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: p.file,
+			Addr: page, Length: pageSize, Offset: p.offset + page - p.start})
+	}
+	delete(t.patched, page)
+}
+
+// Stop undoes all patches for good.
+func (t *Text) Stop() {
+	if t.state == textActive {
+		t.unpatch()
+	}
+}
+
+// unpatch is Stop where something may be patched.
+func (t *Text) unpatch() {
+	for page := range t.patched {
+		t.restore(page)
+	}
+	t.queue.Add(platform.Change{Op: platform.Unmap, Addr: TableAt, Length: TableSize})
+	t.state = textOff
+	t.pieces = nil
+	t.active.Store(false)
+}
+
+// Lose says that nothing is mapped any more.
+func (t *Text) Lose() {
+	t.pieces = nil
+	clear(t.patched)
+	t.lost = true
+}
+
+// Recover queues the table and the trampolines again where that is due. It is to be called before guest code runs.
+func (t *Text) Recover() {
+	if t.lost && t.state == textActive {
+		t.mapTable()
+	}
+	t.lost = false
+}
+
+// mapTable queues the mappings of the table and of the trampolines.
+func (t *Text) mapTable() {
+	slot := uint64(t.slot) * slotSize
+	fd := int32(t.store.fd)
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd, Addr: TableAt, Length: TableSize, Offset: slot})
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: fd,
+		Addr: t.store.cfg.At, Length: TrampolinesSize, Offset: slot + TableSize})
+}
+
+// overlay queues a patched page over the plain one at addr, once its sites have trampolines.
+func (t *Text) overlay(addr uint64, v *version) {
+	for _, s := range v.sites {
+		if at, used := t.sites[s.index]; used && at != addr+s.offset {
+			return // the same page is mapped twice
+		}
+	}
+	slot := t.store.slot(t.slot)
+	for _, s := range v.sites {
+		at := t.store.cfg.At + uint64(s.index)*TrampolineSize
+		code := t.store.cfg.Code(Trampoline{At: at, Number: s.number, Back: addr + s.offset + SiteLength})
+		copy(slot[TableSize+s.index*TrampolineSize:], code)
+		binary.LittleEndian.PutUint64(slot[8*s.index:], at)
+		t.used = max(t.used, s.index+1)
+		t.sites[s.index] = addr + s.offset
+	}
+	t.patched[addr] = v
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(t.store.fd),
+		Addr: addr, Length: pageSize, Offset: v.at})
+}
+
+// activate gives the address space a slot, if it can have one.
+func (t *Text) activate() bool {
+	if t.state != textPlain {
+		return t.state == textActive
+	}
+	t.state = textOff
+	if t.queue.Overlaps(TableAt, TableAt+TableSize) {
+		return false
+	}
+	if t.slot = t.store.takeSlot(); t.slot < 0 {
+		return false
+	}
+	t.state, t.patched, t.sites = textActive, make(map[uint64]*version), make(map[int]uint64)
+	t.active.Store(true)
+	t.mapTable()
+	return true
+}
+
+// Patch patches the call that ends at rip, where that can be, and tells whether it did. It takes effect once the
+// queue is carried out.
+func (t *Text) Patch(rip, number uint64) bool {
+	at := rip - SiteLength
+	page := at &^ (pageSize - 1)
+	if t.state == textOff || at%pageSize+SiteLength > pageSize {
+		return false
+	}
+	piece, ok := t.find(page)
+	if !ok {
+		return false
+	}
+	key, ok := keyOf(piece.file)
+	if !ok {
+		return false
+	}
+	v := t.store.patch(key, piece.file, piece.offset+page-piece.start, at%pageSize, number)
+	if v == nil || t.patched[page] == v || !t.activate() {
+		return false
+	}
+	t.overlay(page, v)
+	return true
+}
+
+// End says that the address space is released. It returns what gives the slot back, to be called when no process has it
+// mapped, or nil.
+func (t *Text) End() func() {
+	slot, used := t.slot, t.used
+	had := t.sites != nil
+	t.state, t.pieces, t.patched, t.sites = textOff, nil, nil, nil
+	if !had {
+		return nil
+	}
+	return func() { t.store.freeSlot(slot, used) }
+}
+
+// Missed tells whether a fault at addr may be that of a patched call which found no pointer: the table is about to
+// be mapped again by Recover, or the call is not patched any more.
+func (t *Text) Missed(addr uint64) bool {
+	if addr < TableAt || addr >= TableAt+TableSize {
+		return false
+	}
+	t.lost = true
+	return t.sites != nil
+}
