@@ -42,6 +42,7 @@ func forkRows() []forkRow {
 		eventForkRows(),
 		ipcForkRows(),
 		namespacesForkRows(),
+		tableForkRows(),
 		tracingForkRows(),
 	)
 }

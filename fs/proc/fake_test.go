@@ -132,7 +132,7 @@ func (k *fakeKernel) Names(vfs.Caller) (host, domain string) { return k.host, k.
 
 func (k *fakeKernel) Knobs() []Knob {
 	return []Knob{{
-		Name: "pid_max",
+		Name: "kernel/pid_max",
 		Get:  func(vfs.Caller) int64 { return k.pidMax },
 		Set: func(_ vfs.Caller, n int64) error {
 			if n < 301 {

@@ -42,14 +42,14 @@ type Processes interface {
 	SetContract(c vfs.Caller, text string) error
 	// SetNames sets the host or the domain name, the one that is not empty; EPERM.
 	SetNames(c vfs.Caller, host, domain string) error
-	// Knobs returns the numbers in /proc/sys/kernel that can be changed.
+	// Knobs returns the numbers in /proc/sys that can be changed.
 	Knobs() []Knob
 }
 
-// Knob is a number in /proc/sys/kernel.
+// Knob is a number below /proc/sys.
 type Knob struct {
-	Name     string
-	Everyone bool // may open it for writing; else its owner, root
+	Name     string // with its directory, "kernel/pid_max"
+	Everyone bool   // may open it for writing; else its owner, root
 	Get      func(c vfs.Caller) int64
 	// Set is given what was written; EINVAL for a number that does not fit.
 	Set func(c vfs.Caller, n int64) error

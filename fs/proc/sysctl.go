@@ -25,7 +25,6 @@ var settings = []struct{ path, value string }{
 	{"fs/lease-break-time", "45"},
 	{"fs/leases-enable", "1"},
 	{"fs/mount-max", "100000"},
-	{"fs/nr_open", "1048576"},
 	{"fs/overflowgid", "65534"},
 	{"fs/overflowuid", "65534"},
 	{"fs/pipe-max-size", "1048576"},
@@ -121,7 +120,7 @@ func (f *fileSystem) sysctl() vfs.Inode {
 		t.add(path, f.infoFile(func(b *bytes.Buffer, i *Info) { fmt.Fprintln(b, value(i)) }))
 	}
 	for _, k := range f.processes.Knobs() {
-		t.add("kernel/"+k.Name, f.number(k))
+		t.add(k.Name, f.number(k))
 	}
 	t.add("kernel/random/uuid", f.NewFile(0o444, func(_ vfs.Caller, b *bytes.Buffer) error {
 		b.WriteString(newUUID() + "\n")

@@ -8,11 +8,14 @@ import (
 )
 
 // SetLimitOf makes l the limit r of process pid, 0 meaning the caller's, and returns
-// the old one: ESRCH, EPERM, or what limits.Set.Set gives.
+// the old one: ESRCH, EPERM, also for more descriptors than fs.nr_open, or what limits.Set.Set gives.
 func (t *Task) SetLimitOf(pid int32, r limits.Resource, l limits.Limit) (limits.Limit, error) {
 	tg, err := t.limitsTarget(pid)
 	if err != nil {
 		return limits.Limit{}, err
+	}
+	if r == limits.NoFile && l.Soft <= l.Hard && l.Hard > uint64(t.k.knobs.openFiles.Load()) {
+		return limits.Limit{}, unix.EPERM
 	}
 	old, err := tg.limits.Set(r, l, t.Creds().HasGlobal(unix.CAP_SYS_RESOURCE))
 	if err == nil && r == limits.CPU {

@@ -228,7 +228,9 @@ func (t *Task) resetForExec(p *program) {
 	if p.secure {
 		tg.persona.And(^uint32(personaInsecure))
 	}
-	t.UnshareFiles()
+	if t.FDs().refs.Load() > 1 {
+		t.setFiles(t.FDs().copy())
+	}
 	t.FDs().closeOnExec(t)
 	t.k.tree.Lock()
 	tg.execs++

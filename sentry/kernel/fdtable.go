@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -15,21 +14,17 @@ import (
 type FDTable struct {
 	refs  atomic.Int32
 	owner vfs.LockOwner // of POSIX record locks
+	// most is fs.nr_open: to this number a table grows.
+	most *atomic.Int64
 
 	// Guarded by mu.
 	mu    sync.RWMutex
-	files []descriptor
-	used  []uint64 // a bit for each descriptor in use
+	slots fdSlots
 }
 
-type descriptor struct {
-	file    *vfs.File
-	cloexec bool
-}
-
-// NewFDTable returns an empty table with one reference.
-func NewFDTable() *FDTable {
-	f := new(FDTable)
+// newFDTable returns an empty table with one reference.
+func newFDTable(most *atomic.Int64) *FDTable {
+	f := &FDTable{most: most}
 	f.refs.Store(1)
 	return f
 }
@@ -45,23 +40,33 @@ func (f *FDTable) DecRef(t *Task) {
 	if f.refs.Add(-1) != 0 {
 		return
 	}
-	for fd := range int32(len(f.files)) {
-		f.Close(t, fd) //nolint:errcheck // nobody to tell
-	}
+	f.CloseRange(t, 0, ^uint32(0))
 }
 
-// fork returns a copy for a child; descriptors close-on-exec are copied too.
-func (f *FDTable) fork() *FDTable {
+// fork returns a copy for a child without the descriptors of hole; those close-on-exec are copied too. EMFILE when
+// the table is larger than fs.nr_open lets one become now.
+func (f *FDTable) fork(hole fdRange) (*FDTable, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	n := NewFDTable()
-	n.files = append([]descriptor(nil), f.files...)
-	n.used = append([]uint64(nil), f.used...)
-	for fd, d := range n.files {
-		if d.file != nil {
+	if room := f.slots.roomBelow(hole); room > 64 && int64(room) > (f.most.Load()+63)&^63 {
+		return nil, unix.EMFILE
+	}
+	return f.copyLocked(hole), nil
+}
+
+// copy returns a copy however large the table is, for an exec that cannot fail any more.
+func (f *FDTable) copy() *FDTable {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.copyLocked(noFDs)
+}
+
+func (f *FDTable) copyLocked(hole fdRange) *FDTable {
+	n := newFDTable(f.most)
+	for fd, d := f.slots.next(0); d != nil; fd, d = f.slots.next(fd + 1) {
+		if !hole.has(fd) {
 			d.file.IncRef()
-		} else {
-			n.used[fd/64] &^= 1 << (fd % 64) // reserved by another thread, maybe
+			n.slots.put(fd, *d)
 		}
 	}
 	return n
@@ -72,69 +77,96 @@ func (f *FDTable) fork() *FDTable {
 func (f *FDTable) Get(fd int32) (*vfs.File, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if fd < 0 || int(fd) >= len(f.files) || f.files[fd].file == nil {
+	d := f.slots.open(fd)
+	if d == nil {
 		return nil, unix.EBADF
 	}
-	file := f.files[fd].file
-	file.IncRef()
-	return file, nil
+	d.file.IncRef()
+	return d.file, nil
 }
 
 // CloseOnExec returns and SetCloseOnExec sets a descriptor's FD_CLOEXEC.
 func (f *FDTable) CloseOnExec(fd int32) (bool, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if fd < 0 || int(fd) >= len(f.files) || f.files[fd].file == nil {
+	d := f.slots.open(fd)
+	if d == nil {
 		return false, unix.EBADF
 	}
-	return f.files[fd].cloexec, nil
+	return d.cloexec, nil
 }
 
 // SetCloseOnExec sets or clears FD_CLOEXEC.
 func (f *FDTable) SetCloseOnExec(fd int32, on bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fd < 0 || int(fd) >= len(f.files) || f.files[fd].file == nil {
+	d := f.slots.open(fd)
+	if d == nil {
 		return unix.EBADF
 	}
-	f.files[fd].cloexec = on
+	d.cloexec = on
 	return nil
 }
 
 // NewFD gives file the lowest free number from least on; the table takes over
-// the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE.
+// the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE and fs.nr_open, ENOMEM
+// where the sentry cannot hold as many.
 func (f *FDTable) NewFD(lim *limits.Set, least int32, file *vfs.File, cloexec bool) (int32, error) {
-	maxFD := min(lim.Soft(limits.NoFile), limits.MaxNoFile)
-	if least < 0 || least > 0 && uint64(least) >= maxFD {
+	if least < 0 || least > 0 && uint64(least) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EINVAL
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fd := f.lowestFreeLocked(int(least))
-	if uint64(fd) >= maxFD {
+	return f.takeLocked(lim, int(least), descriptor{file, cloexec})
+}
+
+// takeLocked gives d the lowest free number from least on.
+func (f *FDTable) takeLocked(lim *limits.Set, least int, d descriptor) (int32, error) {
+	fd := f.slots.lowestFree(least)
+	if uint64(fd) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EMFILE
 	}
-	f.putLocked(fd, descriptor{file, cloexec})
+	if err := f.growLocked(fd); err != nil {
+		return -1, err
+	}
+	f.slots.put(fd, d)
 	return int32(fd), nil
+}
+
+// growLocked tells whether the table may have a descriptor fd: EMFILE, ENOMEM.
+func (f *FDTable) growLocked(fd int) error {
+	switch {
+	case fd < f.slots.room():
+		return nil
+	case int64(fd) >= f.most.Load():
+		return unix.EMFILE
+	case fd >= maxSlots:
+		return unix.ENOMEM
+	}
+	return nil
 }
 
 // SetFD makes file the file of fd (dup2(2)) and returns what was there, with
 // its reference. The table takes over the caller's reference when there is no error. EBUSY for a number
-// that another thread has reserved.
+// that another thread has reserved, EBADF past the limits, ENOMEM.
 func (f *FDTable) SetFD(lim *limits.Set, fd int32, file *vfs.File, cloexec bool) (*vfs.File, error) {
-	if fd < 0 || uint64(fd) >= min(lim.Soft(limits.NoFile), limits.MaxNoFile) {
+	if fd < 0 || uint64(fd) >= lim.Soft(limits.NoFile) {
 		return nil, unix.EBADF
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var old *vfs.File
-	if int(fd) < len(f.files) {
-		old = f.files[fd].file
-		if old == nil && f.used[fd/64]&(1<<(fd%64)) != 0 {
-			return nil, unix.EBUSY
-		}
+	if err := f.growLocked(int(fd)); err == unix.EMFILE {
+		return nil, unix.EBADF
+	} else if err != nil {
+		return nil, err
 	}
-	f.putLocked(int(fd), descriptor{file, cloexec})
+	var old *vfs.File
+	if d := f.slots.open(fd); d != nil {
+		old = d.file
+	} else if f.slots.taken(int(fd)) {
+		return nil, unix.EBUSY
+	}
+	f.slots.put(int(fd), descriptor{file, cloexec})
 	return old, nil
 }
 
@@ -142,13 +174,10 @@ func (f *FDTable) SetFD(lim *limits.Set, fd int32, file *vfs.File, cloexec bool)
 func (f *FDTable) Remove(fd int32) (*vfs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fd < 0 || int(fd) >= len(f.files) || f.files[fd].file == nil {
+	if f.slots.open(fd) == nil {
 		return nil, unix.EBADF
 	}
-	file := f.files[fd].file
-	f.files[fd] = descriptor{}
-	f.used[fd/64] &^= 1 << (fd % 64)
-	return file, nil
+	return f.slots.free(int(fd)).file, nil
 }
 
 // Close closes a descriptor: record locks of the table on the file go, as POSIX
@@ -172,23 +201,19 @@ func (f *FDTable) Drop(t *Task, file *vfs.File) error {
 // Each calls fn for every descriptor in order, holding no lock, with a reference
 // on the file for the time of the call.
 func (f *FDTable) Each(fn func(fd int32, file *vfs.File, cloexec bool) bool) {
-	for fd := int32(0); ; fd++ {
+	for fd, more := 0, true; more; fd++ {
 		f.mu.RLock()
-		for int(fd) < len(f.files) && f.files[fd].file == nil {
-			fd++
-		}
-		if int(fd) >= len(f.files) {
+		n, slot := f.slots.next(fd)
+		if slot == nil {
 			f.mu.RUnlock()
 			return
 		}
-		d := f.files[fd]
+		d := *slot
 		d.file.IncRef()
 		f.mu.RUnlock()
-		more := fn(fd, d.file, d.cloexec)
+		more = fn(int32(n), d.file, d.cloexec)
 		d.file.DecRef()
-		if !more {
-			return
-		}
+		fd = n
 	}
 }
 
@@ -201,11 +226,9 @@ func (f *FDTable) closeOnExec(t *Task) {
 func (f *FDTable) closeRange(t *Task, first, last uint32, which func(*descriptor) bool) {
 	f.mu.Lock()
 	var gone []*vfs.File
-	for fd := uint64(first); fd < uint64(len(f.files)) && fd <= uint64(last); fd++ {
-		if d := &f.files[fd]; d.file != nil && which(d) {
-			gone = append(gone, d.file)
-			*d = descriptor{}
-			f.used[fd/64] &^= 1 << (fd % 64)
+	for fd, d := f.slots.next(int(first)); d != nil && fd <= int(last); fd, d = f.slots.next(fd + 1) {
+		if which(d) {
+			gone = append(gone, f.slots.free(fd).file)
 		}
 	}
 	f.mu.Unlock()
@@ -218,33 +241,9 @@ func (f *FDTable) closeRange(t *Task, first, last uint32, which func(*descriptor
 func (f *FDTable) MarkRange(first, last uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for fd := uint64(first); fd < uint64(len(f.files)) && fd <= uint64(last); fd++ {
-		f.files[fd].cloexec = f.files[fd].file != nil
+	for fd, d := f.slots.next(int(first)); d != nil && fd <= int(last); fd, d = f.slots.next(fd + 1) {
+		d.cloexec = true
 	}
-}
-
-func (f *FDTable) lowestFreeLocked(least int) int {
-	for i := least / 64; i < len(f.used); i++ {
-		free := ^f.used[i]
-		if i == least/64 {
-			free &= ^uint64(0) << (least % 64)
-		}
-		if free != 0 {
-			return i*64 + bits.TrailingZeros64(free)
-		}
-	}
-	return max(least, len(f.used)*64)
-}
-
-func (f *FDTable) putLocked(fd int, d descriptor) {
-	for len(f.files) <= fd {
-		f.files = append(f.files, descriptor{})
-	}
-	for len(f.used) <= fd/64 {
-		f.used = append(f.used, 0)
-	}
-	f.files[fd] = d
-	f.used[fd/64] |= 1 << (fd % 64)
 }
 
 // reserve takes the lowest free number without making it visible; install or
@@ -252,12 +251,7 @@ func (f *FDTable) putLocked(fd int, d descriptor) {
 func (f *FDTable) reserve(lim *limits.Set) (int32, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fd := f.lowestFreeLocked(0)
-	if uint64(fd) >= min(lim.Soft(limits.NoFile), limits.MaxNoFile) {
-		return -1, unix.EMFILE
-	}
-	f.putLocked(fd, descriptor{})
-	return int32(fd), nil
+	return f.takeLocked(lim, 0, descriptor{})
 }
 
 // Open gives the file that open returns the lowest free number, which is taken before: EMFILE comes
@@ -279,13 +273,13 @@ func (f *FDTable) Open(lim *limits.Set, cloexec bool, open func() (*vfs.File, er
 func (f *FDTable) install(fd int32, file *vfs.File, cloexec bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.putLocked(int(fd), descriptor{file, cloexec})
+	f.slots.put(int(fd), descriptor{file, cloexec})
 }
 
 func (f *FDTable) unreserve(fd int32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.used[fd/64] &^= 1 << (fd % 64)
+	f.slots.free(int(fd))
 }
 
 // CloseRange closes the descriptors first to last (close_range(2)).
@@ -293,12 +287,36 @@ func (f *FDTable) CloseRange(t *Task, first, last uint32) {
 	f.closeRange(t, first, last, func(*descriptor) bool { return true })
 }
 
-// UnshareFiles gives the task a descriptor table of its own.
-func (t *Task) UnshareFiles() {
-	if fds := t.FDs(); fds.refs.Load() > 1 {
-		t.fds.Store(fds.fork())
-		fds.DecRef(t)
+// UnshareFiles gives the task a descriptor table of its own; EMFILE for one that is larger than fs.nr_open.
+func (t *Task) UnshareFiles() error {
+	return t.unshareFiles(noFDs)
+}
+
+// UnshareFilesWithout is UnshareFiles that leaves out the descriptors first to last, which close_range(2) would
+// close at once.
+func (t *Task) UnshareFilesWithout(first, last uint32) error {
+	return t.unshareFiles(fdRange{int(first), int(last)})
+}
+
+func (t *Task) unshareFiles(hole fdRange) error {
+	own, err := t.FDs().unshared(hole)
+	if err == nil {
+		t.setFiles(own)
 	}
+	return err
+}
+
+// unshared returns a table that nobody else uses, with a reference for the caller: a copy, or the table itself.
+func (f *FDTable) unshared(hole fdRange) (*FDTable, error) {
+	if f.refs.Load() == 1 {
+		return f.incRef(), nil
+	}
+	return f.fork(hole)
+}
+
+// setFiles makes f, whose reference it takes over, the task's table.
+func (t *Task) setFiles(f *FDTable) {
+	t.fds.Swap(f).DecRef(t)
 }
 
 // LockOwner returns the owner of POSIX record locks set through the table.
@@ -308,5 +326,5 @@ func (f *FDTable) LockOwner() *vfs.LockOwner { return &f.owner }
 func (f *FDTable) size() int {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return max(64, len(f.used)*64)
+	return f.slots.room()
 }

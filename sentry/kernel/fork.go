@@ -188,11 +188,14 @@ func (t *Task) forkFiles(c *Task, a *ForkArgs, undo *undoStack) error {
 	var f *FDTable
 	switch {
 	case a.CleanFiles:
-		f = NewFDTable()
+		f = newFDTable(&t.k.knobs.openFiles)
 	case a.shares(ShareFiles):
 		f = t.FDs().incRef()
 	default:
-		f = t.FDs().fork()
+		var err error
+		if f, err = t.FDs().fork(noFDs); err != nil {
+			return err
+		}
 	}
 	c.fds.Store(f)
 	undo.push(func() { f.DecRef(t) })

@@ -181,7 +181,7 @@ func TestFailedForksLeaveNothing(t *testing.T) {
 			m.k.users.mu.Lock()
 			defer m.k.users.mu.Unlock()
 			c.users, c.tasks = len(m.k.users.users), m.k.users.tasks
-			for _, w := range tk.FDs().used {
+			for _, w := range tk.FDs().slots.used {
 				for ; w != 0; w &= w - 1 {
 					c.fds++
 				}

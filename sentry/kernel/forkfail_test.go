@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
 
@@ -39,14 +40,13 @@ func (m *machine) inventory(tk *Task) inventory {
 		inv["references on the program"] = exe.Refs()
 	}
 	inv["descriptors"] = 0
-	for _, w := range tk.FDs().used {
+	for _, w := range tk.FDs().slots.used {
 		inv["descriptors"] += int64(bits.OnesCount64(w))
 	}
-	for fd, d := range tk.FDs().files {
-		if d.file != nil {
-			inv[fmt.Sprint("references on descriptor ", fd)] = d.file.Refs()
-		}
-	}
+	tk.FDs().Each(func(fd int32, file *vfs.File, _ bool) bool {
+		inv[fmt.Sprint("references on descriptor ", fd)] = file.Refs()
+		return true
+	})
 	inv["users of the semaphore adjustments"] = int64(tk.SemUndo().Users())
 	inv["tasks of the cgroups"] = k.cgroups.Root().Tasks()
 	m.inventoryOfUsers(inv, tk)

@@ -38,7 +38,7 @@ type ForkPolicy struct {
 	PastLimit func(c *cred.Credentials) bool
 }
 
-// forkKnobs are the files in /proc/sys/kernel that bear on forks; see Knobs.
+// forkKnobs are the files in /proc/sys that bear on forks; see Knobs.
 type forkKnobs struct {
 	container  atomic.Int64 // tasks of the sandbox
 	table      atomic.Int64 // tasks, threads-max
@@ -47,10 +47,12 @@ type forkKnobs struct {
 	brake      atomic.Int64 // 1: and longer the more of them there are
 	childFirst atomic.Int64 // 1: a child runs before its parent goes on
 	freeFloor  atomic.Int64 // KiB of free memory, below which nothing forks
+	openFiles  atomic.Int64 // descriptors of a table, fs.nr_open
 }
 
 func (f *forkKnobs) init(tasks int) {
 	f.table.Store(maxTasks)
+	f.openFiles.Store(limits.MaxNoFile)
 	f.setContainer(tasks)
 }
 

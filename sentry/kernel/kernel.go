@@ -152,7 +152,7 @@ func (k *Kernel) makeInit() error {
 	k.rootPIDNS.init, k.init = tg, tg
 	root := k.first.Mount.Root()
 	t.fs.Store(newFSContext(root, root, 0o22))
-	t.fds.Store(NewFDTable())
+	t.fds.Store(newFDTable(&k.knobs.openFiles))
 	return nil
 }
 

@@ -14,20 +14,25 @@ const (
 	leastStep    = 100
 	maxStep      = defaultPIDMax - 100
 	maxFreeFloor = 1 << 40 // KiB
+
+	// What fs.nr_open may be, as on Linux for amd64: whole words of the bitmap of descriptors.
+	minOpenFiles = 64
+	maxOpenFiles = 1<<31 - 64
 )
 
 // Knobs implements proc.Processes.
 func (v *ProcView) Knobs() []proc.Knob {
 	k := &v.k.knobs
 	return []proc.Knob{
-		{Name: "pid_max", Get: v.pidMax, Set: v.setPIDMax},
-		{Name: "ns_last_pid", Everyone: true, Get: v.lastPID, Set: v.setLastPID},
-		knob("threads-max", &k.table, within(minTasks, maxTasks)),
-		knob("sched_child_runs_first", &k.childFirst, within(0, 1)),
-		knob("forkfsleep", &k.failSleep, within(0, maxFailSleep)),
-		knob("fork_brake", &k.brake, within(0, 1)),
-		knob("fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
-		knob("randompid", &k.randomStep, clampStep),
+		{Name: "kernel/pid_max", Get: v.pidMax, Set: v.setPIDMax},
+		{Name: "kernel/ns_last_pid", Everyone: true, Get: v.lastPID, Set: v.setLastPID},
+		knob("kernel/threads-max", &k.table, within(minTasks, maxTasks)),
+		knob("kernel/sched_child_runs_first", &k.childFirst, within(0, 1)),
+		knob("kernel/forkfsleep", &k.failSleep, within(0, maxFailSleep)),
+		knob("kernel/fork_brake", &k.brake, within(0, 1)),
+		knob("kernel/fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
+		knob("kernel/randompid", &k.randomStep, clampStep),
+		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
 	}
 }
 

@@ -152,7 +152,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 func (t *Task) prepareProgram(a *InitArgs) error {
 	root := t.k.first.Mount.Root()
 	t.fs.Store(newFSContext(root, root, a.Umask))
-	t.fds.Store(NewFDTable())
+	t.fds.Store(newFDTable(&t.k.knobs.openFiles))
 	for fd, f := range a.Stdio {
 		if f != nil {
 			t.FDs().install(int32(fd), f, false)

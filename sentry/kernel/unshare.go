@@ -16,7 +16,7 @@ type Unshare struct {
 }
 
 // Unshare gives the task its own of what u says, all or nothing. EINVAL for what cannot be separated any more,
-// EPERM and ENOSPC for namespaces.
+// EPERM and ENOSPC for namespaces, EMFILE for a descriptor table larger than fs.nr_open.
 func (t *Task) Unshare(u Unshare) error {
 	if err := t.mayUnshare(&u); err != nil {
 		return err
@@ -26,6 +26,10 @@ func (t *Task) Unshare(u Unshare) error {
 		return err
 	}
 	defer creds.UserNS.Drop()
+	files, err := t.filesFor(u.Files)
+	if err != nil {
+		return err
+	}
 	fs := t.FS().incRef()
 	if u.FS {
 		fs.decRef()
@@ -34,12 +38,11 @@ func (t *Task) Unshare(u Unshare) error {
 	ns, err := t.makeFresh(u.Fresh&^FreshUser, creds, fs)
 	if err != nil {
 		fs.decRef()
+		files.DecRef(t)
 		return err
 	}
 	t.fs.Swap(fs).decRef()
-	if u.Files {
-		t.UnshareFiles()
-	}
+	t.setFiles(files)
 	if u.SysVSem {
 		t.dropSemUndo()
 	}
@@ -48,6 +51,14 @@ func (t *Task) Unshare(u Unshare) error {
 		t.SetCreds(creds)
 	}
 	return nil
+}
+
+// filesFor returns the task's descriptor table, or with own one that only it has, with a reference for the caller.
+func (t *Task) filesFor(own bool) (*FDTable, error) {
+	if own {
+		return t.FDs().unshared(noFDs)
+	}
+	return t.FDs().incRef(), nil
 }
 
 // freshCreds returns the task's credentials, with FreshUser those in a new user namespace. The namespace they are

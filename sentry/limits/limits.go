@@ -52,7 +52,7 @@ const (
 	defaultStack    = 8 << 20
 	defaultMemLock  = 8 << 20
 	defaultMsgQueue = 819200
-	// MaxNoFile bounds RLIMIT_NOFILE (fs.nr_open).
+	// MaxNoFile is what bounds RLIMIT_NOFILE unless fs.nr_open is changed.
 	MaxNoFile = 1 << 20
 )
 
@@ -108,13 +108,10 @@ func (s *Set) Table() Table { return *s.table.Load() }
 
 // Set makes l the limit of r and returns the old one. EINVAL for an unknown
 // resource or a soft limit over the hard one; EPERM when the hard limit would
-// rise and privileged (CAP_SYS_RESOURCE) is not given, or would pass MaxNoFile.
+// rise and privileged (CAP_SYS_RESOURCE) is not given.
 func (s *Set) Set(r Resource, l Limit, privileged bool) (old Limit, err error) {
 	if !r.Valid() || l.Soft > l.Hard {
 		return Limit{}, unix.EINVAL
-	}
-	if r == NoFile && l.Hard > MaxNoFile {
-		return Limit{}, unix.EPERM
 	}
 	for {
 		t := s.table.Load()

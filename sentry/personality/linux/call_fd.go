@@ -28,8 +28,8 @@ func sysCloseRange(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if flags&^(closeRangeUnshare|closeRangeCloexec) != 0 || first > last {
 		return 0, unix.EINVAL
 	}
-	if flags&closeRangeUnshare != 0 {
-		t.UnshareFiles()
+	if err := closeRangeTable(t, first, last, flags); err != nil {
+		return 0, err
 	}
 	if flags&closeRangeCloexec != 0 {
 		t.FDs().MarkRange(first, last)
@@ -37,6 +37,18 @@ func sysCloseRange(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		t.FDs().CloseRange(t, first, last)
 	}
 	return 0, nil
+}
+
+// closeRangeTable gives the task a table of its own where close_range asks for one; what is to be closed need not
+// be in it.
+func closeRangeTable(t *kernel.Task, first, last uint32, flags uint64) error {
+	switch flags {
+	case closeRangeUnshare:
+		return t.UnshareFilesWithout(first, last)
+	case closeRangeUnshare | closeRangeCloexec:
+		return t.UnshareFiles()
+	}
+	return nil
 }
 
 func sysDup(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
