@@ -30,6 +30,7 @@ const (
 	kvmSetXSave            = 0x5000aea5
 	kvmSetXCRs             = 0x4188aea7
 	kvmSetDeviceAttr       = 0x4018aee1
+	kvmGetStatsFD          = 0xaece
 )
 
 // Requests returns the numbers of the ioctls that are made while guests run, for a filter on

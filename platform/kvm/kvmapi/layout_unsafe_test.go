@@ -25,6 +25,8 @@ func layouts() map[string]uint64 {
 	size("kvm_xsave", XSaveSize)
 	size("kvm_xcrs", unsafe.Sizeof(xcrs{}))
 	size("kvm_device_attr", unsafe.Sizeof(deviceAttr{}))
+	size("kvm_stats_header", statsHeaderSize)
+	size("kvm_stats_desc", statsDescSize)
 	at("kvm_regs.r8", unsafe.Offsetof(Regs{}.R8))
 	at("kvm_regs.rip", unsafe.Offsetof(Regs{}.Rip))
 	at("kvm_regs.rflags", unsafe.Offsetof(Regs{}.Rflags))
@@ -74,8 +76,8 @@ func numbers() map[string]uint64 {
 		"KVM_GET_REGS": kvmGetRegs, "KVM_SET_REGS": kvmSetRegs, "KVM_GET_SREGS": kvmGetSregs, "KVM_SET_SREGS": kvmSetSregs,
 		"KVM_GET_MSRS": kvmGetMSRs, "KVM_SET_MSRS": kvmSetMSRs, "KVM_SET_CPUID2": kvmSetCPUID2,
 		"KVM_GET_XSAVE": kvmGetXSave, "KVM_SET_XSAVE": kvmSetXSave, "KVM_SET_XCRS": kvmSetXCRs,
-		"KVM_SET_DEVICE_ATTR": kvmSetDeviceAttr,
-		"KVM_EXIT_IO":         ExitIO, "KVM_EXIT_HLT": ExitHLT, "KVM_EXIT_MMIO": ExitMMIO, "KVM_EXIT_SHUTDOWN": ExitShutdown,
+		"KVM_SET_DEVICE_ATTR": kvmSetDeviceAttr, "KVM_GET_STATS_FD": kvmGetStatsFD,
+		"KVM_EXIT_IO": ExitIO, "KVM_EXIT_HLT": ExitHLT, "KVM_EXIT_MMIO": ExitMMIO, "KVM_EXIT_SHUTDOWN": ExitShutdown,
 		"KVM_EXIT_FAIL_ENTRY": ExitFailEntry, "KVM_EXIT_INTR": ExitIntr, "KVM_EXIT_INTERNAL_ERROR": ExitInternalError,
 		"KVM_MEM_READONLY": MemReadOnly, "KVM_SYNC_X86_REGS": SyncRegs, "KVM_SYNC_X86_SREGS": SyncSregs,
 		"KVM_SYNC_X86_EVENTS": SyncEvents, "KVM_VCPU_TSC_CTRL": 0, "KVM_VCPU_TSC_OFFSET": 0,
