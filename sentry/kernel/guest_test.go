@@ -12,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A guest is a scripted program: a Go function that runs as a coroutine of its
+// A guest is a scripted program: a Go function that runs by turns with its
 // task's Run. Each call that it makes is a closure, which the task executes as
 // its system call. Programs have numbers, and a task begins the one that its
 // stack pointer holds; so what a fork does to registers decides what a child runs.
 type guest struct {
 	test *machine
 
-	next func() (stop, bool)
-	end  func()
-	emit func(stop) bool
+	// The task says goOn, true, and receives from stops what the program stops for; false ends the program.
+	goOn  chan bool
+	stops chan stop
+	done  chan struct{}
 
 	// What the personality tells the program at its next run.
 	op     func(*Task) (uint64, error)
@@ -53,9 +54,34 @@ var errEnded = errors.New("the task has ended")
 
 type script func(g *guest)
 
-// pause stops the guest and runs its handlers when it goes on.
+// next lets the program go on until it stops; false: it has ended.
+func (g *guest) next() (stop, bool) {
+	select {
+	case g.goOn <- true:
+	case <-g.done:
+		return 0, false
+	}
+	select {
+	case why := <-g.stops:
+		return why, true
+	case <-g.done:
+		return 0, false
+	}
+}
+
+// end ends the program, if it has not ended.
+func (g *guest) end() {
+	select {
+	case g.goOn <- false:
+		<-g.done
+	case <-g.done:
+	}
+}
+
+// pause stops the guest until it may go on.
 func (g *guest) pause(why stop) {
-	if !g.emit(why) {
+	g.stops <- why
+	if !<-g.goOn {
 		panic(errEnded)
 	}
 }
@@ -76,10 +102,10 @@ func (g *guest) handle() {
 	}
 }
 
-// call makes one call.
+// call makes one call. One that a tracer keeps from the kernel does nothing and succeeds.
 func (g *guest) call(op func(*Task) (uint64, error)) (uint64, error) {
 	for {
-		g.op = op
+		g.op, g.ret, g.err, g.again = op, 0, nil, false
 		g.pause(stopCall)
 		ret, err, again := g.ret, g.err, g.again
 		g.handle()

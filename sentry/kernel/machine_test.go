@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"iter"
 	"maps"
 	"os"
 	"runtime"
@@ -59,20 +58,24 @@ func (m *machine) number(p script) uint64 {
 	return n
 }
 
-// start makes a guest that runs p.
+// start makes a guest that runs p. It is a goroutine that goes on and stops by turns with its task's: a
+// coroutine of package iter would do, but the race detector never forgets one that has ended.
 func (m *machine) start(p script) *guest {
-	g := &guest{test: m}
-	g.next, g.end = iter.Pull(func(yield func(stop) bool) {
+	g := &guest{test: m, goOn: make(chan bool), stops: make(chan stop), done: make(chan struct{})}
+	go func() {
+		defer close(g.done)
 		defer func() {
 			if r := recover(); r != nil && r != errEnded {
 				panic(r)
 			}
 		}()
-		g.emit = yield
+		if !<-g.goOn {
+			return
+		}
 		g.handle() // what came before it began
 		p(g)
 		g.exitGroup(0)
-	})
+	}()
 	return g
 }
 
