@@ -8,6 +8,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,10 +48,10 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 			c.tr = c.p.tracer(c.p.pairs.Enter(c))
 		}
 		c.tr.Settle(c, c.guest())
-		if err := as.begin(c); blank.Refused(err) {
+		if err := as.Begin(c); blank.Refused(err) {
 			c.Leave() // others are to get on meanwhile
 			if !patience.Wait(err) {
-				return platform.Event{}, as.giveUp(err)
+				return platform.Event{}, as.GiveUp(err)
 			}
 			continue
 		} else if err != nil {
@@ -58,11 +59,45 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		}
 		t := c.t
 		ev, done, err := c.run(regs)
-		as.finish(t, err)
+		as.Finish(t.proc, t, err)
 		if done || err != nil {
 			return ev, err
 		}
 	}
+}
+
+// Thread implements pool.Runner.
+func (c *context) Thread() *pairs.Thread { return c.tr.Thread }
+
+// Seat implements pool.Runner.
+func (c *context) Seat() (*process, *tracee) {
+	if c.t == nil {
+		return nil, nil
+	}
+	return c.t.proc, c.t
+}
+
+// Rank implements pool.Runner: a tracee serves the OS thread that traces it.
+func (c *context) Rank(t *tracee) int {
+	switch t.owner {
+	case c.tr:
+		return pool.Own
+	case nil:
+		return pool.Usable
+	}
+	return 0
+}
+
+// Sit implements pool.Runner.
+func (c *context) Sit(proc *process, t *tracee) error {
+	if t.owner == nil {
+		if err := t.attach(c.tr); err != nil {
+			proc.Lose()
+			return err
+		}
+	}
+	c.t = t
+	return nil
 }
 
 // guest is the tracee's place, nil if there is none.
@@ -158,7 +193,8 @@ func (c *context) failed(errno unix.Errno) error {
 
 // died says that the tracee has ended.
 func (c *context) died(ws unix.WaitStatus) error {
-	c.t.proc.lose(c.t)
+	c.t.proc.Forget(c.t.TID)
+	c.t.proc.Lose()
 	c.t = nil
 	c.stale = false
 	reason := "it exited"
@@ -195,7 +231,7 @@ func (c *context) Inside() *pairs.Guest {
 // then is one too many.
 func (c *context) Kick() {
 	if t := c.running.Load(); t != nil {
-		unix.Tgkill(t.proc.PID(), t.TID, kickSignal)
+		t.Kick()
 	}
 }
 
@@ -205,20 +241,20 @@ func (c *context) Leave() {
 		return
 	}
 	c.tr.Exit(c.guest())
-	c.drop()
+	c.Drop()
 	c.tr = nil
 	c.p.pairs.Leave()
 }
 
-// drop lets the tracee go.
-func (c *context) drop() {
+// Drop implements pool.Runner.
+func (c *context) Drop() {
 	if c.t == nil {
 		return
 	}
 	c.save()
 	t := c.t
 	c.t = nil
-	t.proc.leave(t)
+	t.proc.Leave(t)
 }
 
 // Release implements platform.Context.

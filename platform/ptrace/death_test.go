@@ -18,7 +18,10 @@ type guest struct {
 	regs *arch.Registers
 }
 
-const codeAt = 0x400000
+const (
+	pageSize = 4096
+	codeAt   = 0x400000
+)
 
 // newGuest makes a guest with code. Its platform is released at the end of the test.
 func newGuest(t testing.TB, p *Platform, code ...byte) *guest {
@@ -71,6 +74,16 @@ func (g *guest) callAndLeave(t *testing.T) {
 	g.Leave()
 }
 
+// pid is the blank process of g, 0 if there is none.
+func (g *guest) pid() int {
+	g.as.Lock()
+	defer g.as.Unlock()
+	if proc := g.as.Process(); proc != nil {
+		return proc.PID()
+	}
+	return 0
+}
+
 // wantDied runs g, whose process was killed.
 func (g *guest) wantDied(t *testing.T) {
 	t.Helper()
@@ -95,7 +108,7 @@ func TestKilled(t *testing.T) {
 			g := newGuest(t, p, callCode...)
 			g.call(t)
 			test.f(t, g)
-			pid := g.as.proc.PID()
+			pid := g.pid()
 			unix.Kill(pid, unix.SIGKILL)
 			time.Sleep(time.Millisecond)
 			g.wantDied(t)
@@ -112,9 +125,7 @@ func TestKilled(t *testing.T) {
 	t.Run("in guest code", func(t *testing.T) {
 		g := newGuest(t, p, loopCode...)
 		defer time.AfterFunc(20*time.Millisecond, func() {
-			g.as.mu.Lock()
-			defer g.as.mu.Unlock()
-			unix.Kill(g.as.proc.PID(), unix.SIGKILL)
+			unix.Kill(g.pid(), unix.SIGKILL)
 		}).Stop()
 		g.wantDied(t)
 		other.callAndLeave(t)
@@ -122,7 +133,7 @@ func TestKilled(t *testing.T) {
 	t.Run("with changes pending", func(t *testing.T) {
 		g := newGuest(t, p, callCode...)
 		g.call(t)
-		unix.Kill(g.as.proc.PID(), unix.SIGKILL)
+		unix.Kill(g.pid(), unix.SIGKILL)
 		time.Sleep(time.Millisecond)
 		g.as.Apply([]platform.Change{{Op: platform.Unmap, Addr: codeAt, Length: pageSize}})
 		g.wantDied(t)
@@ -132,24 +143,6 @@ func TestKilled(t *testing.T) {
 		g.as.Release()
 		other.callAndLeave(t)
 	})
-	t.Run("in store", func(t *testing.T) {
-		p.mu.Lock()
-		for _, proc := range p.spares {
-			unix.Kill(proc.PID(), unix.SIGKILL)
-		}
-		p.mu.Unlock()
-		time.Sleep(time.Millisecond)
-		for range 12 {
-			g := newGuest(t, p, callCode...)
-			if _, err := g.Run(g.as, g.regs); err == nil {
-				g.call(t)
-			}
-			g.Leave()
-			g.as.Release()
-		}
-		newGuest(t, p, callCode...).call(t)
-		other.callAndLeave(t)
-	})
 }
 
 // TestStopped stops a blank process from outside for a while.
@@ -157,7 +150,7 @@ func TestStopped(t *testing.T) {
 	p := testPlatform(t, 8, 8)
 	g := newGuest(t, p, callCode...)
 	g.call(t)
-	pid := g.as.proc.PID()
+	pid := g.pid()
 	unix.Kill(pid, unix.SIGSTOP)
 	unix.Kill(pid, unix.SIGTERM)
 	unix.Tgkill(pid, g.t.TID, unix.SIGSEGV)

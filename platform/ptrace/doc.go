@@ -11,14 +11,6 @@
 // thread that makes calls which do not block costs one stop a call. After Leave the
 // OS thread serves whichever goroutine comes next.
 //
-// Changes to an address space queue up as long as no context runs guest code in
-// it; the next Run has the blank process's leader, which nobody traces, carry
-// them out (package blank). While contexts run there Apply does so itself.
-//
-// Blank processes are a bounded cache: an address space beyond the bound loses
-// its process while none of its contexts holds a tracee, and faults everything
-// in again later. Processes of released address spaces are emptied and used again.
-//
 // The two sides of a stop sleep in turn, so both are kept on one processor: an OS thread
 // that runs guest code is pinned to the processor it is found on, or to one with
 // fewer such threads, and its tracee with it. A monitor, which ticks only while contexts are
@@ -26,6 +18,5 @@
 // balance. All of them ask the host for short time slices, so that a stop is answered soon
 // on a busy host too. The monitor also takes turns between contexts when more want to run than may.
 //
-// Locks: addressSpace.mu, Platform.mu, process.mu; then those of package blank. None is
-// held while guest code runs.
+// Address spaces, their changes and their processes are package pool's, and so are the locks.
 package ptrace

@@ -21,10 +21,8 @@ func TestProcessesTaken(t *testing.T) {
 		busy.Leave()
 		ended <- err
 	}()
-	for taken := false; !taken; time.Sleep(time.Millisecond) {
-		busy.as.mu.Lock()
-		taken = len(busy.as.inside) > 0
-		busy.as.mu.Unlock()
+	for busy.running.Load() == nil {
+		time.Sleep(time.Millisecond)
 	}
 	time.AfterFunc(50*time.Millisecond, other.Interrupt)
 	if ev, err := other.Run(other.as, other.regs); err != nil || ev.Kind != platform.Interrupted {

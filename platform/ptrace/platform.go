@@ -3,13 +3,13 @@ package ptrace
 import (
 	"fmt"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,22 +22,10 @@ const maxRunning = 64
 
 // Platform runs guest code by ptrace.
 type Platform struct {
-	factory *blank.Factory
-	pairs   *pairs.Set
-	limit   int // of processes
-	xstate  int // bytes of the host's extended state
-
-	dying atomic.Int32 // processes that are being killed
-	ids   atomic.Uint64
-	uses  atomic.Uint64
-
-	mu       sync.Mutex
-	procs    map[*process]*addressSpace // nil for those in store or retired
-	spares   []*process                 // empty
-	retired  []*process                 // to be emptied
-	making   int                        // processes that are being made
-	working  bool                       // keepStore runs
-	released bool
+	pairs  *pairs.Set
+	pool   *pool.Pool[*tracee]
+	xstate int // bytes of the host's extended state
+	ids    atomic.Uint64
 }
 
 // New forks the template of the blank processes and tries one of them. It is to
@@ -45,16 +33,13 @@ type Platform struct {
 // system calls other than those of Syscalls. Its processes die with the thread that calls it:
 // the goroutine must not end locked to a thread.
 func New() (*Platform, error) {
-	return newPlatform(maxProcesses, maxRunning)
+	return newPlatform(pool.MaxProcesses, maxRunning)
 }
 
 func newPlatform(limit, running int) (*Platform, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p := &Platform{
-		limit: limit,
-		procs: make(map[*process]*addressSpace),
-	}
+	p := &Platform{}
 	var err error
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("ptrace: sched_getaffinity: %w", err)
@@ -62,31 +47,25 @@ func newPlatform(limit, running int) (*Platform, error) {
 	if err = noChildStops(); err != nil {
 		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
 	}
-	if p.factory, err = blank.NewFactory(blank.Config{Limit: 2 * limit}); err != nil {
-		return nil, fmt.Errorf("ptrace: %w", err)
+	factory, err := blank.NewFactory(blank.Config{Limit: 2 * limit})
+	if err == nil {
+		p.pool, err = pool.New(pool.Config[*tracee]{
+			Factory: factory, Pairs: p.pairs, Limit: limit, High: blank.High, Spawn: spawn, Clean: clean,
+		}, p.try)
 	}
-	if err = p.try(); err != nil {
-		p.Release()
+	if err != nil {
 		return nil, fmt.Errorf("ptrace: %w", err)
 	}
 	return p, nil
 }
 
-// try makes the first spare process and attaches to a thread of it.
-func (p *Platform) try() error {
-	p.mu.Lock()
-	proc, err := p.make(nil)
-	p.mu.Unlock()
-	if err != nil {
-		return err
-	}
+// try attaches to t, a thread of the first process.
+func (p *Platform) try(_ *process, t *tracee) error {
 	tr := p.tracer(p.pairs.Thread())
-	t, err := proc.seat(tr)
-	if err != nil {
+	if err := t.attach(tr); err != nil {
 		return fmt.Errorf("attaching to a blank process: %w", err)
 	}
 	n, errno := getXState(t.TID, make([]byte, maxXState))
-	proc.leave(t)
 	if errno != 0 {
 		return fmt.Errorf("extended state: %w", errno)
 	}
@@ -95,9 +74,6 @@ func (p *Platform) try() error {
 	}
 	p.xstate = n
 	tr.scratch = make([]byte, n)
-	p.mu.Lock()
-	p.spares = append(p.spares, proc)
-	p.mu.Unlock()
 	return nil
 }
 
@@ -120,9 +96,7 @@ func (p *Platform) tracer(t *pairs.Thread) *tracer {
 
 // NewAddressSpace implements platform.Platform.
 func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
-	as := &addressSpace{p: p}
-	as.left.L = &as.mu
-	return as, nil
+	return p.pool.NewSpace(), nil
 }
 
 // NewContext implements platform.Platform.
@@ -140,18 +114,4 @@ func (p *Platform) NewContext(fpu []byte) platform.Context {
 func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, blank.High }
 
 // Release implements platform.Platform. Contexts that still run get *platform.Died.
-func (p *Platform) Release() {
-	p.mu.Lock()
-	p.released = true
-	var all []*process
-	for proc := range p.procs {
-		all = append(all, proc)
-	}
-	clear(p.procs)
-	p.spares, p.retired = nil, nil
-	p.mu.Unlock()
-	p.factory.Release()
-	for _, proc := range all {
-		proc.doom()
-	}
-}
+func (p *Platform) Release() { p.pool.Release() }

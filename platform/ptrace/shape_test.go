@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gosentry/platform"
+	"gosentry/platform/internal/pool"
 	"gosentry/platform/platformtest"
 
 	"golang.org/x/net/bpf"
@@ -67,21 +68,11 @@ func victim() {
 				g.Run(g.as, g.regs)
 			}
 		}()
-		for {
-			g.as.mu.Lock()
-			there := g.as.proc != nil
-			g.as.mu.Unlock()
-			if there {
-				break
-			}
+		for g.pid() == 0 {
 			time.Sleep(time.Millisecond)
 		}
+		fmt.Println(g.pid())
 	}
-	p.mu.Lock()
-	for proc := range p.procs {
-		fmt.Println(proc.PID())
-	}
-	p.mu.Unlock()
 	fmt.Println("ready")
 	select {}
 }
@@ -171,9 +162,9 @@ func tail(out []byte) string {
 
 // TestSuite is the suite that every platform passes.
 func TestSuite(t *testing.T) {
-	newPlatform := func(t testing.TB) platform.Platform { return testPlatform(t, maxProcesses, maxRunning) }
+	newPlatform := func(t testing.TB) platform.Platform { return testPlatform(t, pool.MaxProcesses, maxRunning) }
 	if os.Getenv(roleVariable) == "locked" {
-		p := testPlatform(t, maxProcesses, maxRunning)
+		p := testPlatform(t, pool.MaxProcesses, maxRunning)
 		lockDown(t)
 		newPlatform = func(testing.TB) platform.Platform { return kept{p} }
 	}

@@ -8,6 +8,7 @@ import (
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
+	"gosentry/platform/internal/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,10 +59,10 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 			c.pace.leave(c)
 		}
 		c.pace.try(c)
-		if err := as.begin(c); blank.Refused(err) {
+		if err := as.Begin(c); blank.Refused(err) {
 			c.Leave() // others are to get on meanwhile
 			if !patience.Wait(err) {
-				return platform.Event{}, as.giveUp(err)
+				return platform.Event{}, as.GiveUp(err)
 			}
 			continue
 		} else if err != nil {
@@ -69,11 +70,36 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		}
 		s := c.s
 		ev, done, err := c.run(as, regs)
-		as.finish(s, err)
+		as.Finish(s.proc, s, err)
 		if done || err != nil {
 			return ev, err
 		}
 	}
+}
+
+// Thread implements pool.Runner.
+func (c *context) Thread() *pairs.Thread { return c.tr }
+
+// Seat implements pool.Runner.
+func (c *context) Seat() (*process, *seat) {
+	if c.s == nil {
+		return nil, nil
+	}
+	return c.s.proc, c.s
+}
+
+// Rank implements pool.Runner: one seat is as good as another but for the extended state that it may still have.
+func (c *context) Rank(s *seat) int {
+	if s.last == c {
+		return pool.Own
+	}
+	return pool.Usable
+}
+
+// Sit implements pool.Runner.
+func (c *context) Sit(_ *process, s *seat) error {
+	c.s = s
+	return nil
 }
 
 // guest is the seat's place, nil if there is none.
@@ -107,7 +133,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	}
 	// A kick may have come before the thread's turn did.
 	if c.interrupted.Load() || c.tr.Asked() {
-		s.kick()
+		s.Kick()
 	}
 	slept, err := s.await(c.pace.spin, &c.interrupted)
 	c.tr.End()
@@ -192,7 +218,8 @@ func (c *context) save() {
 
 // died says that the seat has ended.
 func (c *context) died(err error) error {
-	c.s.proc.lose(c.s)
+	c.s.end()
+	c.s.proc.Lose()
 	c.s, c.home = nil, nil
 	c.stale = false
 	return &platform.Died{Reason: err.Error()}
@@ -216,7 +243,7 @@ func (c *context) Interrupt() {
 // Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
 func (c *context) Kick() {
 	if s := c.running.Load(); s != nil {
-		s.kick()
+		s.Kick()
 	}
 }
 
@@ -235,20 +262,20 @@ func (c *context) Leave() {
 	}
 	c.pace.leave(c)
 	c.tr.Exit(c.guest())
-	c.drop()
+	c.Drop()
 	c.tr = nil
 	c.p.pairs.Leave()
 }
 
-// drop lets the seat go.
-func (c *context) drop() {
+// Drop implements pool.Runner.
+func (c *context) Drop() {
 	if c.s == nil {
 		return
 	}
 	c.save()
 	s := c.s
 	c.s = nil
-	s.proc.leave(s)
+	s.proc.Leave(s)
 }
 
 // Release implements platform.Context.

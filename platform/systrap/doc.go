@@ -1,7 +1,7 @@
 // Package systrap runs guest code in blank host processes behind a seccomp filter that turns its system calls
 // into signals: no ptrace, and no switch of processes where two processors can pass a call over shared memory.
 //
-// Each address space has a blank process (package blank). Guest threads are seats: host processes of one thread that share
+// Each address space has a blank process (packages blank and pool). Guest threads are seats: host processes of one thread that share
 // its memory and nothing else. A seat's descriptor table is empty, since it is thrown away
 // before the first guest instruction. Its filter allows FUTEX_WAIT and FUTEX_WAKE on words of the areas described below,
 // whoever makes the call, and answers everything else with SIGSYS. So nothing depends on which instruction made
@@ -48,6 +48,6 @@
 //
 // Linux answers uprobe(2) (ENXIO) and uretprobe(2) (SIGILL) before it asks a filter. The second is made a call again.
 //
-// Locks: addressSpace.mu, Platform.mu, process.mu, Platform.areaMu; then those of packages patch and blank. None is
+// Locks: those of package pool, Platform.areaMu; then those of packages patch and blank. None is
 // held while guest code runs.
 package systrap

@@ -11,6 +11,7 @@ import (
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
+	"gosentry/platform/internal/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,27 +21,16 @@ const maxRunning = 64
 
 // Platform runs guest code by seccomp's traps.
 type Platform struct {
-	factory *blank.Factory
-	pairs   *pairs.Set
-	apart   chan struct{} // full when as many contexts as may be have their two sides awake on two processors
-	limit   int           // of processes
+	pool  *pool.Pool[*seat]
+	pairs *pairs.Set
+	apart chan struct{} // full when as many contexts as may be have their two sides awake on two processors
 
 	patches *patch.Store // nil: no calls are patched
 	areasFD int
 	areas   []byte // all of areasFD
 
-	dying  atomic.Int32 // processes that are being killed
 	queued atomic.Int32 // contexts that wait to move apart
 	ids    atomic.Uint64
-	uses   atomic.Uint64
-
-	mu       sync.Mutex
-	procs    map[*process]*addressSpace // nil for those in store or retired
-	spares   []*process                 // empty
-	retired  []*process                 // to be emptied
-	working  bool                       // keepStore runs
-	making   int                        // processes
-	released bool
 
 	areaMu    sync.Mutex
 	freeAreas []int
@@ -51,7 +41,7 @@ type Platform struct {
 // system calls other than those of Syscalls. Its processes die with the thread that calls it:
 // the goroutine must not end locked to a thread. With patching set, calls that are made often are patched.
 func New(patching bool) (*Platform, error) {
-	p, err := newPlatform(maxProcesses, maxRunning, patching)
+	p, err := newPlatform(pool.MaxProcesses, maxRunning, patching)
 	if err != nil {
 		return nil, fmt.Errorf("systrap: %w", err)
 	}
@@ -68,10 +58,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{
-		limit: limit,
-		procs: make(map[*process]*addressSpace),
-	}
+	p := &Platform{}
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
@@ -85,15 +72,18 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 			return nil, err
 		}
 	}
-	p.factory, err = blank.NewFactory(blank.Config{
+	factory, err := blank.NewFactory(blank.Config{
 		Limit: 2 * limit, High: userHigh,
 		Code: pages, CodeAt: codeAt, Entry: entry, Handler: codeAt, Signals: entrySignals(),
 	})
 	if err == nil {
-		err = p.try()
+		p.pool, err = pool.New(pool.Config[*seat]{
+			Factory: factory, Pairs: p.pairs, Limit: limit, High: userHigh,
+			Spawn: p.spawn, Clean: clean, End: (*seat).end,
+		}, nil)
 	}
 	if err != nil {
-		p.Release()
+		p.closeFiles()
 		return nil, err
 	}
 	return p, nil
@@ -129,30 +119,12 @@ func (p *Platform) makeAreas() (err error) {
 	return nil
 }
 
-// try makes the first spare process and a guest thread in it.
-func (p *Platform) try() error {
-	p.mu.Lock()
-	proc, err := p.make(nil)
-	p.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	s, err := proc.seat(nil)
-	if err != nil {
-		return fmt.Errorf("a thread of a blank process: %w", err)
-	}
-	proc.leave(s)
-	p.mu.Lock()
-	p.spares = append(p.spares, proc)
-	p.mu.Unlock()
-	return nil
-}
-
 // NewAddressSpace implements platform.Platform.
 func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.AddressSpace, error) {
 	as := &addressSpace{p: p}
-	as.left.L = &as.mu
-	as.text = patch.NewText(p.patches, &as.queue)
+	as.Space = p.pool.NewSpace()
+	as.text = patch.NewText(p.patches, as.Queue())
+	as.Watch(as.text)
 	return as, nil
 }
 
@@ -172,21 +144,12 @@ func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, userHigh }
 
 // Release implements platform.Platform. Contexts that still run get *platform.Died.
 func (p *Platform) Release() {
-	p.mu.Lock()
-	p.released = true
-	var all []*process
-	for proc := range p.procs {
-		all = append(all, proc)
-	}
-	clear(p.procs)
-	p.spares, p.retired = nil, nil
-	p.mu.Unlock()
-	if p.factory != nil {
-		p.factory.Release()
-	}
-	for _, proc := range all {
-		proc.doom()
-	}
+	p.pool.Release()
+	p.closeFiles()
+}
+
+// closeFiles closes what the platform has open itself.
+func (p *Platform) closeFiles() {
 	unix.Close(p.areasFD)
 	if p.patches != nil {
 		p.patches.Release()

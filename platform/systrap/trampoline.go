@@ -32,17 +32,17 @@ func trampoline(t patch.Trampoline, call uint64) []byte {
 
 // patch patches the call that ends at rip, where that can be. It takes effect at the next Run of whoever runs.
 func (as *addressSpace) patch(rip, number uint64) {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	if as.proc != nil {
+	as.Lock()
+	defer as.Unlock()
+	if as.Process() != nil {
 		as.text.Patch(rip, number)
 	}
 }
 
 // stopPatching undoes all patches for good.
 func (as *addressSpace) stopPatching() {
-	as.mu.Lock()
-	defer as.mu.Unlock()
+	as.Lock()
+	defer as.Unlock()
 	as.text.Stop()
 }
 
@@ -51,8 +51,8 @@ func (as *addressSpace) missed(ev platform.Event) bool {
 	if ev.Kind != platform.Fault {
 		return false
 	}
-	as.mu.Lock()
-	defer as.mu.Unlock()
+	as.Lock()
+	defer as.Unlock()
 	return as.text.Missed(ev.Addr)
 }
 

@@ -14,6 +14,7 @@ var layers = [][]string{
 	{"platform"},
 	{"platform/internal/changes"},
 	{"platform/internal/*", "platform/kvm/kvmapi", "platform/kvm/pagetable"},
+	{"platform/internal/pool"},
 	{"platform/ptrace", "platform/systrap", "platform/kvm", "mm"},
 	{"fs/vfs"},
 	{"fs/pipe", "fs/pseudo"},

@@ -33,6 +33,9 @@ type Guest struct {
 // NewGuest returns the guest with this thread id, which is pinned to cpu or, with AnyCPU, not at all.
 func NewGuest(tid, cpu int) Guest { return Guest{tid, cpu} }
 
+// Place is the guest itself, for whoever has one in something else.
+func (g *Guest) Place() *Guest { return g }
+
 // Set is the OS threads that run guest code for a platform.
 type Set struct {
 	cpus  *cpus

@@ -1,0 +1,18 @@
+// Package pool keeps address spaces in blank processes, and gives contexts the guest threads of those.
+//
+// A Space is an address space. Its blank process is a cache of it: a Pool has a bounded number of them, and a space beyond
+// the bound takes the process of the one that was left longest ago, which faults everything in again later. Emptied processes are
+// kept in store, so that most spaces begin in one that is there already; when there are few, more are made in advance.
+//
+// What a platform brings is its Seat: a guest thread as it knows it, and in a Config how to make one and how to make a process
+// as good as new. A context is a Runner. Between Begin and Finish it runs guest code in its seat, and it keeps the seat until it
+// gives it back. A process is given away or killed when no context holds a seat of it.
+//
+// Changes to a space queue up as long as no context runs guest code in it; the next Begin has the process's leader carry
+// them out (package blank). While contexts run there Apply does so itself.
+//
+// To unmap all of a space that has much mapped is dear, since the host does it page by page. So the space gives its process up
+// and goes on in another one, in a time that does not grow, while the old one is taken down when little else is to be done.
+//
+// Locks: Space.mu, Pool.mu, Process.mu; then those of package blank. None is held while guest code runs.
+package pool

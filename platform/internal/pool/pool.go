@@ -1,0 +1,233 @@
+package pool
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxProcesses bounds the blank processes of a platform, in use and in store.
+const MaxProcesses = 128
+
+// Config is what a platform brings.
+type Config[S Seat] struct {
+	Factory *blank.Factory
+	Pairs   *pairs.Set
+	Limit   int    // of processes
+	High    uint64 // end of what a guest may map
+
+	// Spawn makes a guest thread of p. EAGAIN and ENOMEM when the host refuses.
+	Spawn func(p *Process[S]) (S, error)
+	// Clean unmaps all that a guest had in p and leaves nothing of it running. An error when p is not to be used any more.
+	Clean func(p *Process[S]) error
+	// End ends a seat whose process is about to be killed. It may be nil.
+	End func(S)
+}
+
+// Pool is the blank processes of a platform.
+type Pool[S Seat] struct {
+	Config[S]
+
+	dying atomic.Int32 // processes that are being taken down
+	uses  atomic.Uint64
+
+	mu       sync.Mutex
+	procs    map[*Process[S]]*Space[S] // nil for those in store or retired
+	spares   []*Process[S]             // empty
+	retired  []*Process[S]             // to be emptied
+	making   int                       // processes that are being made
+	working  bool                      // keepStore runs
+	released bool
+}
+
+// New returns a pool whose first process, with a seat of it, has been tried with try, which may be nil.
+func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error) {
+	p := &Pool[S]{Config: cfg, procs: make(map[*Process[S]]*Space[S])}
+	p.mu.Lock()
+	proc, err := p.make(nil)
+	p.mu.Unlock()
+	if err == nil && try != nil {
+		err = try(proc, proc.idle[0])
+	}
+	if err != nil {
+		p.Release()
+		return nil, err
+	}
+	p.mu.Lock()
+	p.spares = append(p.spares, proc)
+	p.mu.Unlock()
+	return p, nil
+}
+
+// take returns a process for as, whose lock is held, where there is a choice one that has a seat of r's own.
+func (p *Pool[S]) take(as *Space[S], r Runner[S]) (*Process[S], error) {
+	for range 3 {
+		proc, err := p.find(as, r)
+		if err != nil {
+			return nil, err
+		}
+		if proc != nil {
+			return proc, nil
+		}
+	}
+	return nil, unix.EAGAIN
+}
+
+// find looks in the store, makes a process, or takes one from another address
+// space. nil without an error: the one it found was dead.
+func (p *Pool[S]) find(as *Space[S], r Runner[S]) (*Process[S], error) {
+	p.mu.Lock()
+	if p.released {
+		p.mu.Unlock()
+		return nil, unix.ESHUTDOWN
+	}
+	if proc := p.spare(r); proc != nil {
+		p.procs[proc] = as
+		p.work()
+		p.mu.Unlock()
+		return proc, nil
+	}
+	if p.mayMake() {
+		proc, err := p.make(as)
+		if err == nil {
+			p.mu.Unlock()
+			return proc, nil
+		}
+	}
+	proc := p.evict()
+	if proc == nil {
+		p.mu.Unlock()
+		return nil, unix.EAGAIN
+	}
+	p.procs[proc] = as
+	p.mu.Unlock()
+	if proc.clean() != nil {
+		p.discard(proc)
+		return nil, nil
+	}
+	return proc, nil
+}
+
+// spare takes a process from the store; nil if there is none. mu is held.
+func (p *Pool[S]) spare(r Runner[S]) *Process[S] {
+	i := len(p.spares) - 1
+	if i < 0 {
+		return nil
+	}
+	if j := slices.IndexFunc(p.spares, func(proc *Process[S]) bool { return proc.suits(r) }); j >= 0 {
+		i = j
+	}
+	proc := p.spares[i]
+	p.spares = slices.Delete(p.spares, i, i+1)
+	return proc
+}
+
+// mayMake tells whether there may be one more process. mu is held.
+func (p *Pool[S]) mayMake() bool { return len(p.procs)+p.making < p.Limit }
+
+// make makes a process for as, or for the store if that is nil. mu is held, and let go meanwhile.
+func (p *Pool[S]) make(as *Space[S]) (*Process[S], error) {
+	p.making++
+	p.mu.Unlock()
+	proc, err := p.newProcess()
+	p.mu.Lock()
+	p.making--
+	if err != nil {
+		return nil, err
+	}
+	if p.released {
+		go proc.doom()
+		return nil, unix.ESHUTDOWN
+	}
+	p.procs[proc] = as
+	p.work()
+	return proc, nil
+}
+
+// newProcess makes a process with a seat.
+func (p *Pool[S]) newProcess() (*Process[S], error) {
+	b, err := p.Factory.New()
+	if err != nil {
+		return nil, err
+	}
+	proc := &Process[S]{Process: b, pool: p, leaderCPU: pairs.AnyCPU}
+	s, err := p.Spawn(proc)
+	if err != nil {
+		b.Kill()
+		return nil, err
+	}
+	proc.idle = append(proc.idle, s)
+	return proc, nil
+}
+
+// evict takes a process to be emptied, or else the process of the address space that was left longest ago; nil when all are
+// in use. mu is held.
+func (p *Pool[S]) evict() *Process[S] {
+	if n := len(p.retired); n > 0 {
+		proc := p.retired[n-1]
+		p.retired = p.retired[:n-1]
+		return proc
+	}
+	var victim *Space[S]
+	for _, as := range p.procs {
+		if as == nil || !as.mu.TryLock() {
+			continue
+		}
+		if as.proc != nil && as.proc.idleNow() && (victim == nil || as.lastUse < victim.lastUse) {
+			if victim != nil {
+				victim.mu.Unlock()
+			}
+			victim = as
+			continue
+		}
+		as.mu.Unlock()
+	}
+	if victim == nil {
+		return nil
+	}
+	proc := victim.proc
+	victim.proc = nil
+	victim.forget()
+	victim.mu.Unlock()
+	return proc
+}
+
+// shrink ends a process that is not in use, and tells whether there was one.
+func (p *Pool[S]) shrink() bool {
+	p.mu.Lock()
+	var proc *Process[S]
+	if n := len(p.spares); n > 0 {
+		proc = p.spares[n-1]
+		p.spares = p.spares[:n-1]
+	} else {
+		proc = p.evict()
+	}
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	if proc != nil {
+		proc.doom()
+	}
+	return proc != nil
+}
+
+// Release ends all processes, those that are in use as soon as they are not.
+func (p *Pool[S]) Release() {
+	p.mu.Lock()
+	p.released = true
+	var all []*Process[S]
+	for proc := range p.procs {
+		all = append(all, proc)
+	}
+	clear(p.procs)
+	p.spares, p.retired = nil, nil
+	p.mu.Unlock()
+	p.Factory.Release()
+	for _, proc := range all {
+		proc.doom()
+	}
+}

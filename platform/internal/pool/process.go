@@ -1,0 +1,188 @@
+package pool
+
+import (
+	"slices"
+	"sync"
+
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
+)
+
+// Seat is a guest thread of a blank process as the platform knows it. It belongs to the context that holds it, or is idle.
+type Seat interface {
+	comparable
+	// Kick brings the thread out of guest code. It may do so once too often.
+	Kick()
+	// Place is the thread's place.
+	Place() *pairs.Guest
+}
+
+// Process is a blank process with its seats.
+type Process[S Seat] struct {
+	*blank.Process
+	pool *Pool[S]
+
+	// Guarded by the lock of the space that has the process.
+	leaderCPU int // where the leader is pinned
+	inside    []S // seats in guest code
+
+	mu     sync.Mutex
+	idle   []S // not held by a context
+	held   int // seats that are
+	doomed bool
+	killed bool
+	unused bool
+	after  func() // to be called when nothing of the guest's is mapped, or nil
+}
+
+// LeaderCPU is where the leader is pinned, and what it makes from now on. The lock of the space is held, or there is none.
+func (p *Process[S]) LeaderCPU() int { return p.leaderCPU }
+
+// take returns the idle seat that r ranks highest, or a new one.
+func (p *Process[S]) take(r Runner[S]) (S, error) {
+	p.mu.Lock()
+	if p.killed {
+		p.mu.Unlock()
+		var none S
+		return none, blank.ErrDead
+	}
+	best, rank := -1, 0
+	for i, s := range p.idle {
+		if n := r.Rank(s); n > 0 && n >= rank {
+			best, rank = i, n
+		}
+	}
+	p.held++
+	if best >= 0 {
+		s := p.idle[best]
+		p.idle = slices.Delete(p.idle, best, best+1)
+		p.mu.Unlock()
+		return s, nil
+	}
+	p.mu.Unlock()
+	s, err := p.pool.Spawn(p)
+	if err != nil {
+		p.Lose()
+	}
+	return s, err
+}
+
+// suits tells whether an idle seat of p is r's own.
+func (p *Process[S]) suits(r Runner[S]) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.idle, func(s S) bool { return r.Rank(s) == Own })
+}
+
+// Idle takes all idle seats away from p, whose seats are not in use.
+func (p *Process[S]) Idle() []S {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seats := p.idle
+	p.idle = nil
+	return seats
+}
+
+// Seats is how many seats there are.
+func (p *Process[S]) Seats() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle) + p.held
+}
+
+// idleNow tells whether no context holds a seat.
+func (p *Process[S]) idleNow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held == 0
+}
+
+// Leave takes a seat back from a context.
+func (p *Process[S]) Leave(s S) {
+	p.mu.Lock()
+	p.held--
+	p.idle = append(p.idle, s)
+	if p.finish() {
+		go p.end()
+	}
+}
+
+// Lose says that a held seat has ended.
+func (p *Process[S]) Lose() {
+	p.mu.Lock()
+	p.held--
+	if p.finish() {
+		go p.end()
+	}
+}
+
+// doom kills p as soon as no context holds a seat of it.
+func (p *Process[S]) doom() {
+	p.mu.Lock()
+	p.doomed = true
+	if p.finish() {
+		p.end()
+	}
+}
+
+// disuse has p retired as soon as no context holds a seat of it.
+func (p *Process[S]) disuse() {
+	p.mu.Lock()
+	p.unused = true
+	if p.finish() {
+		p.end()
+	}
+}
+
+// finish retires p if it is time to, tells whether it is time to end it, and unlocks mu.
+func (p *Process[S]) finish() (end bool) {
+	end = p.doomed && p.held == 0 && !p.killed
+	p.killed = p.killed || end
+	retire := p.unused && p.held == 0 && !p.doomed
+	if retire {
+		p.unused = false
+	}
+	p.mu.Unlock()
+	if retire {
+		p.pool.retire(p)
+	}
+	return end
+}
+
+// end kills p.
+func (p *Process[S]) end() {
+	if p.pool.End != nil {
+		for _, s := range p.Idle() {
+			p.pool.End(s)
+		}
+	}
+	p.Kill()
+	p.emptied()
+}
+
+// clean makes p as good as new.
+func (p *Process[S]) clean() error {
+	err := p.pool.Clean(p)
+	if err == nil {
+		p.emptied()
+	}
+	return err
+}
+
+// afterwards has f, which may be nil, called when what the guest had is unmapped.
+func (p *Process[S]) afterwards(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after = f
+}
+
+// emptied says that nothing of the guest's is mapped.
+func (p *Process[S]) emptied() {
+	p.mu.Lock()
+	f := p.after
+	p.after = nil
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}

@@ -1,0 +1,318 @@
+package pool
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"gosentry/platform"
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/pairs"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pageSize = 4096
+	// maxPending bounds the changes that wait for a Run.
+	maxPending = 1024
+)
+
+// Watcher is told by a Space, whose lock is held, what becomes of its mappings. It may add changes to the queue.
+type Watcher interface {
+	// Before is called before a change is queued, After behind that.
+	Before(platform.Change)
+	After(platform.Change)
+	// Lose says that nothing is mapped any more.
+	Lose()
+	// Recover says that guest code is about to run.
+	Recover()
+	// End says that the space is not used any more. What it returns is called when no process has anything of it mapped;
+	// it may be nil.
+	End() func()
+}
+
+// Runner is a context of a platform. Begin calls its methods on the goroutine that runs it.
+type Runner[S Seat] interface {
+	// Thread is the OS thread that the goroutine is locked to.
+	Thread() *pairs.Thread
+	// Seat is the seat that it holds and the process of that, nil if it holds none.
+	Seat() (*Process[S], S)
+	// Rank tells how well an idle seat would do: 0 for not at all, Own at the most.
+	Rank(S) int
+	// Sit gives it a seat of a process. After an error it holds none, and Lose was called.
+	Sit(*Process[S], S) error
+	// Drop gives its seat back.
+	Drop()
+}
+
+// Ranks of seats.
+const (
+	Usable = 1 // as good as any
+	Own    = 2 // used last by this runner, or by its OS thread where that matters
+)
+
+// Space is a guest address space. Its blank process is a cache of it.
+type Space[S Seat] struct {
+	pool  *Pool[S]
+	watch Watcher // or nil; set once
+
+	mu       sync.Mutex
+	queue    changes.Queue
+	proc     *Process[S] // nil before the first Begin, after eviction and at the end
+	dropping *Process[S] // abandon waits until no context runs guest code in it
+	left     sync.Cond   // that may be so now
+	died     *platform.Died
+	released bool
+	lastUse  uint64 // Pool.uses when a context last took a seat
+	drops    uint64 // how often everything was forgotten
+}
+
+// NewSpace returns an empty address space.
+func (p *Pool[S]) NewSpace() *Space[S] {
+	as := &Space[S]{pool: p}
+	as.left.L = &as.mu
+	return as
+}
+
+// Watch has w told of a space that is still empty.
+func (as *Space[S]) Watch(w Watcher) { as.watch = w }
+
+// Lock keeps everything as it is: what a Watcher is told, and what the methods that want the lock do.
+func (as *Space[S]) Lock() { as.mu.Lock() }
+
+// Unlock undoes Lock.
+func (as *Space[S]) Unlock() { as.mu.Unlock() }
+
+// Queue is the changes of the space, whose lock is held.
+func (as *Space[S]) Queue() *changes.Queue { return &as.queue }
+
+// Process is the process of the space, whose lock is held, or nil.
+func (as *Space[S]) Process() *Process[S] { return as.proc }
+
+// Apply implements platform.AddressSpace.
+func (as *Space[S]) Apply(list []platform.Change) error {
+	high := as.pool.High
+	for _, c := range list {
+		end := c.Addr + c.Length
+		if (c.Addr|c.Length|c.Offset)%pageSize != 0 || end < c.Addr || c.Addr < blank.Low || end > high {
+			return unix.EINVAL
+		}
+	}
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	for as.dropping != nil {
+		as.left.Wait()
+	}
+	if as.released || as.died != nil {
+		return nil
+	}
+	for _, c := range list {
+		switch {
+		case c.Length == 0:
+		case c.Op == platform.Unmap && c.Length == high-blank.Low && as.queue.Mapped() >= muchMapped:
+			as.abandon()
+		default:
+			as.add(c)
+		}
+	}
+	switch {
+	case as.proc != nil && (len(as.proc.inside) > 0 || as.queue.Len() > maxPending):
+		return as.flush(pairs.AnyCPU)
+	case as.queue.Len() > maxPending:
+		as.forget()
+	}
+	return nil
+}
+
+// add queues c. mu is held.
+func (as *Space[S]) add(c platform.Change) {
+	if as.watch == nil {
+		as.queue.Add(c)
+		return
+	}
+	as.watch.Before(c)
+	as.queue.Add(c)
+	as.watch.After(c)
+}
+
+// Drops counts how often everything was forgotten other than by Apply.
+func (as *Space[S]) Drops() uint64 {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.drops
+}
+
+// wipe says that nothing is mapped any more, as it should be. mu is held.
+func (as *Space[S]) wipe() {
+	as.queue.Wipe()
+	if as.watch != nil {
+		as.watch.Lose()
+	}
+}
+
+// forget says that nothing is mapped any more. mu is held.
+func (as *Space[S]) forget() {
+	as.wipe()
+	as.drops++
+}
+
+// abandon unmaps everything by giving the process up: contexts in guest code are stopped and
+// go on in another one. mu is held, and let go meanwhile.
+func (as *Space[S]) abandon() {
+	old, queue := as.proc, as.queue
+	as.proc = nil
+	as.wipe()
+	if old == nil {
+		return
+	}
+	as.dropping = old
+	for _, s := range old.inside {
+		s.Kick()
+	}
+	for len(old.inside) > 0 {
+		as.left.Wait()
+	}
+	as.dropping = nil
+	as.left.Broadcast()
+	as.pool.discardFull(old, queue)
+}
+
+// Begin gives r a seat of the address space and brings that up to date. EAGAIN and ENOMEM when there is none just now; after
+// *platform.Died there never will be.
+func (as *Space[S]) Begin(r Runner[S]) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if as.died != nil || as.released {
+		return &platform.Died{Reason: "it died before"}
+	}
+	if as.proc == nil {
+		proc, err := as.pool.take(as, r)
+		if err != nil {
+			return as.unlessRefused(err)
+		}
+		as.proc = proc
+	}
+	proc, s := r.Seat()
+	if proc != nil && proc != as.proc {
+		r.Drop()
+		proc = nil
+	}
+	if proc == nil {
+		var err error
+		if s, err = as.seat(r); err != nil {
+			return as.unlessRefused(err)
+		}
+		as.lastUse = as.pool.uses.Add(1)
+	}
+	t := r.Thread()
+	t.Follow(s.Place())
+	if as.watch != nil {
+		as.watch.Recover()
+	}
+	if as.queue.Len() > 0 {
+		if err := as.flush(t.CPU()); err != nil {
+			return as.dead(err)
+		}
+	}
+	as.proc.inside = append(as.proc.inside, s)
+	return nil
+}
+
+// seat has r take a seat. When the host refuses one more thread, others' idle processes
+// have to go. mu is held.
+func (as *Space[S]) seat(r Runner[S]) (S, error) {
+	for {
+		s, err := as.proc.take(r)
+		if err == nil {
+			return s, r.Sit(as.proc, s)
+		}
+		if !blank.Refused(err) || !as.pool.shrink() {
+			return s, err
+		}
+	}
+}
+
+// Finish says that the context in s, a seat of proc, has left guest code, with err if that ended the process.
+func (as *Space[S]) Finish(proc *Process[S], s S, err error) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	i, n := slices.Index(proc.inside, s), len(proc.inside)-1
+	proc.inside[i] = proc.inside[n]
+	proc.inside = proc.inside[:n]
+	if as.dropping != nil {
+		as.left.Broadcast()
+	}
+	var died *platform.Died
+	if errors.As(err, &died) {
+		as.dead(err)
+	}
+}
+
+// unlessRefused is dead for all errors but those that a context waits out. mu is held.
+func (as *Space[S]) unlessRefused(err error) error {
+	if blank.Refused(err) {
+		return err
+	}
+	return as.dead(err)
+}
+
+// GiveUp ends the address space after err and returns what Run is to return.
+func (as *Space[S]) GiveUp(err error) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	return as.dead(err)
+}
+
+// dead is GiveUp with mu held.
+func (as *Space[S]) dead(err error) error {
+	var died *platform.Died
+	if !errors.As(err, &died) {
+		died = &platform.Died{Reason: err.Error()}
+	}
+	if as.died == nil {
+		as.died = died
+	}
+	if as.proc != nil {
+		as.pool.discard(as.proc)
+		as.proc = nil
+	}
+	as.queue.Wipe()
+	return died
+}
+
+// flush has the leader carry out what is pending, on processor cpu. mu is held.
+func (as *Space[S]) flush(cpu int) error {
+	if as.proc.leaderCPU != cpu {
+		as.proc.Pin(as.pool.Pairs.Mask(cpu))
+		as.proc.leaderCPU = cpu
+	}
+	return as.proc.CarryOut(&as.queue, as.forget)
+}
+
+// Release implements platform.AddressSpace.
+func (as *Space[S]) Release() {
+	as.mu.Lock()
+	proc, queue := as.proc, as.queue
+	as.proc = nil
+	as.released = true
+	as.queue.Wipe()
+	var after func()
+	if as.watch != nil {
+		after = as.watch.End()
+	}
+	as.mu.Unlock()
+	if proc == nil {
+		if after != nil {
+			after()
+		}
+		return
+	}
+	proc.afterwards(after)
+	if queue.Mapped() >= muchMapped {
+		as.pool.discardFull(proc, queue)
+	} else {
+		proc.disuse()
+	}
+}

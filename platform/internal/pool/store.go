@@ -1,0 +1,120 @@
+package pool
+
+import (
+	"time"
+
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/pairs"
+)
+
+const (
+	// maxSpares is how many emptied processes are kept, minSpares how many are made in advance:
+	// a fork may need one for either side.
+	maxSpares = 8
+	minSpares = 2
+	// muchMapped is how many bytes are dearer to unmap than another process to make.
+	muchMapped = 8 << 20
+	// unmapPiece is how much the host unmaps at a time where nobody waits for it.
+	unmapPiece = 1 << 20
+	// maxDying is how many processes with much memory may take their time to end.
+	maxDying = 8
+	// unmapDelay is how long such a process is left alone: what a fork was made for is done first.
+	unmapDelay = 10 * time.Millisecond
+)
+
+// retire takes the process of a released address space back.
+func (p *Pool[S]) retire(proc *Process[S]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released {
+		return
+	}
+	p.procs[proc] = nil
+	p.retired = append(p.retired, proc)
+	p.work()
+}
+
+// discard forgets and kills a process.
+func (p *Pool[S]) discard(proc *Process[S]) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	go proc.doom()
+}
+
+// discardFull is discard for a process with much memory, mapped as q says. The host frees it page by page and
+// may not let go of the processor meanwhile, so it is unmapped bit by bit when little else is to be done.
+func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	go func() {
+		defer proc.doom()
+		if p.dying.Add(1) > maxDying {
+			p.dying.Add(-1)
+			return
+		}
+		defer p.dying.Add(-1)
+		proc.YieldToOthers(p.Pairs.Mask(pairs.AnyCPU))
+		time.Sleep(unmapDelay)
+		var calls []blank.Call
+		for _, piece := range q.Pieces(unmapPiece) {
+			calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
+		}
+		_ = proc.Do(calls) // else its end does it
+	}()
+}
+
+// work sees to it that retired processes are emptied and the store is filled. mu is held.
+func (p *Pool[S]) work() {
+	if !p.working && !p.released && (len(p.retired) > 0 || p.lacking()) {
+		p.working = true
+		go p.keepStore()
+	}
+}
+
+// lacking tells whether a process should be made in advance. mu is held.
+func (p *Pool[S]) lacking() bool {
+	return len(p.spares) < minSpares && p.mayMake()
+}
+
+// keepStore works until there is nothing to do.
+func (p *Pool[S]) keepStore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.released {
+		if n := len(p.retired); n > 0 {
+			proc := p.retired[n-1]
+			p.retired = p.retired[:n-1]
+			p.store(proc)
+			continue
+		}
+		if !p.lacking() {
+			break
+		}
+		proc, err := p.make(nil)
+		if err != nil {
+			break
+		}
+		p.spares = append(p.spares, proc)
+	}
+	p.working = false
+}
+
+// store empties a process and keeps it, or kills it if there are enough. mu is
+// held, and let go meanwhile.
+func (p *Pool[S]) store(proc *Process[S]) {
+	keep := len(p.spares) < maxSpares
+	p.mu.Unlock()
+	keep = keep && proc.clean() == nil
+	p.mu.Lock()
+	if keep {
+		p.spares = append(p.spares, proc)
+		return
+	}
+	delete(p.procs, proc)
+	p.mu.Unlock()
+	proc.doom()
+	p.mu.Lock()
+}
