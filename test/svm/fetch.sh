@@ -6,6 +6,7 @@ dir=$1
 [ ! -e "$dir/complete" ] || exit 0
 mkdir -p "$dir/packages" "$dir/root"
 cd "$dir/packages"
+[ "$(id -u)" != 0 ] || apt-get -qq update || true
 list=$(apt-get install -s --no-install-recommends qemu-system-x86 linux-image-cloud-amd64 |
 	awk '/^Inst/ {print $2}')
 apt-get download -q $list busybox-static
