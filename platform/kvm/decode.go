@@ -97,7 +97,7 @@ func (c *context) exception(as *addressSpace, x exit, regs *arch.Registers) plat
 		regs.Rip -= 2
 		return protectionFault()
 	}
-	switch x.vector {
+	switch c.judged(as, x.vector, regs.Rip) {
 	case vectorCall:
 		return platform.Event{Kind: platform.Syscall32}
 	case vectorDivide:

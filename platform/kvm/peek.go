@@ -6,7 +6,16 @@ import (
 	"gosentry/platform"
 )
 
-// peek reads guest memory as the guest could, up to 8 bytes.
+// peekSome is peek of as much of n bytes as lies in the pages that can be read.
+func (as *addressSpace) peekSome(addr uint64, n int) []byte {
+	if b, ok := as.peek(addr, n); ok {
+		return b
+	}
+	b, _ := as.peek(addr, min(n, int(pageSize-addr%pageSize)))
+	return b
+}
+
+// peek reads guest memory as the guest could, some bytes.
 func (as *addressSpace) peek(addr uint64, n int) (b []byte, ok bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()

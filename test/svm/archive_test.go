@@ -17,7 +17,7 @@ const (
 // archive makes an initramfs of host files, given by their names inside: cpio's newc format.
 func archive(files map[string]string) []byte {
 	a := &writer{}
-	for _, d := range []string{"bin", "lib", "dev", "test", "test/guest", "test/fork", "test/programs"} {
+	for _, d := range []string{"bin", "lib", "dev", "test", "test/guest", "test/fork", "test/hostile", "test/programs"} {
 		a.add(d, modeDirectory, nil, 0, 0)
 	}
 	a.add("dev/console", modeConsole, nil, 5, 1)

@@ -132,7 +132,7 @@ func contents(t *testing.T, dir, work string) map[string]string {
 	run(t, "go", "test", "-c", "-o", files["bin/kvm.test"], "gosentry/platform/kvm")
 	run(t, "go", "test", "-c", "-o", files["bin/test.test"], "gosentry/test")
 	run(t, "go", "build", "-o", files["bin/sentry"], "gosentry/cmd/sentry")
-	for _, kind := range []string{"guest", "fork"} {
+	for _, kind := range []string{"guest", "fork", "hostile"} {
 		sources, _ := filepath.Glob("../" + kind + "/*.c")
 		for _, source := range sources {
 			name := strings.TrimSuffix(filepath.Base(source), ".c")
