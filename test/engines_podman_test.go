@@ -182,14 +182,20 @@ func testPodmanRestart(t *testing.T, p *podman) {
 // testPodmanTerminal runs podman itself on a terminal, as people do.
 func testPodmanTerminal(t *testing.T, p *podman) {
 	need(t, "script")
-	line := strings.Join(p.argv, " ") + " run --rm -it --cgroup-parent /" + cgroupOf(p.dir) + " " + imageName
-	for _, c := range []struct{ name, script, want string }{
-		{"is one", "test -t 0 && test -t 1 && stty rows 7 cols 70; stty size; exit 5", "(typed\r\n)*7 70\r\n"},
-		{"typed", "read x; echo got $x; exit 5", "(typed\r\n)*got typed\r\n"},
+	if r := p.do(t, "", "run", "-d", "--name", "seat", imageName, "sleep", "1000"); r.status != 0 {
+		t.Fatal(r)
+	}
+	defer p.do(t, "", "rm", "-f", "-t", "0", "seat")
+	podman := strings.Join(p.argv, " ")
+	run := podman + " run --rm -it --cgroup-parent /" + cgroupOf(p.dir) + " " + imageName
+	for _, c := range []struct{ line, script, want string }{
+		{run, "test -t 0 && test -t 1 && stty rows 7 cols 70; stty size; exit 5", "(typed\r\n)*7 70\r\n"},
+		{run, "tty; read x; echo got $x; exit 5", "(typed\r\n)*/dev/pts/0\r\n(typed\r\n)*got typed\r\n"},
+		{"stty rows 8 cols 80; " + podman + " exec -it seat", "tty; until stty size 2>/dev/null | grep \"8 80\"; do sleep 0.1; done; read x; echo got $x; exit 5", "(typed\r\n)*/dev/pts/0\r\n(typed\r\n)*8 80\r\n(typed\r\n)*got typed\r\n"},
 	} {
-		argv := []string{"script", "-qec", fmt.Sprintf("%s sh -c '%s'", line, c.script), "/dev/null"}
+		argv := []string{"script", "-qec", fmt.Sprintf("%s sh -c '%s'", c.line, c.script), "/dev/null"}
 		r := command{env: p.env, dir: p.dir, stdin: "typed\n"}.run(t, argv)
-		s := engineStep{args: c.name, status: 5, out: c.want}
+		s := engineStep{args: c.script, status: 5, out: c.want}
 		s.check(t, func() result { return r })
 	}
 }

@@ -201,23 +201,17 @@ func (t *Terminal) windowSize() []byte {
 	return b
 }
 
-// setSize changes the size of the window, and tells the foreground group if it is another.
+// setSize is TIOCSWINSZ.
 func (c *call) setSize() error {
 	b, err := c.load(winsizeSize)
 	if err != nil {
 		return err
 	}
-	var size [4]uint16
+	var size Size
 	for i := range size {
 		size[i] = binary.LittleEndian.Uint16(b[2*i:])
 	}
-	t := c.t
-	t.mu.Lock()
-	if size != t.size {
-		t.size = size
-		t.signals = append(t.signals, unix.SIGWINCH)
-	}
-	t.unlock(0, 0)
+	c.t.Resize(size)
 	return nil
 }
 

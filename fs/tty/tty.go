@@ -68,15 +68,15 @@ type Terminal struct {
 	// Guarded by mu.
 	mu      sync.Mutex
 	termios Termios
-	size    [4]uint16 // struct winsize
-	locked  bool      // TIOCSPTLCK
-	packet  bool      // TIOCPKT
-	status  byte      // for packet mode, TIOCPKT_*
-	only    bool      // TIOCEXCL
-	gone    bool      // the master has closed
-	slaves  int       // open files of the slave
-	opened  bool      // a slave was open once
-	epoch   int       // grows with each hang-up
+	size    Size
+	locked  bool // TIOCSPTLCK
+	packet  bool // TIOCPKT
+	status  byte // for packet mode, TIOCPKT_*
+	only    bool // TIOCEXCL
+	gone    bool // the master has closed
+	slaves  int  // open files of the slave
+	opened  bool // a slave was open once
+	epoch   int  // grows with each hang-up
 
 	in      []cell
 	canon   int  // cells of in that belong to whole lines

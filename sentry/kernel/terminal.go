@@ -15,8 +15,12 @@ func (t *Task) adoptTerminal(stdio []*vfs.File) error {
 		if f == nil || !isTerminal(f) {
 			continue
 		}
-		t.k.terminal = &TTY{k: t.k, device: slaveDevice(0), open: f.Inode().Open}
-		return t.SetControllingTTY(t.k.terminal, f, false)
+		tty, _ := t.k.TTYOf(f)
+		if tty == nil {
+			tty = &TTY{k: t.k, device: slaveDevice(0), open: f.Inode().Open}
+			t.k.terminal = tty
+		}
+		return t.SetControllingTTY(tty, f, false)
 	}
 	return nil
 }

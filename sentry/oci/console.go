@@ -18,8 +18,9 @@ import (
 // console is a terminal of the host: its slave side goes to the sandbox, its master to whoever
 // asked for it, or to this process's own terminal.
 type console struct {
-	master, slave *os.File
-	restore       *unix.Termios // of this process's terminal, as it was
+	master  *os.File
+	slave   int           // a descriptor that does not wait, -1 once it was given away
+	restore *unix.Termios // of this process's terminal, as it was
 }
 
 // openConsole opens a terminal for a process that wants one, nil for others.
@@ -47,30 +48,39 @@ func openConsole(p *specs.Process, socket string, foreground bool) (*console, er
 		size := unix.Winsize{Row: uint16(s.Height), Col: uint16(s.Width)}
 		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &size) //nolint:errcheck // a size is a wish
 	}
+	if socket == "" {
+		c.resize()
+	}
 	return c, nil
 }
 
-// openSlave opens the other side of a terminal, wherever it has its name.
-func openSlave(master int) (*os.File, error) {
+// openSlave opens the other side of a terminal, wherever it has its name, such that nobody waits for it.
+func openSlave(master int) (int, error) {
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, err
+		return -1, err
 	}
 	// Without flags, which this way of calling cannot give, it is opened for reading.
 	fd, err := unix.IoctlRetInt(master, tiocgptpeer)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	defer unix.Close(fd)
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR|unix.O_NOCTTY, 0)
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
-func (c *console) stdio() [3]int {
-	fd := int(c.slave.Fd())
-	return [3]int{fd, fd, fd}
+func (c *console) stdio() [3]int { return [3]int{c.slave, c.slave, c.slave} }
+
+// handOver gives this process's slave up: the terminal ends when the sandbox has closed its own.
+func (c *console) handOver() {
+	if c.slave >= 0 {
+		unix.Close(c.slave)
+		c.slave = -1
+	}
 }
 
-// send gives the master to whoever listens on a socket.
+// send gives the master to whoever listens on a socket, and closes this process's terminals.
 func (c *console) send(socket string) error {
+	defer c.close()
 	if err := control.SendFile(socket, c.master.Name(), int(c.master.Fd())); err != nil {
 		return fmt.Errorf("cannot send the terminal over the console socket: %w", err)
 	}
@@ -81,7 +91,7 @@ func (c *console) close() {
 	if c == nil {
 		return
 	}
-	c.slave.Close()
+	c.handOver()
 	c.master.Close()
 	if c.restore != nil {
 		unix.IoctlSetTermios(0, unix.TCSETS, c.restore) //nolint:errcheck // nothing is left to do
@@ -90,7 +100,7 @@ func (c *console) close() {
 
 // attach connects this process's own terminal, or what stands in its place, to the console.
 func (c *console) attach() {
-	c.slave.Close()
+	c.handOver()
 	if t, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil {
 		c.restore = t
 		raw := *t

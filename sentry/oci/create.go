@@ -143,6 +143,7 @@ func (c *creation) publish(a CreateArgs, foreground bool) error {
 		if err := c.console.send(a.ConsoleSocket); err != nil {
 			return err
 		}
+		c.console = nil
 	}
 	if !foreground {
 		if err := c.sandbox.Detach(); err != nil {

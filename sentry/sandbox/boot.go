@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gosentry/fs/host"
+	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/control"
@@ -36,11 +37,14 @@ type machine struct {
 	pids    *kernel.PIDNamespace
 	owner   *cred.Credentials // of all namespaces, in the container's user namespace
 	program *kernel.Program
-	mu      sync.Mutex
-	started bool // guarded by mu, as is paused
-	paused  bool
-	exit    int // status of the program, once ended is closed
-	ended   chan struct{}
+	// terminals are those of /dev/pts; console is the program's, nil: it has none.
+	terminals *tty.FileSystem
+	console   *console
+	mu        sync.Mutex
+	started   bool // guarded by mu, as is paused
+	paused    bool
+	exit      int // status of the program, once ended is closed
+	ended     chan struct{}
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once
@@ -155,21 +159,26 @@ const answerPatience = time.Second
 // drain waits until the host has taken the guest's output. On a host a program that exits has
 // written all of it, however long its reader took; one that was killed need not have.
 func (m *machine) drain(killed bool) {
-	const forever, moment = 1 << 62, 100 * time.Millisecond
-	limit := time.Duration(forever)
-	if killed {
-		limit = moment
-	}
 	m.draining.Store(true)
 	done := make(chan struct{})
 	go func() {
-		m.streams.Drain(limit)
+		m.console.finish(outputPatience(killed))
+		m.streams.Drain(outputPatience(killed))
 		close(done)
 	}()
 	select {
 	case <-done:
 	case <-m.hurried:
 	}
+}
+
+// outputPatience is how long a reader may take for what a program wrote before its end.
+func outputPatience(killed bool) time.Duration {
+	const forever, moment = 1 << 62, 100 * time.Millisecond
+	if killed {
+		return moment
+	}
+	return forever
 }
 
 // Start implements Guest.

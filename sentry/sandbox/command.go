@@ -19,7 +19,7 @@ func (m *machine) prepare() error {
 		return err
 	}
 	args.PIDs = m.pids
-	if err := m.openFiles(&args, append(m.in.Stdio[:], m.in.More...)); err != nil {
+	if m.console, err = m.openFiles(&args, append(m.in.Stdio[:], m.in.More...)); err != nil {
 		return err
 	}
 	p, err := m.kernel.Prepare(args)
@@ -162,6 +162,7 @@ func (m *machine) startProgram() error {
 		return errors.New("it was started before")
 	}
 	m.started = true
+	m.console.start()
 	m.program.Start()
 	return nil
 }
@@ -214,38 +215,63 @@ func (m *machine) Exec(p *control.Process, files []int) (int32, func() int, erro
 		return 0, nil, err
 	}
 	args.Beside = m.program
-	if err := m.openFiles(&args, files); err != nil {
+	tty, err := m.openFiles(&args, files)
+	if err != nil {
 		return 0, nil, err
 	}
 	program, err := m.kernel.Prepare(args)
 	if err != nil {
+		tty.close()
 		return 0, nil, startFailure(args.Filename, startError(err))
 	}
+	tty.start()
 	program.Start()
 	return program.ID(), func() int {
 		s := program.Wait()
+		tty.finish(outputPatience(s.Signal != 0))
 		return s.Shell()
 	}, nil
 }
 
-// openFiles makes files of descriptors, which it takes over even when it fails.
-func (m *machine) openFiles(args *kernel.InitArgs, descriptors []int) error {
+// openFiles makes files of descriptors, which it takes over even when it fails, and a terminal of the first ones where there is to be one.
+func (m *machine) openFiles(args *kernel.InitArgs, descriptors []int) (tty *console, err error) {
 	var files []*vfs.File
-	for i, fd := range descriptors {
-		f, err := m.streams.File(fd, "")
-		if err == nil {
-			files = append(files, f)
-			continue
+	if n := len(args.Stdio); args.Terminal && len(descriptors) >= n {
+		closeAll(descriptors[1:n]) // all of them are the same terminal
+		if tty, err = newConsole(descriptors[0], m.terminals, args.Creds); err == nil {
+			files, err = tty.files(m.mounts.Root())
 		}
+		descriptors = descriptors[n:]
+	}
+	for i, fd := range descriptors {
+		var f *vfs.File
+		if err == nil {
+			f, err = m.streams.File(fd, "")
+		}
+		if err != nil {
+			closeAll(descriptors[i:])
+			break
+		}
+		files = append(files, f)
+	}
+	if err != nil {
 		for _, f := range files {
 			f.DecRef()
 		}
-		closeAll(descriptors[i:])
-		return &Failure{What: fmt.Sprintf("cannot use the caller's descriptor %d", i), Cause: err}
+		tty.close()
+		return nil, startWith(err)
 	}
 	n := copy(args.Stdio[:], files)
 	args.More = files[n:]
-	return nil
+	return tty, nil
+}
+
+// startWith says of what is no failure yet that a program's files are the matter.
+func startWith(err error) error {
+	if f := new(Failure); errors.As(err, &f) {
+		return f
+	}
+	return &Failure{What: "cannot use the caller's descriptors", Cause: err}
 }
 
 func closeAll(descriptors []int) {

@@ -62,6 +62,7 @@ func (m *machine) bootContainer(memory *mm.MemoryFile) (err error) {
 	c := &containerMounts{
 		in: m.in, k: m.kernel, memory: memory, pids: m.pids, owner: m.owner, mounter: mounter{builder{maker}, m.mounts},
 	}
+	defer func() { m.terminals = c.terminals }()
 	return c.mountAll()
 }
 
