@@ -34,6 +34,8 @@ type context struct {
 	dirty bool  // fpu was written to
 	home  *seat // the last one that had the state
 
+	answers answers
+
 	interrupted atomic.Bool
 	running     atomic.Pointer[seat] // in guest code, or about to be
 }
@@ -143,6 +145,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	}
 	c.pace.note(c, slept)
 	if ev, done, err = c.decode(s, regs); err != nil || !done {
+		as.rewind(regs)
 		return ev, done, err
 	}
 	return ev, c.consider(as, ev, regs), nil
@@ -180,6 +183,9 @@ func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
 
 // load writes what the thread is to run with.
 func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
+	if s.shown != c.answers.now.Load() {
+		c.show(s)
+	}
 	plain := c.plain(as, s, regs)
 	c.fresh = false
 	if plain {
@@ -218,6 +224,7 @@ func (c *context) save() {
 
 // died says that the seat has ended.
 func (c *context) died(err error) error {
+	c.unshow()
 	c.s.end()
 	c.s.proc.Lose()
 	c.s, c.home = nil, nil
@@ -273,6 +280,7 @@ func (c *context) Drop() {
 		return
 	}
 	c.save()
+	c.unshow()
 	s := c.s
 	c.s = nil
 	s.proc.Leave(s)

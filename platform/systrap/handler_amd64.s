@@ -242,6 +242,8 @@ nested:
 	JNE    broken
 	TESTL  $1, STATE(BX)
 	JNE    back
+	TESTQ  AX, AX
+	JMI    kicked             // in a trampoline, which may not come here
 	MOVQ   DATA, CX
 	CMPQ   AX, 0(CX)          // mark 1
 	JCS    back
@@ -260,6 +262,10 @@ abort:
 
 broken:
 	MOVL   $3, KIND(BX)
+	JMP    event
+
+kicked:
+	MOVL   $1, KIND(BX)
 	JMP    event
 
 	// Goes on where the signal came in.

@@ -25,12 +25,19 @@ const (
 	codeSize = 2 * pageSize
 	dataAt   = pageSize // from codeAt
 
-	// In an area: a block, room for extended state, and the alternative stack. The topmost
+	// In an area: a block, room for extended state, a page of answers that the guest cannot write, and the alternative stack. The topmost
 	// frameRoom bytes are for the frame that a signal leaves when it comes in guest code; signals that
 	// come in the handler itself leave theirs below.
 	fpuOffset   = 0x1000
-	stackOffset = 0x4000
+	answersAt   = 0x4000 // from the area's beginning
+	stackOffset = 0x5000
 	frameRoom   = 0x4000
+)
+
+// An answer is a word of 8 bytes at the index of its call's number: the value, and answerValid if there is one.
+const (
+	answerCount = pageSize / 8
+	answerValid = 1 << 32
 )
 
 // The state of a thread: whose turn it is, and whether the other side sleeps, or is about to.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
@@ -31,6 +32,8 @@ type seat struct {
 	fpu  uint64   // offset in the area of that state, which restore asked for or a frame holds
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
+
+	shown *[]platform.Answer // what its page of answers holds, if it still does
 }
 
 // base is where the blank process has the area.
@@ -45,8 +48,10 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 	s := &seat{p: p, proc: proc, index: i, area: newArea(p.areas[i*areaSize : (i+1)*areaSize])}
 	clear(s.mem)
 	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
+	file, at := int32(p.areasFD), uint64(i)*areaSize
 	tid, err := proc.SpawnGuest(s.base(),
-		blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, int32(p.areasFD), uint64(i)*areaSize))
+		blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, file, at),
+		blank.MapCall(s.base()+answersAt, pageSize, unix.PROT_READ, file, at+answersAt))
 	if err != nil {
 		p.freeArea(i)
 		return nil, err

@@ -266,7 +266,7 @@ func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
 		c.altStack = t.altStack
 	}
 	c.clearTID = a.ClearTID
-	c.ctx = t.k.platform.NewContext(t.ctx.FPU())
+	c.runIn(t.k.platform.NewContext(t.ctx.FPU()))
 	undo.push(c.ctx.Release)
 	return nil
 }

@@ -72,6 +72,8 @@ type Kernel struct {
 	knobs          forkKnobs
 	refusals       forkRefusals
 	policy         ForkPolicy
+	// answersAfter is how often a task has left guest code before it is given answers.
+	answersAfter uint64
 	// forkFault makes forks fail in tests, before the step of the given number.
 	forkFault func(step int) error
 
@@ -117,6 +119,7 @@ func New(c Config) (*Kernel, error) {
 		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
 		end:       make(chan struct{}),
 		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,
+		answersAfter: usualAnswersAfter,
 	}
 	k.setTracing(c.Tracing)
 	k.forkHooks.Register(&ForkHook{Name: "contracts", Call: contractFork})
@@ -146,7 +149,7 @@ func (k *Kernel) makeInit() error {
 	if _, err := tg.handlers.Set(unix.SIGCHLD, ignore); err != nil {
 		return err
 	}
-	t.ctx = k.platform.NewContext(nil)
+	t.runIn(k.platform.NewContext(nil))
 	k.linkFirstLocked(t, tg, nil)
 	tg.initOf = k.rootPIDNS
 	k.rootPIDNS.init, k.init = tg, tg

@@ -28,6 +28,8 @@ type Personality interface {
 	PushFrame(t *Task, info *signal.Info, act signal.Action, mask signal.Set) error
 	// RewindToRestart makes t.Regs execute the call again that ended with err.
 	RewindToRestart(t *Task, number uint64, err error)
+	// Answers are the results of t's calls that nobody but t changes, and t only by other calls.
+	Answers(t *Task) []platform.Answer
 	// FailInterrupted makes t.Regs see EINTR as the result.
 	FailInterrupted(t *Task)
 }
@@ -60,6 +62,7 @@ func (t *Task) step() bool {
 	}
 	t.switchMode(cpuUser)
 	t.watchIfArmed()
+	t.offerAnswers()
 	ev, err := t.runGuest()
 	t.switchMode(cpuSystem)
 	t.guestExits.Add(1)

@@ -112,6 +112,8 @@ type fakeContext struct {
 	g    *guest
 	fpu  []byte
 	kick chan struct{}
+
+	answers atomic.Pointer[[]platform.Answer]
 }
 
 func (c *fakeContext) Run(_ platform.AddressSpace, regs *arch.Registers) (platform.Event, error) {
@@ -167,6 +169,7 @@ func (m *machine) Syscall(t *Task) error {
 	c := t.ctx.(*fakeContext)
 	g := c.g
 	g.again = false
+	m.checkAnswers(t, c)
 	ret, err := g.op(t)
 	if t.RegistersKept() {
 		// An exec: the thread's name is the number of the new program.
@@ -260,6 +263,7 @@ func newMachine(t testing.TB) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.k.answersAfter = 0
 	writeProgram(t, mounts.Root())
 	return m
 }

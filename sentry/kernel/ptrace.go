@@ -131,6 +131,8 @@ func (t *Task) Attach(id int32, seize bool, o TraceOptions) error {
 func (t *Task) linkLocked(tr *tracee) {
 	tr.place = tr.tracer.tracees.PushFront(t)
 	t.tracee = tr
+	t.answers.traced.Store(true)
+	t.dropAnswers()
 }
 
 // unlinkLocked ends the tracing of a thread: it goes on, or stops with its process
@@ -139,6 +141,7 @@ func (t *Task) unlinkLocked() {
 	tr := t.tracee
 	tr.tracer.tracees.Remove(tr.place)
 	t.tracee = nil
+	t.answers.traced.Store(false)
 	t.hooks.And(^hooksOfTracer)
 	tr.stop.active = false
 	if !t.exited {

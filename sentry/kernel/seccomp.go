@@ -46,6 +46,7 @@ func (t *Task) SetSeccompStrict(allowed func(number uint64) bool) error {
 func (t *Task) setRulesLocked(r *callRules) {
 	t.rules.Store(r)
 	t.hooks.Or(hookFilter)
+	t.dropAnswers()
 }
 
 // MayFilterCalls tells whether the thread may install filters: EACCES without no_new_privs or

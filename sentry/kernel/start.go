@@ -138,7 +138,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 		t.leaveNamespaces()
 		return nil, err
 	}
-	t.ctx = k.platform.NewContext(nil)
+	t.runIn(k.platform.NewContext(nil))
 	k.linkFirstLocked(t, t.tg, k.init)
 	if pidns.init == nil {
 		pidns.init, t.tg.initOf = t.tg, pidns

@@ -35,6 +35,7 @@ type Task struct {
 	altStack    signal.Stack
 	robustList  RobustList
 	clearTID    mm.Addr
+	answers     answering
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
 	overNProc   bool          // became a user that had more tasks than RLIMIT_NPROC says
 	begun       chan struct{} // closed at the first call; a parent may wait for it

@@ -126,13 +126,13 @@ func (p *Process) SpawnThread() (int, error) {
 	return tid, nil
 }
 
-// SpawnGuest makes the call before and then a process of one thread that shares the memory of p and belongs to the caller, and returns its id.
+// SpawnGuest makes the calls before and then a process of one thread that shares the memory of p and belongs to the caller, and returns its id.
 // It starts at Config.Entry with arg, not less than GuestArg, in R9. Neither Kill nor Reset ends it.
-func (p *Process) SpawnGuest(arg uint64, before Call) (int, error) {
+func (p *Process) SpawnGuest(arg uint64, before ...Call) (int, error) {
 	f := p.factory
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.clone(p, guestFlags, arg, before)
+	return f.clone(p, guestFlags, arg, before...)
 }
 
 // Forget says that the caller has reaped thread tid.

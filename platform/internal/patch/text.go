@@ -277,6 +277,15 @@ func (t *Text) End() func() {
 	return func() { t.store.freeSlot(slot, used) }
 }
 
+// Site returns where the site is whose trampoline lies at addr.
+func (t *Text) Site(addr uint64) (site uint64, ok bool) {
+	if t.store == nil || addr-t.store.cfg.At >= TrampolinesSize {
+		return 0, false
+	}
+	site, ok = t.sites[int((addr-t.store.cfg.At)/TrampolineSize)]
+	return site, ok
+}
+
 // Missed tells whether a fault at addr may be that of a patched call which found no pointer: the table is about to
 // be mapped again by Recover, or the call is not patched any more.
 func (t *Text) Missed(addr uint64) bool {

@@ -1,0 +1,15 @@
+package platform
+
+// Answer is what the system call of a number returns, whatever its arguments.
+type Answer struct {
+	Number uint32
+	Value  uint32
+}
+
+// Answerer is a Context that can answer calls by itself.
+type Answerer interface {
+	// SetAnswers says which calls need no Event until it is called again; none at first. Calls may be events all
+	// the same. Any goroutine may call it at any time: a call that begins after it has returned gets no
+	// answer that is not among these. The list is not changed afterwards.
+	SetAnswers(list []Answer)
+}
