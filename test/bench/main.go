@@ -1,5 +1,5 @@
 // Command bench measures what guest programs pay: native, in the sandbox on each platform, and in
-// gVisor's runsc where that is installed, and prints one markdown table.
+// gVisor's runsc on each of its own where that is installed, and prints one markdown table.
 //
 // Each row is taken in rounds that visit every way of running in turn, so that what the machine does meanwhile hits
 // all alike; shown are the median of the rounds, their spread (half of the distance between the first and the third
@@ -108,7 +108,7 @@ func (w way) command(argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// waysToRun returns native, the sandbox's platforms and runsc; what is missing or does not
+// waysToRun returns native, the sandbox's platforms and those of runsc; what is missing or does not
 // start is said in a note.
 func waysToRun(o options) ([]way, []string, error) {
 	sentry, err := filepath.Abs(o.sentry)
@@ -123,14 +123,17 @@ func waysToRun(o options) ([]way, []string, error) {
 	if runsc, err := exec.LookPath("runsc"); err != nil {
 		notes = append(notes, "runsc: not installed.")
 	} else {
-		candidates = append(candidates, way{"runsc ptrace", []string{runsc, "--network=none", "--platform=ptrace", "do"}})
+		for _, p := range []string{"ptrace", "systrap"} {
+			candidates = append(candidates, way{"runsc " + p, []string{runsc, "--network=none", "--platform=" + p, "do"}})
+		}
 		version, _ := exec.Command(runsc, "--version").Output()
 		line, _, _ := strings.Cut(string(version), "\n")
 		notes = append(notes, line+".")
 	}
 	for _, w := range candidates {
 		if out, err := w.command("/bin/true").CombinedOutput(); err != nil {
-			notes = append(notes, fmt.Sprintf("%s does not run /bin/true: %v %s.", w.name, err, strings.TrimSpace(string(out))))
+			reason, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+			notes = append(notes, fmt.Sprintf("%s does not run /bin/true: %v %s.", w.name, err, reason))
 			continue
 		}
 		ways = append(ways, w)
