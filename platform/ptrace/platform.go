@@ -44,9 +44,6 @@ func newPlatform(limit, running int) (*Platform, error) {
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("ptrace: sched_getaffinity: %w", err)
 	}
-	if err = noChildStops(); err != nil {
-		return nil, fmt.Errorf("ptrace: sigaction: %w", err)
-	}
 	factory, err := blank.NewFactory(blank.Config{Limit: 2 * limit})
 	if err == nil {
 		p.pool, err = pool.New(pool.Config[*tracee]{

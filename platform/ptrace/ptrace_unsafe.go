@@ -87,27 +87,3 @@ type siginfo struct {
 func getSiginfo(tid int, info *siginfo) unix.Errno {
 	return ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(info))
 }
-
-// kernelSigaction is the kernel's struct sigaction, not a C library's.
-type kernelSigaction struct {
-	handler  uint64
-	flags    uint64
-	restorer uint64
-	mask     uint64
-}
-
-const saNoCldStop = 1
-
-// noChildStops sets SA_NOCLDSTOP for SIGCHLD and leaves the rest of its action:
-// without it each stop of a tracee sends the whole process a signal.
-func noChildStops() error {
-	var a kernelSigaction
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&a)), 8, 0, 0); e != 0 {
-		return e
-	}
-	a.flags |= saNoCldStop
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&a)), 0, 8, 0, 0); e != 0 {
-		return e
-	}
-	return nil
-}

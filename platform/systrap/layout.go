@@ -17,6 +17,8 @@ const (
 	areasAt  = 0x7fff10000000
 	areaSize = 0x10000
 	maxSeats = 4096
+	// stateSize is the length of the state, with which an area begins.
+	stateSize = 4
 
 	// trampolinesAt is where the trampolines of patched calls lie.
 	trampolinesAt = 0x7fffffe00000

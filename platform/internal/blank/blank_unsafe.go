@@ -76,3 +76,27 @@ func setAffinity(tid int, mask *unix.CPUSet) error {
 	}
 	return nil
 }
+
+// sigaction is the kernel's struct sigaction, not a C library's.
+type sigaction struct {
+	handler  uint64
+	flags    uint64
+	restorer uint64
+	mask     uint64
+}
+
+const saNoCldStop = 1
+
+// noChildStops sets SA_NOCLDSTOP for SIGCHLD and leaves the rest of its action:
+// without it each stop of a process or a traced thread sends the whole process a signal.
+func noChildStops() error {
+	var a sigaction
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&a)), 8, 0, 0); e != 0 {
+		return e
+	}
+	a.flags |= saNoCldStop
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&a)), 0, 8, 0, 0); e != 0 {
+		return e
+	}
+	return nil
+}

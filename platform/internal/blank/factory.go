@@ -38,7 +38,7 @@ type Factory struct {
 	released bool
 }
 
-// NewFactory forks the template. The calling thread must live as long as the
+// NewFactory forks the template, and has the host send no SIGCHLD for stops. The calling thread must live as long as the
 // Factory. Errors are unix.Errno or say which step failed.
 func NewFactory(cfg Config) (*Factory, error) {
 	f := &Factory{high: cfg.High, entry: cfg.Entry, parent: uint64(os.Getpid()), live: make(map[*Process]struct{})}
@@ -46,6 +46,9 @@ func NewFactory(cfg Config) (*Factory, error) {
 		f.high = High
 	}
 	limit := cfg.Limit
+	if err := noChildStops(); err != nil {
+		return nil, fmt.Errorf("sigaction: %w", err)
+	}
 	extra, err := cfg.codeFile()
 	if err != nil {
 		return nil, err

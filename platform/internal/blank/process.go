@@ -194,6 +194,27 @@ func (p *Process) end() {
 	Reap(p.pid)
 }
 
+// Stop stops the process id, which may take until Stopped returns.
+func Stop(id int) { unix.Kill(id, unix.SIGSTOP) }
+
+// Stopped waits until the process id, of which Stop was called, runs nothing any more. It tells whether it is still
+// there; if not it is reaped.
+func Stopped(id int) bool {
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(id, &ws, unix.WALL|unix.WUNTRACED, nil)
+		if err != unix.EINTR {
+			return err == nil && ws.Stopped()
+		}
+	}
+}
+
+// Continue undoes Stop. The process takes sig before it does anything else; it must be a signal of Config.Signals.
+func Continue(id int, sig unix.Signal) {
+	unix.Kill(id, sig)
+	unix.Kill(id, unix.SIGCONT)
+}
+
 // Reap waits until the process or traced thread id has ended, and forgets it.
 func Reap(id int) {
 	for {

@@ -83,6 +83,13 @@ func (p *Process[S]) Idle() []S {
 	return seats
 }
 
+// Keep adds an idle seat.
+func (p *Process[S]) Keep(s S) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, s)
+}
+
 // Seats is how many seats there are.
 func (p *Process[S]) Seats() int {
 	p.mu.Lock()

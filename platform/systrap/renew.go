@@ -1,0 +1,89 @@
+package systrap
+
+import (
+	"sync/atomic"
+
+	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/patch"
+
+	"golang.org/x/sys/unix"
+)
+
+// renewSignal brings a stopped thread into the handler. Anywhere it reports it, at once.
+const renewSignal = unix.SIGBUS
+
+// clean makes proc as good as new. A guest can have its threads run on while the sentry takes them for waiting. So one is stopped and
+// begins anew in the handler; the others are ended.
+func clean(proc *process) error {
+	seats := proc.Idle()
+	var kept *seat
+	if len(seats) > 0 {
+		kept, seats = seats[0], seats[1:]
+		blank.Stop(kept.TID)
+	}
+	for _, s := range seats {
+		unix.Kill(s.TID, unix.SIGKILL)
+	}
+	calls := unmapGuest(kept)
+	err := proc.Do(calls)
+	for _, s := range seats {
+		s.end()
+	}
+	for _, c := range calls {
+		if err == nil && c.Errno != 0 {
+			err = c.Errno
+		}
+	}
+	if kept == nil {
+		return err
+	}
+	if fresh := kept.renew(); fresh != nil {
+		proc.Keep(fresh)
+	}
+	return err
+}
+
+// unmapGuest returns the calls that unmap everything a guest could have had but for the area of kept, which may be nil.
+func unmapGuest(kept *seat) []blank.Call {
+	calls := []blank.Call{blank.UnmapCall(0, userHigh), blank.UnmapCall(trampolinesAt, patch.TrampolinesSize)}
+	const end = areasAt + maxSeats*areaSize
+	at := uint64(areasAt)
+	if kept != nil {
+		if at < kept.base() {
+			calls = append(calls, blank.UnmapCall(at, kept.base()-at))
+		}
+		at = kept.base() + areaSize
+	}
+	if at < end {
+		calls = append(calls, blank.UnmapCall(at, end-at))
+	}
+	return calls
+}
+
+// renew has a thread that Stop was called for begin anew, and returns it as a new seat; nil if it has died. Nobody else runs in its
+// process, and nothing but the area of the guest's is mapped.
+//
+// Once it has stopped nothing of the guest runs, so what the sentry writes to the area stays. The next thing that the thread does is to
+// take the signal, on the stack and at the address that the guest could not change: from there on it does what the handler
+// says, and ends up waiting for registers and extended state, all of which the sentry sets. All else that a thread has it could
+// have changed by system calls only.
+func (s *seat) renew() *seat {
+	if !blank.Stopped(s.TID) {
+		s.dead = true
+		s.p.freeArea(s.index)
+		return nil
+	}
+	atomic.StoreUint32(&s.state, stateGuest)
+	atomic.StoreUint32(&s.kind, 0)
+	blank.Continue(s.TID, renewSignal)
+	_, err := s.await(0, nil)
+	kind, sig := atomic.LoadUint32(&s.kind), unix.Signal(atomic.LoadUint32(&s.signal))
+	if err != nil || kind != kindSignal && kind != kindBroken || sig != renewSignal {
+		s.end()
+		return nil
+	}
+	clear(s.mem[stateSize:]) // the frame too
+	fresh := &seat{p: s.p, proc: s.proc, index: s.index, area: s.area}
+	fresh.Guest = s.Guest
+	return fresh
+}
