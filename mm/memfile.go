@@ -17,8 +17,8 @@ const (
 // memRange is a range of the memory file.
 type memRange struct{ off, length uint64 }
 
-// refCount is the number of references on every page of a range.
-type refCount uint32
+// refCount is the number of references on every page of a range, and the part that it is charged to.
+type refCount struct{ n, by uint32 }
 
 func (r refCount) equal(o refCount) bool { return r == o }
 
@@ -28,14 +28,24 @@ func (r refCount) equal(o refCount) bool { return r == o }
 // A range without references goes to the punched state in the background and is
 // reused after that; small ranges are kept unpunched, up to a bound, for those who will overwrite
 // them whole.
+//
+// A Part is the same file with a limit of its own; see there.
 type MemoryFile struct {
+	*pages
+	// part is what allocations are charged to besides the whole; nil: nothing.
+	part *account
+}
+
+// pages are what a memory file has in common with its parts.
+type pages struct {
 	fd   int
 	mem  hostMapping
 	size uint64
 
 	mu    sync.Mutex
-	limit uint64
-	drain sync.Cond // pending became empty, or shrank
+	whole account
+	parts map[uint32]*account // that have something, or will
+	drain sync.Cond           // pending became empty, or shrank
 	refs  segset[refCount]
 	free  freeSpace
 	stale staleRanges
@@ -46,7 +56,6 @@ type MemoryFile struct {
 	inPunch      uint64
 	punching     bool
 	released     bool
-	allocated    uint64
 }
 
 // NewMemoryFile makes a memory file of which limit bytes may be allocated. It
@@ -61,7 +70,7 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 		if err = unix.Ftruncate(fd, int64(size)); err == nil {
 			var mem hostMapping
 			if mem, err = mapFile(fd, size); err == nil {
-				f := &MemoryFile{fd: fd, mem: mem, size: size, limit: limit &^ (PageSize - 1)}
+				f := &MemoryFile{pages: &pages{fd: fd, mem: mem, size: size, whole: account{limit: limit &^ (PageSize - 1)}}}
 				f.drain.L = &f.mu
 				f.free.top, f.free.size = 0, size
 				f.excludeFromCore()
@@ -82,14 +91,14 @@ func (f *MemoryFile) FD() int { return f.fd }
 func (f *MemoryFile) Limit() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.limit
+	return min(f.account().limit, f.whole.limit)
 }
 
 // SetLimit changes how many bytes may be allocated, as far as the file reaches. What is allocated stays so.
 func (f *MemoryFile) SetLimit(limit uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.limit = min(limit, f.size) &^ (PageSize - 1)
+	f.account().limit = min(limit, f.size) &^ (PageSize - 1)
 }
 
 // Usage is how many bytes are allocated. Not all of them need have been touched:
@@ -97,7 +106,7 @@ func (f *MemoryFile) SetLimit(limit uint64) {
 func (f *MemoryFile) Usage() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.allocated
+	return f.account().allocated
 }
 
 // Resident is how many bytes the host has given, as the host counts them. It is a
@@ -158,7 +167,7 @@ func (f *MemoryFile) allocate(length uint64, stale bool) (off uint64, zeroed boo
 	}
 	if stale {
 		if off, ok := f.stale.take(length); ok {
-			f.own(off, length)
+			f.take(off, length)
 			return off, false, nil
 		}
 	}
@@ -170,42 +179,38 @@ func (f *MemoryFile) allocate(length uint64, stale bool) (off uint64, zeroed boo
 	if !ok {
 		return 0, false, unix.ENOMEM
 	}
-	f.own(off, length)
+	f.take(off, length)
 	return off, true, nil
 }
 
-// admit tells whether length more bytes are within the limit, after punching what is
+// admit tells whether length more bytes are within the limits, after punching what is
 // to be punched if that helps.
 func (f *MemoryFile) admit(length uint64) bool {
-	if length > f.limit || f.allocated > f.limit-length {
+	if _, left := f.room(); length > left {
 		return false
 	}
-	for f.pendingBytes+f.inPunch > 0 && f.allocated+f.pendingBytes+f.inPunch+length > f.limit+f.limit/8 {
+	w := &f.whole
+	for f.pendingBytes+f.inPunch > 0 && w.allocated+f.pendingBytes+f.inPunch+length > w.limit+w.limit/8 {
 		f.punchSome()
-		if f.allocated > f.limit-length {
+		if _, left := f.room(); length > left {
 			return false
 		}
 	}
 	return true
 }
 
-func (f *MemoryFile) own(off, length uint64) {
-	f.refs.insert(off, off+length, 1)
-	f.allocated += length
-}
-
 // chunk is the largest allocation that a fault should make: less when memory gets scarce,
 // since pages that are never touched count as well.
 func (f *MemoryFile) chunk() uint64 {
 	f.mu.Lock()
-	left := f.limit - min(f.limit, f.allocated)
+	limit, left := f.room()
 	f.mu.Unlock()
 	switch {
-	case left > f.limit/2:
+	case left > limit/2:
 		return maxChunk
-	case left > f.limit/4:
+	case left > limit/4:
 		return maxChunk / 8
-	case left > f.limit/8:
+	case left > limit/8:
 		return maxChunk / 32
 	}
 	return PageSize
@@ -222,7 +227,8 @@ func (f *MemoryFile) incRef(off, length uint64) {
 	var seen uint64
 	f.refs.update(off, off+length, func(start, end uint64, r refCount) refCount {
 		seen += end - start
-		return r + 1
+		r.n++
+		return r
 	})
 	if seen != length {
 		panic("mm: reference to a free range of the memory file")
@@ -264,8 +270,9 @@ func (f *MemoryFile) decRef(off, length uint64) {
 	zero := false
 	f.refs.update(off, off+length, func(start, end uint64, r refCount) refCount {
 		seen += end - start
-		zero = zero || r == 1
-		return r - 1
+		zero = zero || r.n == 1
+		r.n--
+		return r
 	})
 	if seen != length {
 		panic("mm: reference dropped from a free range of the memory file")
@@ -278,16 +285,17 @@ func (f *MemoryFile) decRef(off, length uint64) {
 		if g.start >= off+length {
 			return
 		}
-		if off = g.end; g.v == 0 {
+		if off = g.end; g.v.n == 0 {
 			f.refs.remove(g.start, g.end, nil)
-			f.reclaim(g.start, g.end-g.start)
+			f.reclaim(g.start, g.end-g.start, g.v.by)
 		}
 	}
 }
 
-// reclaim takes a range that has no reference any more.
-func (f *MemoryFile) reclaim(off, length uint64) {
-	f.allocated -= length
+// reclaim takes a range that has no reference any more and was charged to a part, 0 for none.
+func (f *pages) reclaim(off, length uint64, by uint32) {
+	f.whole.allocated -= length
+	f.uncharge(by, length)
 	if f.stale.put(off, length) {
 		return
 	}
@@ -300,7 +308,7 @@ func (f *MemoryFile) sharedByTwo(lo, hi uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g := f.refs.get(lo)
-	return g != nil && g.v == 2 && g.end >= hi
+	return g != nil && g.v.n == 2 && g.end >= hi
 }
 
 // soleAround returns the part around off of [lo, hi) that has one reference, the
@@ -309,7 +317,7 @@ func (f *MemoryFile) soleAround(off, lo, hi uint64) (start, end uint64, ok bool)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g := f.refs.get(off)
-	if g == nil || g.v != 1 {
+	if g == nil || g.v.n != 1 {
 		return 0, 0, false
 	}
 	return max(g.start, lo), min(g.end, hi), true

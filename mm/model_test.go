@@ -376,7 +376,7 @@ func TestAgainstModel(t *testing.T) {
 
 // check verifies the package's invariants.
 func (o *model) check(t *rapid.T) {
-	refs := map[uint64]refCount{}
+	refs := map[uint64]uint32{}
 	files := map[*anonFile]bool{}
 	for _, s := range o.spaces {
 		s.m.vmas.check(t, true)
@@ -411,8 +411,8 @@ func (o *model) check(t *rapid.T) {
 	n := 0
 	o.w.f.refs.each(0, ^uint64(0), func(a, b uint64, r refCount) bool {
 		for ; a < b; a += PageSize {
-			if refs[a] != r {
-				t.Fatalf("page %#x of the memory file has %d references, should have %d", a, r, refs[a])
+			if refs[a] != r.n {
+				t.Fatalf("page %#x of the memory file has %d references, should have %d", a, r.n, refs[a])
 			}
 			n++
 		}

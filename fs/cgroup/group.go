@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"slices"
 	"sync"
 
 	"gosentry/fs/pseudo"
@@ -275,6 +276,17 @@ func (g *Group) roomLocked() bool {
 		}
 	}
 	return true
+}
+
+// RemoveAll removes the group and those below it, as far as they are empty.
+func (g *Group) RemoveAll() {
+	g.tree.mu.Lock()
+	below := slices.Clone(g.order)
+	g.tree.mu.Unlock()
+	for _, o := range below {
+		o.RemoveAll()
+	}
+	g.remove() //nolint:errcheck // what is not empty stays
 }
 
 // remove removes an empty group; EBUSY for others.

@@ -63,15 +63,15 @@ func Ask(dir string, r Request) (Answer, error) {
 	return exchange(c, r, nil)
 }
 
-// Wait waits for the end of the sandbox whose state is in dir and returns its exit status. An error means
-// that it ended without a word.
-func Wait(dir string) (int, error) {
+// Wait waits for the end of a container (Request.Container) of the sandbox whose state is in dir and returns its exit
+// status. An error means that it ended without a word.
+func Wait(dir, container string) (int, error) {
 	c, err := dial(dir)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
-	a, err := exchange(c, Request{Op: OpWait}, nil)
+	a, err := exchange(c, Request{Op: OpWait, Container: container}, nil)
 	if err == nil && a.Exit == nil {
 		err = errors.New("the sandbox sent no status")
 	}
@@ -98,20 +98,51 @@ func next(c conn) (Answer, error) {
 	return a, err
 }
 
-// Program is a program started by Exec.
+// Program is a program started by Exec, or that of a container added by Create.
 type Program struct {
 	PID  int32 // in the container
 	conn conn
 }
 
-// Exec starts a program in the sandbox whose state is in dir; files become its first descriptors
-// and stay the caller's as well.
-func Exec(dir string, p *Process, files []int) (*Program, error) {
+// Exec starts a program in a container (Request.Container) of the sandbox whose state is in dir; files become its first
+// descriptors and stay the caller's as well.
+func Exec(dir, container string, p *Process, files []int) (*Program, error) {
+	return begin(dir, Request{Op: OpExec, Container: container, Process: p}, files)
+}
+
+// Create adds a container to the sandbox whose state is in dir. made says what it is made from, with files, which stay the
+// caller's as well. The container lives no longer than the connection, which Hand gives to another process.
+func Create(dir, container string, made []byte, files []int) (*Program, error) {
+	return begin(dir, Request{Op: OpCreate, Container: container, Made: made}, files)
+}
+
+// Take is the other end of Hand: it takes a descriptor over.
+func Take(fd int) (*Program, error) {
+	c, err := newConn(fd)
+	return &Program{conn: c}, err
+}
+
+// Hand calls give with a descriptor of the connection to the sandbox, which stays open until give returns.
+func (r *Program) Hand(give func(fd int) error) error {
+	defer r.conn.Close()
+	raw, err := r.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = give(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+// begin sends a request that has two answers, and waits for the first.
+func begin(dir string, r Request, files []int) (*Program, error) {
 	c, err := dial(dir)
 	if err != nil {
 		return nil, err
 	}
-	a, err := exchange(c, Request{Op: OpExec, Process: p}, files)
+	a, err := exchange(c, r, files)
 	if err != nil {
 		c.Close()
 		return nil, err

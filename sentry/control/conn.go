@@ -13,8 +13,8 @@ import (
 // maxMessage bounds a message in bytes: a program's arguments and environment in base64.
 const maxMessage = 16 << 20
 
-// maxFiles is how many descriptors a message may bring.
-const maxFiles = 16
+// MaxFiles is how many descriptors a message may bring: as many as Linux takes (SCM_MAX_FD).
+const MaxFiles = 253
 
 // lengthSize is the size of what goes before a message: its length, little-endian.
 const lengthSize = 4
@@ -29,6 +29,9 @@ func send(c conn, message any, files []int) error {
 		return fmt.Errorf("a message of %d bytes is too long: %w", len(text), unix.E2BIG)
 	}
 	head := binary.LittleEndian.AppendUint32(nil, uint32(len(text)))
+	if len(files) > MaxFiles {
+		return fmt.Errorf("%d descriptors are too many, at most %d can be sent: %w", len(files), MaxFiles, unix.E2BIG)
+	}
 	if err := c.sendRights(head, files); err != nil {
 		return err
 	}
@@ -38,7 +41,7 @@ func send(c conn, message any, files []int) error {
 
 // receive reads a message and the descriptors that came with it, which are close-on-exec.
 func receive(c conn, message any) (files []int, err error) {
-	head, rights := make([]byte, lengthSize), make([]byte, unix.CmsgSpace(maxFiles*4))
+	head, rights := make([]byte, lengthSize), make([]byte, unix.CmsgSpace(MaxFiles*4))
 	n, got, flags, err := c.receiveRights(head, rights)
 	if err != nil {
 		return nil, err

@@ -12,8 +12,12 @@
 // connect is for the directory's permissions to say, but a caller that hangs must
 // not cost the sandbox more than one connection.
 //
-// Exec is the one request with two answers: the process's id, and later how it ended.
-// The end of the connection before that means nothing to the process.
+// A sandbox can have several containers: the one that it was made for, whose socket this is, and others that were
+// added to it (OpCreate). Each request names the one that it is about.
+//
+// Exec and Create are the requests with two answers: that it was done, and later how the program ended. The end of the
+// connection before that means nothing to a program of Exec, and is the end of a container that was added: the
+// process that holds the connection stands for the container on the host.
 //
 // There are no locks.
 package control

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"encoding/json"
+
 	"gosentry/sentry/limits"
 )
 
@@ -19,16 +21,22 @@ const (
 	OpStats  Op = "stats"  // Answer.Stats
 	OpUpdate Op = "update" // Request.Limits
 	OpWait   Op = "wait"   // Answer.Exit, once the first process has ended
+	OpCreate Op = "create" // make Request.Container from Request.Made with its descriptors; an Answer, then Answer.Exit
+	OpDelete Op = "delete" // end Request.Container if it is there, and forget it
 )
 
 // Request is what a caller asks of a sandbox.
 type Request struct {
-	Op      Op
-	Signal  int32    `json:",omitempty"`
-	PID     int32    `json:",omitempty"` // as seen in the container; 0: the first process
-	All     bool     `json:",omitempty"`
-	Process *Process `json:",omitempty"`
-	Limits  *Limits  `json:",omitempty"`
+	Op Op
+	// Container is one that was added to the sandbox by OpCreate; empty: the one that it was made for.
+	Container string   `json:",omitempty"`
+	Signal    int32    `json:",omitempty"`
+	PID       int32    `json:",omitempty"` // as seen in the container; 0: the first process
+	All       bool     `json:",omitempty"`
+	Process   *Process `json:",omitempty"`
+	Limits    *Limits  `json:",omitempty"`
+	// Made is what a container is made from, in words that are not this package's.
+	Made json.RawMessage `json:",omitempty"`
 }
 
 // Limits are what a container may have; nil leaves a limit as it is.

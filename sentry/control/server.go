@@ -8,11 +8,21 @@ import (
 
 // Handler carries requests out. Its methods are called by many goroutines.
 type Handler interface {
-	// Handle answers every request but OpExec.
+	// Handle answers every request but OpExec and OpCreate.
 	Handle(r Request) Answer
-	// Exec runs a program with files as its first descriptors, which it takes over, and returns its id in
+	// Exec runs a program in a container with files as its first descriptors, which it takes over, and returns its id in
 	// the container and a function that waits for its end.
-	Exec(p *Process, files []int) (pid int32, wait func() int, err error)
+	Exec(container string, p *Process, files []int) (pid int32, wait func() int, err error)
+	// Create adds a container, and takes files over.
+	Create(container string, made []byte, files []int) (Added, error)
+}
+
+// Added is a container that was added.
+type Added interface {
+	// Wait waits for its end and returns its exit status.
+	Wait() int
+	// End ends it: nobody keeps it any more.
+	End()
 }
 
 const (
@@ -79,20 +89,43 @@ func answer(c conn, h Handler) {
 	if err != nil {
 		return
 	}
-	if r.Op == OpExec && r.Process != nil {
-		exec(c, h, r.Process, files)
-		return
+	switch {
+	case r.Op == OpExec && r.Process != nil:
+		exec(c, h, &r, files)
+	case r.Op == OpCreate:
+		create(c, h, &r, files)
+	default:
+		closeAll(files)
+		reply(c, h.Handle(r))
 	}
-	closeAll(files)
-	reply(c, h.Handle(r))
 }
 
 func reply(c conn, a Answer) bool {
 	return c.SetWriteDeadline(time.Now().Add(patience)) == nil && send(c, a, nil) == nil
 }
 
-func exec(c conn, h Handler, p *Process, files []int) {
-	pid, wait, err := h.Exec(p, files)
+// create adds a container that lives no longer than the connection.
+func create(c conn, h Handler, r *Request, files []int) {
+	box, err := h.Create(r.Container, r.Made, files)
+	if err != nil {
+		reply(c, Answer{Error: err.Error()})
+		return
+	}
+	if !reply(c, Answer{}) || c.SetReadDeadline(time.Time{}) != nil {
+		box.End()
+		return
+	}
+	go func() {
+		// Nothing more is said: it ends with the connection, whoever ends that.
+		c.Read(make([]byte, 1)) //nolint:errcheck // as above
+		box.End()
+	}()
+	status := box.Wait()
+	reply(c, Answer{Exit: &status})
+}
+
+func exec(c conn, h Handler, r *Request, files []int) {
+	pid, wait, err := h.Exec(r.Container, r.Process, files)
 	if err != nil {
 		reply(c, Answer{Error: err.Error()})
 		return

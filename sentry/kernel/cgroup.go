@@ -95,7 +95,7 @@ func (t *Task) joinCgroupLocked(c *Task, a *ForkArgs) {
 		return
 	}
 	c.tg.cgroup = c.cgroup
-	c.tg.setFreezing(c.cgroup.Freezing())
+	c.tg.freezeLocked()
 	if c.tg.thaw != nil {
 		c.work.Store(true)
 	}

@@ -58,7 +58,7 @@ func (t *Task) load(a *ExecArgs) (*program, error) {
 	if err := t.checkNProc(); err != nil {
 		return nil, err
 	}
-	fresh, err := mm.New(t.k.platform, t.k.memory)
+	fresh, err := mm.New(t.k.platform, t.Memory())
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (u *undoStack) commit() {
 // prepareChild makes a whole child that nobody can see yet.
 func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c := &Task{
-		k: t.k, tg: t.tg, Regs: t.Regs, personality: t.personality,
+		k: t.k, tg: t.tg, container: t.container, Regs: t.Regs, personality: t.personality,
 		wake: make(chan struct{}, 1), mask: t.SignalMask(), call: callState{number: t.call.number},
 	}
 	c.name.Store(t.name.Load())

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A fork has three rings to pass, each EAGAIN: the user's (RLIMIT_NPROC), the sandbox's, and
+// A fork has three rings to pass, each EAGAIN: the user's (RLIMIT_NPROC), the container's with the sandbox's, and
 // the table of all tasks, whose last slot is root's. The child is counted before anything else
 // is done, so that no two forks take the same slot.
 
@@ -40,7 +40,6 @@ type ForkPolicy struct {
 
 // forkKnobs are the files in /proc/sys that bear on forks; see Knobs.
 type forkKnobs struct {
-	container  atomic.Int64 // tasks of the sandbox
 	table      atomic.Int64 // tasks, threads-max
 	randomStep atomic.Int64 // numbers
 	failSleep  atomic.Int64 // ms that a refused fork takes
@@ -50,17 +49,9 @@ type forkKnobs struct {
 	openFiles  atomic.Int64 // descriptors of a table, fs.nr_open
 }
 
-func (f *forkKnobs) init(tasks int) {
+func (f *forkKnobs) init() {
 	f.table.Store(maxTasks)
 	f.openFiles.Store(limits.MaxNoFile)
-	f.setContainer(tasks)
-}
-
-func (f *forkKnobs) setContainer(tasks int) {
-	if tasks <= 0 {
-		tasks = maxTasks
-	}
-	f.container.Store(int64(min(tasks, maxTasks)))
 }
 
 // forkRefusals are what is remembered of forks that were refused.
@@ -95,7 +86,7 @@ func (k *Kernel) enter(parent, c *Task) error {
 		k.tellFullTable(now)
 		return parent.refuse(refusedTableFull, unix.EAGAIN)
 	}
-	if now > int(k.knobs.container.Load()) {
+	if c.container.fullLocked() {
 		return parent.refuse(refusedContainer, unix.EAGAIN)
 	}
 	if !past && u.overLocked(keyOf(creds), countTasks, 1, parent.Limits().Soft(limits.NProc)) {
@@ -103,6 +94,7 @@ func (k *Kernel) enter(parent, c *Task) error {
 	}
 	u.addLocked(keyOf(creds), countTasks, 1)
 	u.tasks = now
+	c.container.countLocked(1)
 	return nil
 }
 

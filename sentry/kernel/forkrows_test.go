@@ -144,9 +144,9 @@ func testPastLimit(t *testing.T) {
 func testRings(t *testing.T) {
 	m := newMachine(t)
 	m.run(0, func(g *guest) {
-		m.k.knobs.container.Store(1)
+		m.k.whole.SetTaskLimit(1)
 		g.expectFork("of root in a full container", unix.EAGAIN)
-		m.k.knobs.container.Store(2)
+		m.k.whole.SetTaskLimit(2)
 		g.expectFork("of root with room", nil)
 		g.become(1000)
 		g.do(func(tk *Task) error {

@@ -59,6 +59,7 @@ type Kernel struct {
 	rootPIDNS      *PIDNamespace
 	rootUserNS     *cred.UserNamespace
 	first          *Namespaces // of the first task; never released
+	whole          *Container
 	boot           time.Time
 	bootUptime     int64 // ns of the boot-time clock when the kernel was made
 	lastNSIno      atomic.Uint64
@@ -83,9 +84,6 @@ type Kernel struct {
 	// tree guards the process tree and pid namespaces; see the package's doc.
 	tree sync.RWMutex
 	init *ThreadGroup // the kernel's own first process
-	main *ThreadGroup // the program that the sandbox is for
-	// paused says that all processes are to stand still.
-	paused bool
 	// terminal is the one among the standard streams, if there is one. It is set before the first task runs.
 	terminal *TTY
 	// terminals is how many pseudo-terminals there are.
@@ -106,7 +104,6 @@ type Kernel struct {
 type counters struct {
 	processes atomic.Int64 // that exist
 	forks     atomic.Uint64
-	oomKills  atomic.Uint64
 }
 
 // New returns a kernel without processes but for its own init, which adopts
@@ -124,11 +121,12 @@ func New(c Config) (*Kernel, error) {
 	k.setTracing(c.Tracing)
 	k.forkHooks.Register(&ForkHook{Name: "contracts", Call: contractFork})
 	k.cgroups = cgroup.New(cgroupTasks{k})
-	k.knobs.init(c.Tasks)
+	k.knobs.init()
 	k.timelessVDSO = sync.OnceValues(func() (*loader.VDSO, error) { return k.vdso.Timeless() })
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err
 	}
+	k.makeWhole(c.Tasks)
 	if err := k.makeInit(); err != nil {
 		return nil, fmt.Errorf("making the first process: %w", err)
 	}
@@ -143,14 +141,16 @@ func (k *Kernel) makeInit() error {
 	if err != nil {
 		return err
 	}
-	t := k.newTask(pid, k.rootPIDNS, cred.New(0, 0, nil, k.rootUserNS), "init")
+	t := k.newTask(k.whole, pid, k.rootPIDNS, cred.New(0, 0, nil, k.rootUserNS), "init")
 	tg := newThreadGroup(k, pid, limits.New(limits.Defaults(maxTasks)), new(signal.Handlers))
 	ignore := signal.Action{Handler: signal.HandlerIgnore}
 	if _, err := tg.handlers.Set(unix.SIGCHLD, ignore); err != nil {
 		return err
 	}
 	t.runIn(k.platform.NewContext(nil))
-	k.linkFirstLocked(t, tg, nil)
+	if err := k.linkFirstLocked(t, tg, nil); err != nil {
+		return err
+	}
 	tg.initOf = k.rootPIDNS
 	k.rootPIDNS.init, k.init = tg, tg
 	root := k.first.Mount.Root()
@@ -160,9 +160,9 @@ func (k *Kernel) makeInit() error {
 }
 
 // newTask returns a task with nothing but an identity.
-func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name string) *Task {
+func (k *Kernel) newTask(in *Container, pid *PID, ns *PIDNamespace, c *cred.Credentials, name string) *Task {
 	t := &Task{
-		k: k, pid: pid, pidns: ns, personality: k.personality,
+		k: k, container: in, pid: pid, pidns: ns, personality: k.personality,
 		altStack: signal.NoStack(), ioPriority: new(atomic.Int32), wake: make(chan struct{}, 1),
 	}
 	t.creds.Store(c)
@@ -178,8 +178,13 @@ func (k *Kernel) newTask(pid *PID, ns *PIDNamespace, c *cred.Credentials, name s
 const defaultSlack = 50_000
 
 // linkFirstLocked puts a process made by the kernel into the tree, in a session
-// and group of its own.
-func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) {
+// and group of its own. ENODEV when its container's control group was removed; nothing is done then.
+func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) error {
+	group := t.container.group
+	if err := group.AdmitAnyway(); err != nil {
+		return err
+	}
+	tg.cgroup, t.cgroup = group, group
 	t.tg, tg.leader, tg.tasks, tg.live = tg, t, []*Task{t}, 1
 	t.pid.task, t.pid.tg = t, tg
 	tg.exitSignal = unix.SIGCHLD
@@ -187,14 +192,13 @@ func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) 
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}
-	tg.cgroup, t.cgroup = k.cgroups.Root(), k.cgroups.Root()
-	t.cgroup.AdmitAnyway() //nolint:errcheck // the root is always there
 	tg.meterTask(t)
 	tg.armCPULimit()
 	if parent != nil {
 		parent.addChildLocked(tg, parent.leader)
 	}
 	k.counts.processes.Add(1)
+	return nil
 }
 
 // Log returns the kernel's log.
@@ -235,9 +239,19 @@ func (k *Kernel) MissingCall(name string) {
 // later runs f once the caller's locks are free.
 func (k *Kernel) later(f func()) { go f() }
 
+// groupExited ends the container whose program has ended; that of the whole is the sandbox's end. The tree is locked.
 func (k *Kernel) groupExited(tg *ThreadGroup, status ExitStatus) {
-	if tg == k.main {
+	c := tg.leader.container
+	k.whole.used.Add(tg.deadUsage)
+	if c != k.whole {
+		c.used.Add(tg.deadUsage)
+	}
+	switch {
+	case tg != c.main:
+	case c == k.whole:
 		k.finish(status, nil)
+	default:
+		c.endLocked()
 	}
 }
 

@@ -328,7 +328,7 @@ func (m *machine) run(uid cred.UID, p script) ExitStatus {
 		m.Fatal(err)
 	}
 	t.Regs.Rsp = m.number(p)
-	m.k.main = t.tg
+	m.k.whole.main = t.tg
 	t.start()
 	return m.finish()
 }

@@ -19,9 +19,6 @@ func (k *Kernel) mqueues(n *IPCNamespace) *mqueue.FileSystem {
 // MessageQueues returns the POSIX message queues of the task's IPC namespace.
 func (t *Task) MessageQueues() *mqueue.FileSystem { return t.k.mqueues(t.Namespaces().IPC) }
 
-// FirstMessageQueues returns those of the initial IPC namespace.
-func (k *Kernel) FirstMessageQueues() *mqueue.FileSystem { return k.mqueues(k.first.IPC) }
-
 // ProcessIdentity tells processes apart, for package mqueue.
 func (t *Task) ProcessIdentity() any { return t.tg }
 

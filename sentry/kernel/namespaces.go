@@ -124,11 +124,11 @@ func (t *Task) makeFresh(fresh Fresh, c *cred.Credentials, fs *FSContext) (*Name
 			return made, err
 		}},
 		{FreshUTS, func() (*nsCommon, error) { return t.freshUTS(n, c) }},
-		{FreshIPC, func() (*nsCommon, error) { return t.freshIPC(n, c) }},
+		{FreshIPC, func() (*nsCommon, error) { return n.freshIPC(t.k, c) }},
 		{FreshPID, func() (*nsCommon, error) { return t.freshPID(n, c) }},
 		{FreshCgroup, func() (*nsCommon, error) { return t.freshCgroup(n, c) }},
 		{FreshTime, func() (*nsCommon, error) { return t.freshTime(n, c) }},
-		{FreshNet, func() (*nsCommon, error) { return t.freshNet(n, c) }},
+		{FreshNet, func() (*nsCommon, error) { return n.freshNet(t.k, c) }},
 	} {
 		if fresh&m.kind == 0 {
 			continue

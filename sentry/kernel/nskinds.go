@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -44,9 +45,14 @@ type UTSNamespace struct {
 }
 
 func (t *Task) freshUTS(n *Namespaces, c *cred.Credentials) (*nsCommon, error) {
-	host, domain := n.UTS.Names()
-	n.UTS = &UTSNamespace{host: host, domain: domain}
+	n.UTS = n.UTS.renamed("", "")
 	return &n.UTS.nsCommon, n.UTS.initFor(t.k, cred.KindUTS, c)
+}
+
+// renamed returns a namespace, yet to be made known, with the given names, or u's for those that are empty.
+func (u *UTSNamespace) renamed(host, domain string) *UTSNamespace {
+	h, d := u.Names()
+	return &UTSNamespace{host: cmp.Or(host, h), domain: cmp.Or(domain, d)}
 }
 
 // Names returns host and domain name.
@@ -113,10 +119,10 @@ func (n *IPCNamespace) release() {
 	}
 }
 
-func (t *Task) freshIPC(n *Namespaces, c *cred.Credentials) (*nsCommon, error) {
+func (n *Namespaces) freshIPC(k *Kernel, c *cred.Credentials) (*nsCommon, error) {
 	n.IPC = new(IPCNamespace)
 	n.IPC.close = n.IPC.release
-	return &n.IPC.nsCommon, n.IPC.initFor(t.k, cred.KindIPC, c)
+	return &n.IPC.nsCommon, n.IPC.initFor(k, cred.KindIPC, c)
 }
 
 // NetNamespace is a network namespace (network_namespaces(7)): what the families of sockets
@@ -131,9 +137,9 @@ type NetNamespace struct {
 
 func newNetNamespace() *NetNamespace { return &NetNamespace{families: make(map[int]any)} }
 
-func (t *Task) freshNet(n *Namespaces, c *cred.Credentials) (*nsCommon, error) {
+func (n *Namespaces) freshNet(k *Kernel, c *cred.Credentials) (*nsCommon, error) {
 	n.Net = newNetNamespace()
-	return &n.Net.nsCommon, n.Net.initFor(t.k, cred.KindNet, c)
+	return &n.Net.nsCommon, n.Net.initFor(k, cred.KindNet, c)
 }
 
 // Family returns what the family of sockets (AF_*) keeps in the namespace; who asks first makes it. If

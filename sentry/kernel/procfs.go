@@ -14,23 +14,24 @@ import (
 type ProcView struct {
 	k  *Kernel
 	ns *PIDNamespace
+	in *Container
 	// System are the parts of Info that the personality knows.
 	System proc.Info
 }
 
 // NewProcView returns the view of the initial pid namespace.
 func (k *Kernel) NewProcView(system proc.Info) *ProcView {
-	return &ProcView{k: k, ns: k.rootPIDNS, System: system}
+	return &ProcView{k: k, ns: k.rootPIDNS, in: k.whole, System: system}
 }
 
-// NewProcViewIn returns the view of a pid namespace.
-func (k *Kernel) NewProcViewIn(ns *PIDNamespace, system proc.Info) *ProcView {
-	return &ProcView{k: k, ns: ns, System: system}
+// NewProcView returns the view of the container's pid namespace.
+func (c *Container) NewProcView(system proc.Info) *ProcView {
+	return &ProcView{k: c.k, ns: c.pids, in: c, System: system}
 }
 
 // NewProcViewFor returns the view that t's mount(2) shows: of its own pid namespace.
 func (t *Task) NewProcViewFor(system proc.Info) *ProcView {
-	return &ProcView{k: t.k, ns: t.pidns, System: system}
+	return &ProcView{k: t.k, ns: t.pidns, in: t.container, System: system}
 }
 
 // taskOf returns the task that a caller is, nil for the sentry itself.
@@ -60,7 +61,7 @@ func (v *ProcView) Root(c vfs.Caller) vfs.Path {
 	if t := taskOf(c); t != nil {
 		return t.FS().Root()
 	}
-	return v.k.first.Mount.Root()
+	return v.in.ns.Mount.Root()
 }
 
 // PIDs implements proc.Processes.
@@ -95,7 +96,7 @@ func (v *ProcView) utsOf(c vfs.Caller) *UTSNamespace {
 	if t := taskOf(c); t != nil {
 		return t.Namespaces().UTS
 	}
-	return v.k.first.UTS
+	return v.in.ns.UTS
 }
 
 // SetNames implements proc.Processes.
@@ -118,8 +119,8 @@ func (v *ProcView) Info() proc.Info {
 	i := v.System
 	i.BootTime = k.clocks.Realtime().Now() - k.clocks.Boottime().Now()
 	i.Uptime = k.clocks.Boottime().Now()
-	i.MemTotal = k.memory.Limit()
-	i.Anonymous = min(k.memory.Usage(), i.MemTotal)
+	i.MemTotal = v.in.memory.Limit()
+	i.Anonymous = min(v.in.memory.Usage(), i.MemTotal)
 	i.MemFree = i.MemTotal - i.Anonymous
 	i.MemAvailable = i.MemFree
 	i.Committed = i.Anonymous

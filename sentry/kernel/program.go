@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"gosentry/sentry/cred"
-	"gosentry/sentry/limits"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
@@ -14,15 +13,6 @@ import (
 type Program struct {
 	task *Task
 }
-
-// NewPIDNamespace returns a pid namespace without processes, for a program to be the init of; it belongs to the
-// user namespace of c.
-func (k *Kernel) NewPIDNamespace(c *cred.Credentials) (*PIDNamespace, error) {
-	return k.newPIDNamespace(k.rootPIDNS, c)
-}
-
-// SetDomain sets the domain name that programs from outside see.
-func (k *Kernel) SetDomain(name string) { k.first.UTS.SetDomain(name) }
 
 // Start lets the program run.
 func (p *Program) Start() { p.task.start() }
@@ -39,8 +29,8 @@ func (p *Program) Wait() ExitStatus {
 // ID is the program's process id in its own pid namespace.
 func (p *Program) ID() int32 { return p.task.tg.pid.In(p.task.pidns) }
 
-// Signal sends a signal from outside to the process with the given id in the program's pid namespace, 0
-// for the program itself. ESRCH.
+// Signal sends a signal from outside to the process of the program's container with the given id in its pid
+// namespace, 0 for the program itself. ESRCH.
 func (p *Program) Signal(id int32, sig signal.Signal) error {
 	if !signal.Valid(sig) {
 		return unix.EINVAL
@@ -51,7 +41,7 @@ func (p *Program) Signal(id int32, sig signal.Signal) error {
 	tg := p.task.tg
 	if id != 0 {
 		o := p.task.pidns.ids[id]
-		if o == nil || o.tg == nil {
+		if o == nil || o.tg == nil || o.tg.leader.container != p.task.container {
 			return unix.ESRCH
 		}
 		tg = o.tg
@@ -67,7 +57,7 @@ func (tg *ThreadGroup) signalFromOutside(sig signal.Signal) error {
 	return tg.sendLocked(&signal.Info{Signo: sig, Code: signal.CodeUser}, nil, true)
 }
 
-// SignalAll sends a signal to every process in the program's pid namespace.
+// SignalAll sends a signal to every process of the program's container that its pid namespace has.
 func (p *Program) SignalAll(sig signal.Signal) error {
 	if !signal.Valid(sig) {
 		return unix.EINVAL
@@ -80,14 +70,14 @@ func (p *Program) SignalAll(sig signal.Signal) error {
 	return nil
 }
 
-// Processes returns the ids of the processes that live in the program's pid namespace, in order.
+// Processes returns the ids of the processes of the program's container in its pid namespace, in order.
 func (p *Program) Processes() []int32 {
 	k := p.task.k
 	k.tree.RLock()
 	defer k.tree.RUnlock()
 	var ids []int32
 	for id, o := range p.task.pidns.ids {
-		if o.tg != nil && o.tg.live > 0 && o.tg != k.init {
+		if o.tg != nil && o.tg.live > 0 && o.tg != k.init && o.tg.leader.container == p.task.container {
 			ids = append(ids, id)
 		}
 	}
@@ -95,53 +85,12 @@ func (p *Program) Processes() []int32 {
 	return ids
 }
 
-// Pause makes all processes stand still, or go on, whatever their control groups say.
-func (k *Kernel) Pause(on bool) {
-	k.tree.Lock()
-	defer k.tree.Unlock()
-	k.paused = on
-	for _, p := range k.rootPIDNS.ids {
-		if p.tg != nil && p.tg != k.init && p.tg.live > 0 {
-			p.tg.freezeLocked()
-		}
-	}
+// freezeLocked makes the process do what its group and its container want of it.
+func (tg *ThreadGroup) freezeLocked() {
+	tg.setFreezing(tg.leader.container.paused || tg.cgroup.Freezing())
 }
-
-// freezeLocked makes the process do what its group and the kernel want of it.
-func (tg *ThreadGroup) freezeLocked() { tg.setFreezing(tg.k.paused || tg.cgroup.Freezing()) }
-
-// Abort ends a sandbox whose program has not run, as if sig had killed it.
-func (k *Kernel) Abort(sig signal.Signal) { k.finish(ExitStatus{Signal: sig}, nil) }
 
 // Credentials returns those of a user of the sandbox's first user namespace.
 func (k *Kernel) Credentials(uid cred.UID, gid cred.GID, groups []cred.GID) *cred.Credentials {
 	return cred.New(uid, gid, groups, k.rootUserNS)
-}
-
-// EnterUserNamespace makes a user namespace with the given maps, as written to /proc/PID/uid_map, that owns the kernel's
-// first namespaces from now on, and returns the credentials of its maker in it, to whom all its capabilities
-// belong. It is for before the first program. EINVAL for bad maps.
-func (k *Kernel) EnterUserNamespace(uids, gids string) (*cred.Credentials, error) {
-	maker := k.Credentials(0, 0, nil)
-	c, err := maker.NewUserNamespace(k.nextNSIno(), cred.Most{Tasks: limits.Infinity, Signals: limits.Infinity})
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range []struct {
-		kind cred.MapKind
-		text string
-	}{{cred.MapUID, uids}, {cred.MapGID, gids}} {
-		if err := c.UserNS.WriteMap(m.kind, m.text, maker, maker); err != nil {
-			c.UserNS.Drop()
-			return nil, err
-		}
-	}
-	for _, n := range []*nsCommon{
-		&k.first.Mount.nsCommon, &k.first.UTS.nsCommon, &k.first.IPC.nsCommon, &k.first.Net.nsCommon, &k.first.Cgroup.nsCommon,
-	} {
-		c.UserNS.Hold()
-		n.owner.Drop()
-		n.owner = c.UserNS
-	}
-	return c, nil
 }

@@ -43,9 +43,9 @@ type InitArgs struct {
 	IOPriority int32
 	// OOMScoreAdj is that of proc(5).
 	OOMScoreAdj int32
-	// PIDs is the pid namespace that the program is to be the init of, taken over; nil: the kernel's own.
-	PIDs *PIDNamespace
-	// Beside is a program whose namespaces this one joins; nil: it is the one that the sandbox is for.
+	// Container is the one that the program is for; nil: the whole sandbox.
+	Container *Container
+	// Beside is a program whose container and namespaces this one joins; nil: it is the one that the container is for.
 	Beside *Program
 }
 
@@ -77,36 +77,41 @@ func (k *Kernel) Prepare(a InitArgs) (*Program, error) {
 		return nil, err
 	}
 	if err := t.prepareProgram(&a); err != nil {
-		t.abandon()
+		t.abandon(ExitStatus{Code: 127})
 		return nil, err
 	}
 	if a.Beside == nil {
 		k.tree.Lock()
-		k.main = t.tg
+		t.container.main = t.tg
 		k.tree.Unlock()
 	}
 	return &Program{t}, nil
 }
 
-// namespacesFor returns the namespaces of a new program, with a reference, and the pid namespace of its own ids.
-func (k *Kernel) namespacesFor(a *InitArgs) (*Namespaces, *PIDNamespace, error) {
+// containerFor returns the container of a new program.
+func (k *Kernel) containerFor(a *InitArgs) *Container {
 	switch {
 	case a.Beside != nil:
-		k.tree.RLock()
-		defer k.tree.RUnlock()
-		n := a.Beside.task.Namespaces()
-		if n == nil || a.Beside.task.pidns.dying {
-			return nil, nil, unix.ESRCH
-		}
-		return n.incRef(), a.Beside.task.pidns, nil
-	case a.PIDs != nil:
-		n := k.first.copy()
-		n.PIDForChildren = a.PIDs
-		// publish takes a reference of its own.
-		defer a.PIDs.decRef()
-		return n.publish(), a.PIDs, nil
+		return a.Beside.task.container
+	case a.Container != nil:
+		return a.Container
 	}
-	return k.first.incRef(), k.rootPIDNS, nil
+	return k.whole
+}
+
+// namespacesFor returns the namespaces of a new program, with a reference, and the pid namespace of its own ids.
+func (k *Kernel) namespacesFor(a *InitArgs) (*Namespaces, *PIDNamespace, error) {
+	if a.Beside == nil {
+		c := k.containerFor(a)
+		return c.ns.incRef(), c.pids, nil
+	}
+	k.tree.RLock()
+	defer k.tree.RUnlock()
+	n := a.Beside.task.Namespaces()
+	if n == nil {
+		return nil, nil, unix.ESRCH
+	}
+	return n.incRef(), a.Beside.task.pidns, nil
 }
 
 // newProcess makes a process whose parent is the kernel's init, without a program.
@@ -119,14 +124,19 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	in := k.containerFor(a)
 	k.tree.Lock()
 	defer k.tree.Unlock()
+	if in.ending || pidns.dying {
+		ns.decRef()
+		return nil, unix.ESRCH
+	}
 	pid, err := newPIDLocked(pidns, nil, false)
 	if err != nil {
 		ns.decRef()
 		return nil, err
 	}
-	t := k.newTask(pid, pidns, c, "init")
+	t := k.newTask(in, pid, pidns, c, "init")
 	t.setNamespaces(ns)
 	t.tg = newThreadGroup(k, pid, limits.New(a.Limits), new(signal.Handlers))
 	t.tg.oomScore.Store(a.OOMScoreAdj)
@@ -134,12 +144,15 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	t.nice.Store(a.Nice)
 	t.ioPriority.Store(a.IOPriority)
 	if err := k.enter(t, t); err != nil {
-		pid.freeLocked()
-		t.leaveNamespaces()
+		t.unmakeLocked()
+		return nil, err
+	}
+	if err := k.linkFirstLocked(t, t.tg, k.init); err != nil {
+		k.users.leave(t)
+		t.unmakeLocked()
 		return nil, err
 	}
 	t.runIn(k.platform.NewContext(nil))
-	k.linkFirstLocked(t, t.tg, k.init)
 	if pidns.init == nil {
 		pidns.init, t.tg.initOf = t.tg, pidns
 	}
@@ -148,9 +161,16 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	return t, nil
 }
 
+// unmakeLocked takes back what newTask and newPIDLocked gave a task that nobody knows.
+func (t *Task) unmakeLocked() {
+	t.pid.freeLocked()
+	t.leaveNamespaces()
+	t.Creds().UserNS.Drop()
+}
+
 // prepareProgram gives the process files, directories and its program.
 func (t *Task) prepareProgram(a *InitArgs) error {
-	root := t.k.first.Mount.Root()
+	root := t.MountsOf().Root()
 	t.fs.Store(newFSContext(root, root, a.Umask))
 	t.fds.Store(newFDTable(&t.k.knobs.openFiles))
 	for fd, f := range a.Stdio {
@@ -166,7 +186,7 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 			return err
 		}
 	}
-	empty, err := mm.New(t.k.platform, t.k.memory)
+	empty, err := mm.New(t.k.platform, t.Memory())
 	if err != nil {
 		return err
 	}
@@ -225,16 +245,16 @@ func pathOf(env []string) string {
 }
 
 // abandon takes a process apart that never ran.
-func (t *Task) abandon() {
+func (t *Task) abandon(s ExitStatus) {
 	if t.mm.Load() == nil {
-		m, err := mm.New(t.k.platform, t.k.memory)
+		m, err := mm.New(t.k.platform, t.Memory())
 		if err != nil {
 			t.k.fail(fmt.Errorf("giving up a process: %w", err))
 			return
 		}
 		t.mm.Store(m)
 	}
-	t.tg.killAll(ExitStatus{Code: 127})
+	t.tg.killAll(s)
 	t.exit()
 	t.ctx.Release()
 }
@@ -244,15 +264,16 @@ func (t *Task) abandon() {
 func (k *Kernel) SendExternal(sig signal.Signal) {
 	k.tree.RLock()
 	defer k.tree.RUnlock()
-	if k.main == nil || !signal.Valid(sig) {
+	main := k.whole.main
+	if main == nil || !signal.Valid(sig) {
 		return
 	}
-	if tty := k.main.group.session.tty; tty != nil && tty.foreground != nil {
+	if tty := main.group.session.tty; tty != nil && tty.foreground != nil {
 		tty.foreground.sendLocked(sig)
 		return
 	}
 	info := signal.Info{Signo: sig, Code: signal.CodeUser}
-	if err := k.main.SendSignal(&info); err != nil {
+	if err := main.SendSignal(&info); err != nil {
 		k.log.Warnf("signal %d from outside: %v", sig, err)
 	}
 }

@@ -2,9 +2,9 @@ package kernel
 
 import "time"
 
-// Stats are what a sandbox uses of what is limited.
+// Stats are what a container uses of what is limited; of the whole sandbox, what all use together.
 type Stats struct {
-	User, System time.Duration // of all processes, without those that nobody waited for
+	User, System time.Duration // of all processes, those that have ended too
 	// Memory is what is allocated, in bytes.
 	Memory, MemoryLimit uint64
 	Tasks, TaskLimit    int64
@@ -12,31 +12,23 @@ type Stats struct {
 	OOMKills uint64
 }
 
-// Stats returns what the sandbox uses now.
-func (k *Kernel) Stats() Stats {
+// Stats returns what the container uses now.
+func (c *Container) Stats() Stats {
 	s := Stats{
-		Memory: k.memory.Usage(), MemoryLimit: k.memory.Limit(),
-		TaskLimit: k.knobs.container.Load(), OOMKills: k.counts.oomKills.Load(),
+		Memory: c.memory.Usage(), MemoryLimit: c.memory.Limit(),
+		TaskLimit: c.taskLimit.Load(), OOMKills: c.oomKills.Load(),
 	}
+	k := c.k
 	k.tree.RLock()
 	defer k.tree.RUnlock()
+	u := c.used
 	for _, p := range k.rootPIDNS.ids {
-		if p.tg == nil {
+		if p.tg == nil || p.tg.exited || p.tg == k.init || c != k.whole && p.tg.leader.container != c {
 			continue
 		}
-		u := p.tg.usageLocked()
-		u.Add(p.tg.childUsage)
-		s.User += u.User
-		s.System += u.System
-		if p.tg != k.init {
-			s.Tasks += int64(p.tg.live)
-		}
+		u.Add(p.tg.usageLocked())
+		s.Tasks += int64(p.tg.live)
 	}
+	s.User, s.System = u.User, u.System
 	return s
 }
-
-// SetTaskLimit changes how many tasks there may be in the sandbox; 0: as many as the kernel takes.
-func (k *Kernel) SetTaskLimit(tasks int) { k.knobs.setContainer(tasks) }
-
-// SetMemoryLimit changes how many bytes may be allocated.
-func (k *Kernel) SetMemoryLimit(limit uint64) { k.memory.SetLimit(limit) }

@@ -84,7 +84,7 @@ func (v *ProcView) ipcOf(c vfs.Caller) *IPCNamespace {
 			return ns.IPC
 		}
 	}
-	return v.k.first.IPC
+	return v.in.ns.IPC
 }
 
 // IPCTable implements proc.Processes.

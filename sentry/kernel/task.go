@@ -22,6 +22,8 @@ type Task struct {
 	k     *Kernel
 	tg    *ThreadGroup
 	pidns *PIDNamespace // the one its own id belongs to
+	// container is where it began, and its children too.
+	container *Container
 	// tracing is where its events go, nil for nowhere; set before it runs.
 	tracing *Tracing
 

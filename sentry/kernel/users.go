@@ -94,6 +94,7 @@ func (u *userTable) leave(t *Task) {
 	defer u.mu.Unlock()
 	u.addLocked(keyOf(t.Creds()), countTasks, -1)
 	u.tasks--
+	t.container.countLocked(-1)
 }
 
 // over tells whether a user, or who is charged with it, has more tasks than it may.

@@ -171,9 +171,6 @@ func checkNamespaces(list []specs.LinuxNamespace) error {
 		default:
 			return refuse(field+".type", "%q is not known", n.Type)
 		}
-		if n.Path != "" && n.Type != specs.NetworkNamespace {
-			return refuse(field+".path", "a namespace of the host cannot be joined: the container has a kernel of its own")
-		}
 		for _, o := range list[:i] {
 			if o.Type == n.Type {
 				return refuse(field+".type", "%q is named twice", n.Type)

@@ -3,7 +3,6 @@ package oci
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"gosentry/sentry/callfilter"
@@ -28,25 +27,32 @@ type Container struct {
 	PIDs         int64 // limit, 0 for none
 	// UIDs and GIDs are the maps of the user namespace, as written to /proc/PID/uid_map; empty: there is none.
 	UIDs, GIDs string
+	// Pod says that containers may be added to its sandbox.
+	Pod bool
+	// Namespaces are those that it has for itself or joins. Others are those of the sandbox that it is added to.
+	Namespaces []Namespace
 	// Seccomp judges every program's calls; empty: nothing does.
 	Seccomp callfilter.Program
 }
 
-// LaunchArgs are what a sandbox is made with.
+// LaunchArgs are what a container and its sandbox are made with.
 type LaunchArgs struct {
 	Container *Container
-	Listener  int    // listening control socket
-	Stdio     [3]int // descriptors
+	// Join is the directory of the control socket of a sandbox that the container is added to; empty: it gets one of its own.
+	Join     string
+	Listener int    // listening control socket, where Join is empty
+	Stdio    [3]int // descriptors
 	// Preserved are further descriptors of the program, from 3 on.
 	Preserved []int
 	// Place moves the sandbox's process to where it belongs on the host, before it does anything; nil: it stays.
 	Place func(pid int) error
 }
 
-// Launch makes a sandbox whose program is ready to start.
+// Launch makes a container whose program is ready to start.
 type Launch func(LaunchArgs) (Sandbox, error)
 
-// Sandbox is a sandbox that was just made. It ends with the calling process until Detach.
+// Sandbox is the sandbox of a container that was just made, or what stands for a container that was added to
+// one. It ends with the calling process until Detach.
 type Sandbox interface {
 	// PID is the process that is the container for the host.
 	PID() int
@@ -68,6 +74,7 @@ func (b *Bundle) container(id string) (*Container, error) {
 		ID: id, Root: b.rootDir(), ReadOnlyRoot: s.Root.Readonly, Hostname: s.Hostname, Domainname: s.Domainname,
 		Process: ProcessOf(s.Process),
 	}
+	c.Pod, _ = podPart(s.Annotations)
 	if info, err := os.Stat(c.Root); err != nil {
 		return nil, refuse("root.path", "%v", err)
 	} else if !info.IsDir() {
@@ -115,12 +122,19 @@ func idMap(list []specs.LinuxIDMapping) string {
 
 // checkMappings refuses maps without a namespace and the other way round.
 func checkMappings(l *specs.Linux) error {
-	user := slices.ContainsFunc(l.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
+	user, joined := false, false
+	for _, n := range l.Namespaces {
+		if n.Type == specs.UserNamespace {
+			user, joined = n.Path == "", n.Path != ""
+		}
+	}
 	for _, m := range []struct {
 		field string
 		list  []specs.LinuxIDMapping
 	}{{"linux.uidMappings", l.UIDMappings}, {"linux.gidMappings", l.GIDMappings}} {
 		switch {
+		case joined:
+			continue // the maps are those of whoever made it
 		case user && len(m.list) == 0:
 			return refuse(m.field, "missing: linux.namespaces has a user namespace")
 		case !user && len(m.list) > 0:

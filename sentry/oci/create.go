@@ -36,6 +36,7 @@ type creation struct {
 	*container
 	bundle  *Bundle
 	box     *Container
+	pod     *container // whose sandbox it is added to, nil for one of its own
 	sandbox Sandbox
 	console *console
 }
@@ -54,7 +55,15 @@ func (r *Runtime) create(a CreateArgs, foreground bool) (*creation, error) {
 		return nil, err
 	}
 	c := &creation{bundle: b, box: box}
-	if c.container, err = r.claim(a.ID, b); err != nil {
+	if c.pod, err = r.sandboxOf(b.Config.Annotations); err != nil {
+		return nil, err
+	}
+	if l := b.Config.Linux; l != nil {
+		if box.Namespaces, err = r.namespaces(l.Namespaces, c.pod); err != nil {
+			return nil, err
+		}
+	}
+	if c.container, err = r.claim(a.ID, b, c.pod); err != nil {
 		return nil, err
 	}
 	if err = c.launch(r.Launch, a, foreground); err == nil {
@@ -67,8 +76,8 @@ func (r *Runtime) create(a CreateArgs, foreground bool) (*creation, error) {
 	return c, nil
 }
 
-// claim makes the container's directory, which nobody else has, and locks it.
-func (r *Runtime) claim(id string, b *Bundle) (*container, error) {
+// claim makes the container's directory, which nobody else has, and locks it. pod is whose sandbox it is added to.
+func (r *Runtime) claim(id string, b *Bundle, pod *container) (*container, error) {
 	if err := os.MkdirAll(r.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of containers (--root names another): %w", err)
 	}
@@ -86,6 +95,9 @@ func (r *Runtime) claim(id string, b *Bundle) (*container, error) {
 	err := c.acquire()
 	if err == nil {
 		err = writeWhole(filepath.Join(c.dir, configName), b.text)
+	}
+	if err == nil && pod != nil {
+		err = os.Symlink(filepath.Join("..", pod.ID), filepath.Join(c.dir, podName))
 	}
 	if err == nil {
 		err = c.save()
@@ -111,10 +123,14 @@ func (c *creation) launch(launch Launch, a CreateArgs, foreground bool) error {
 	if c.console != nil {
 		args.Stdio = c.console.stdio()
 	}
-	if args.Listener, err = control.Listen(c.dir); err != nil {
-		return fmt.Errorf("cannot make the control socket: %w", err)
+	if c.pod != nil {
+		args.Join = c.pod.dir
+	} else {
+		if args.Listener, err = control.Listen(c.dir); err != nil {
+			return fmt.Errorf("cannot make the control socket: %w", err)
+		}
+		defer closeFD(args.Listener)
 	}
-	defer closeFD(args.Listener)
 	if args.Place, err = c.joinHost(); err != nil {
 		return err
 	}
@@ -174,6 +190,7 @@ func (c *creation) undo() {
 	if c.sandbox != nil {
 		c.remove() //nolint:errcheck // the first error counts
 	} else {
+		c.forget()
 		c.leaveHost() //nolint:errcheck // as above
 		os.RemoveAll(c.dir)
 	}

@@ -20,6 +20,15 @@
 // While Create runs, the sandbox ends when the creating process does. Only
 // when state and pid file are written is it told that it stands alone.
 //
+// # Pods
+//
+// Annotations (pod.go) make a container a pod's sandbox, to which others are added: the kernel is common to all, but
+// root, mounts, processes, limits and end are each one's own. A container that was added has no control.sock but a link "pod"
+// to the directory that has it. The process whose id stands in its state.json is the keeper that package
+// sandbox starts for it; the container lives as long as that, and none longer than the sandbox. Namespaces
+// in common are named by the paths that runc would be given, and found by comparing
+// those with the namespaces of the processes of the pod's containers.
+//
 // # Limits
 //
 // Memory and processes are limited by the kernel inside, whoever the caller is. Where the configuration

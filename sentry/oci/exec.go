@@ -75,7 +75,7 @@ func (r *Runtime) Exec(a ExecArgs) (int, error) {
 	for i := range a.PreserveFDs {
 		files = append(files, 3+i)
 	}
-	p, err := control.Exec(c.dir, ProcessOf(a.Process), files)
+	p, err := control.Exec(c.sandboxDir(), c.name(), ProcessOf(a.Process), files)
 	if err != nil {
 		return 0, fmt.Errorf("container %q: %w", a.ID, err)
 	}
@@ -116,7 +116,7 @@ func (c *container) hookInside(h specs.Hook) error {
 	process := &specs.Process{Args: append([]string{h.Path}, args[1:]...), Env: h.Env, Cwd: "/"}
 	p := ProcessOf(process)
 	p.Capabilities = nil
-	run, err := control.Exec(c.dir, p, []int{int(in.Fd()), 1, 2})
+	run, err := control.Exec(c.sandboxDir(), c.name(), p, []int{int(in.Fd()), 1, 2})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 		limits = hostLimits(l.Resources)
 	}
 	if name == "" {
-		return nil, mustHave(limits, "linux.cgroupsPath names no control group")
+		return nil, c.mustHave(limits, "linux.cgroupsPath names no control group")
 	}
 	g, err := hostcgroup.Find(name)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 		return nil, err
 	}
 	if err := g.Make(c.Cgroups); err != nil {
-		return nil, mustHave(limits, err.Error())
+		return nil, c.mustHave(limits, err.Error())
 	}
 	if err := g.Set(limits); err != nil {
 		return nil, err
@@ -84,9 +84,11 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 	return g.Add, nil
 }
 
-// mustHave refuses limits that only the host could keep.
-func mustHave(l hostcgroup.Limits, why string) error {
+// mustHave refuses limits that only the host could keep. What is added to a sandbox runs in that one's group,
+// where the limits of the pod are kept.
+func (c *creation) mustHave(l hostcgroup.Limits, why string) error {
 	switch {
+	case c.pod != nil:
 	case l.Quota > 0:
 		return refuse("linux.resources.cpu.quota", "the host's control groups are needed: %s", why)
 	case l.CPUs != "":

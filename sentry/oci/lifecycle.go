@@ -23,7 +23,7 @@ func (c *container) config() (*specs.Spec, error) {
 }
 
 func (c *container) ask(q control.Request) (control.Answer, error) {
-	a, err := control.Ask(c.dir, q)
+	a, err := c.request(q)
 	if err != nil {
 		return a, fmt.Errorf("container %q: %w", c.ID, err)
 	}
@@ -167,11 +167,15 @@ func (r *Runtime) removeDamaged(id string, cause error) error {
 	return os.RemoveAll(c.dir)
 }
 
-// killUnknown ends a sandbox whose process nobody knows, through its socket, and waits until it is gone.
+// killUnknown ends a container whose process nobody knows, through the sandbox's socket, and waits until it is gone.
 func (c *container) killUnknown() {
+	if c.added() {
+		c.forget()
+		return
+	}
 	q := control.Request{Op: control.OpSignal, Signal: int32(unix.SIGKILL)}
 	for end := time.Now().Add(killPatience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if _, err := control.Ask(c.dir, q); err != nil {
+		if _, err := c.request(q); err != nil {
 			return
 		}
 	}
@@ -179,6 +183,7 @@ func (c *container) killUnknown() {
 
 // remove removes the directory and runs the last hooks. A hook that fails does not keep the container.
 func (c *container) remove() error {
+	c.forget()
 	if err := c.leaveHost(); err != nil {
 		return err
 	}

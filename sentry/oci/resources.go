@@ -75,7 +75,7 @@ func (r *Runtime) Wait(id string) (int, error) {
 	if err := c.must("wait for", control.Created, control.Running, control.Paused); err != nil {
 		return 0, err
 	}
-	status, err := control.Wait(c.dir)
+	status, err := control.Wait(c.sandboxDir(), c.name())
 	if err != nil {
 		return 0, fmt.Errorf("container %q: it was killed from outside: %w", id, err)
 	}

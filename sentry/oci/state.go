@@ -203,7 +203,7 @@ func (c *container) status() control.Status {
 	if !c.alive() {
 		return control.Stopped
 	}
-	a, err := control.Ask(c.dir, control.Request{Op: control.OpStatus})
+	a, err := c.request(control.Request{Op: control.OpStatus})
 	if err != nil {
 		return control.Stopped
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"gosentry/fs/host"
-	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/control"
@@ -24,7 +23,7 @@ import (
 type machine struct {
 	in      *Inside
 	kernel  *kernel.Kernel
-	mounts  *vfs.Namespace
+	mounts  *vfs.Namespace // the first
 	streams *host.Streams
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
@@ -32,19 +31,9 @@ type machine struct {
 	// hostMemory is the limit of memory where none is asked for, in bytes.
 	hostMemory uint64
 
-	// Of a container.
-	server  *control.Server
-	pids    *kernel.PIDNamespace
-	owner   *cred.Credentials // of all namespaces, in the container's user namespace
-	program *kernel.Program
-	// terminals are those of /dev/pts; console is the program's, nil: it has none.
-	terminals *tty.FileSystem
-	console   *console
-	mu        sync.Mutex
-	started   bool // guarded by mu, as is paused
-	paused    bool
-	exit      int // status of the program, once ended is closed
-	ended     chan struct{}
+	server *control.Server // of a container's sandbox
+	first  *container      // that the sandbox is for; nil for a program of "sentry do"
+	pod    pod
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once
@@ -53,7 +42,7 @@ type machine struct {
 
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
-	m := &machine{in: in, hurried: make(chan struct{}), ended: make(chan struct{}), hostMemory: hostMemory()}
+	m := &machine{in: in, hurried: make(chan struct{}), hostMemory: hostMemory()}
 	plat, calls, err := in.newPlatform()
 	if err != nil {
 		return nil, err
@@ -94,7 +83,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if in.Container == nil {
 		return m, in.mountSystem(m.kernel, m.mounts, memory)
 	}
-	return m, m.bootContainer(memory)
+	return m, m.bootContainer()
 }
 
 // hostMemory is how much memory a guest may have that nobody limits.
@@ -144,8 +133,9 @@ func (m *machine) Wait() (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	m.exit = s.Shell()
-	close(m.ended)
+	if m.first != nil {
+		m.first.end(s.Shell())
+	}
 	m.drain(s.Signal != 0)
 	if m.server != nil {
 		m.server.Drain(answerPatience)
@@ -162,7 +152,9 @@ func (m *machine) drain(killed bool) {
 	m.draining.Store(true)
 	done := make(chan struct{})
 	go func() {
-		m.console.finish(outputPatience(killed))
+		if m.first != nil {
+			m.first.console.finish(outputPatience(killed))
+		}
 		m.streams.Drain(outputPatience(killed))
 		close(done)
 	}()
@@ -185,7 +177,11 @@ func outputPatience(killed bool) time.Duration {
 func (m *machine) Start() error {
 	in := m.in
 	if in.Container != nil {
-		return m.prepare()
+		if err := m.first.prepare(); err != nil {
+			return err
+		}
+		go m.server.Serve(m) //nolint:errcheck // it ends with the process
+		return nil
 	}
 	cwd, err := m.firstDirectory()
 	if err != nil {

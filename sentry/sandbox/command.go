@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gosentry/fs/vfs"
 	"gosentry/sentry/control"
@@ -12,23 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepare makes a container's program ready and answers its control socket.
-func (m *machine) prepare() error {
-	args, err := m.programArgs(m.in.Container.Process)
+// prepare makes a container's program ready.
+func (c *container) prepare() error {
+	args, err := c.programArgs(c.in.Container.Process)
 	if err != nil {
 		return err
 	}
-	args.PIDs = m.pids
-	if m.console, err = m.openFiles(&args, append(m.in.Stdio[:], m.in.More...)); err != nil {
+	args.Container = c.kernel
+	files := slices.Concat(c.in.Stdio[:], c.in.More)
+	c.in.Stdio, c.in.More = [3]int{-1, -1, -1}, nil
+	if c.console, err = c.openFiles(&args, files); err != nil {
 		return err
 	}
-	p, err := m.kernel.Prepare(args)
-	if err != nil {
-		return startError(err)
-	}
-	m.program = p
-	go m.server.Serve(m) //nolint:errcheck // it ends with the process
-	return nil
+	c.program, err = c.m.kernel.Prepare(args)
+	return startError(err)
 }
 
 func startError(err error) error {
@@ -39,24 +37,24 @@ func startError(err error) error {
 }
 
 // programArgs translates a process, its descriptors aside.
-func (m *machine) programArgs(p *control.Process) (kernel.InitArgs, error) {
+func (c *container) programArgs(p *control.Process) (kernel.InitArgs, error) {
 	args := control.Strings(p.Args)
-	c, err := m.credentials(p)
+	creds, err := c.credentials(p)
 	if err != nil {
 		return kernel.InitArgs{}, err
 	}
 	return kernel.InitArgs{
 		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
-		UID: c.RUID, GID: c.RGID, Groups: c.Groups, Creds: c, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
-		Filter:     m.in.Container.Seccomp,
+		UID: creds.RUID, GID: creds.RGID, Groups: creds.Groups, Creds: creds, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
+		Filter:     c.in.Container.Seccomp,
 		Scheduling: kernel.Scheduling{Policy: p.Schedule.Policy, Priority: p.Schedule.Priority},
 		Nice:       p.Schedule.Nice, IOPriority: p.Schedule.IOPriority,
 	}, nil
 }
 
 // credentials are those of a process, in the container's user namespace.
-func (m *machine) credentials(p *control.Process) (*cred.Credentials, error) {
-	ns := m.owner.UserNS
+func (c *container) credentials(p *control.Process) (*cred.Credentials, error) {
+	ns := c.owner.UserNS
 	uid, known := ns.ToUID(p.UID)
 	if !known {
 		return nil, fmt.Errorf("process.user.uid: %d is not in linux.uidMappings", p.UID)
@@ -67,42 +65,42 @@ func (m *machine) credentials(p *control.Process) (*cred.Credentials, error) {
 			return nil, fmt.Errorf("process.user: the group %d is not in linux.gidMappings", g)
 		}
 	}
-	c := cred.New(uid, groups[0], groups[1:], ns)
+	out := cred.New(uid, groups[0], groups[1:], ns)
 	switch caps := p.Capabilities; {
 	case caps != nil:
-		c.Bounding, c.Effective, c.Permitted = cred.CapSet(caps.Bounding), cred.CapSet(caps.Effective), cred.CapSet(caps.Permitted)
-		c.Inheritable = cred.CapSet(caps.Inheritable)
-		c.Ambient = cred.CapSet(caps.Ambient) & c.Permitted & c.Inheritable
+		out.Bounding, out.Effective, out.Permitted = cred.CapSet(caps.Bounding), cred.CapSet(caps.Effective), cred.CapSet(caps.Permitted)
+		out.Inheritable = cred.CapSet(caps.Inheritable)
+		out.Ambient = cred.CapSet(caps.Ambient) & out.Permitted & out.Inheritable
 	case p.UID == 0:
-		c.Permitted, c.Effective = cred.AllCaps, cred.AllCaps
+		out.Permitted, out.Effective = cred.AllCaps, cred.AllCaps
 	}
-	c.NoNewPrivs = p.NoNewPrivs
-	return c, nil
+	out.NoNewPrivs = p.NoNewPrivs
+	return out, nil
 }
 
-// Handle implements control.Handler.
-func (m *machine) Handle(r control.Request) control.Answer {
+// handle answers a request about the container.
+func (c *container) handle(r control.Request) control.Answer {
 	var err error
 	switch r.Op {
 	case control.OpStatus:
-		return control.Answer{Status: m.status()}
+		return control.Answer{Status: c.status()}
 	case control.OpStart:
-		err = m.startProgram()
+		err = c.startProgram()
 	case control.OpSignal:
-		err = m.signal(r)
+		err = c.signal(r)
 	case control.OpPS:
-		return control.Answer{PIDs: m.program.Processes()}
+		return control.Answer{PIDs: c.program.Processes()}
 	case control.OpStats:
-		return control.Answer{Stats: m.stats()}
+		return control.Answer{Stats: c.stats()}
 	case control.OpUpdate:
-		err = m.update(r.Limits)
+		err = c.update(r.Limits)
 	case control.OpWait:
-		<-m.ended
-		return control.Answer{Exit: &m.exit}
+		status := c.Wait()
+		return control.Answer{Exit: &status}
 	case control.OpPause:
-		err = m.pause(true)
+		err = c.pause(true)
 	case control.OpResume:
-		err = m.pause(false)
+		err = c.pause(false)
 	default:
 		err = fmt.Errorf("the sandbox knows no request %q", r.Op)
 	}
@@ -112,8 +110,8 @@ func (m *machine) Handle(r control.Request) control.Answer {
 	return control.Answer{}
 }
 
-func (m *machine) stats() *control.Stats {
-	s := m.kernel.Stats()
+func (c *container) stats() *control.Stats {
+	s := c.kernel.Stats()
 	return &control.Stats{
 		CPUUser: uint64(s.User), CPUSystem: uint64(s.System), Memory: s.Memory, MemoryLimit: s.MemoryLimit,
 		Tasks: s.Tasks, TaskLimit: s.TaskLimit, OOMKills: s.OOMKills,
@@ -121,105 +119,105 @@ func (m *machine) stats() *control.Stats {
 }
 
 // update changes limits: all of them, or none.
-func (m *machine) update(l *control.Limits) error {
+func (c *container) update(l *control.Limits) error {
 	if l == nil {
 		return errors.New("no limits given")
 	}
 	if l.Memory != nil {
-		limit, used := uint64(*l.Memory), m.kernel.Stats().Memory
+		limit, used := uint64(*l.Memory), c.kernel.Stats().Memory
 		switch {
 		case *l.Memory <= 0:
-			limit = m.hostMemory
+			limit = c.m.hostMemory
 		case limit < used:
 			return fmt.Errorf("a memory limit of %d bytes is below what is in use, %d", limit, used)
 		}
-		m.kernel.SetMemoryLimit(limit)
+		c.kernel.SetMemoryLimit(limit)
 	}
 	if l.Tasks != nil {
-		m.kernel.SetTaskLimit(int(max(*l.Tasks, 0)))
+		c.kernel.SetTaskLimit(int(max(*l.Tasks, 0)))
 	}
 	return nil
 }
 
-func (m *machine) status() control.Status {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (c *container) status() control.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case m.draining.Load():
+	case c.over():
 		return control.Stopped
-	case !m.started:
+	case !c.started:
 		return control.Created
-	case m.paused:
+	case c.paused:
 		return control.Paused
 	}
 	return control.Running
 }
 
-func (m *machine) startProgram() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.started {
+func (c *container) startProgram() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started {
 		return errors.New("it was started before")
 	}
-	m.started = true
-	m.console.start()
-	m.program.Start()
+	c.started = true
+	c.console.start()
+	c.program.Start()
 	return nil
 }
 
-// signal passes a signal on. One that would kill a program which never ran ends the sandbox.
-func (m *machine) signal(r control.Request) error {
+// signal passes a signal on. One that would kill a program which never ran ends the container.
+func (c *container) signal(r control.Request) error {
 	sig := unix.Signal(r.Signal)
-	m.mu.Lock()
-	started := m.started
-	m.mu.Unlock()
+	c.mu.Lock()
+	started := c.started
+	c.mu.Unlock()
 	switch {
 	case !started && r.PID == 0 && sig != 0:
 		switch sig {
 		case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
 			return nil
 		}
-		m.kernel.Abort(sig)
+		c.kernel.Abort(c.program, sig)
 		return nil
 	case r.All:
-		return m.program.SignalAll(sig)
+		return c.program.SignalAll(sig)
 	}
-	return m.program.Signal(r.PID, sig)
+	return c.program.Signal(r.PID, sig)
 }
 
-func (m *machine) pause(on bool) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (c *container) pause(on bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case !m.started:
+	case !c.started:
 		return errors.New("its program was not started yet")
-	case m.paused == on && on:
+	case c.paused == on && on:
 		return errors.New("it is paused already")
-	case m.paused == on:
+	case c.paused == on:
 		return errors.New("it is not paused")
 	}
-	m.paused = on
-	m.kernel.Pause(on)
+	c.paused = on
+	c.kernel.Pause(on)
 	return nil
 }
 
-// Exec implements control.Handler.
-func (m *machine) Exec(p *control.Process, files []int) (int32, func() int, error) {
+// exec runs a further program in the container.
+func (c *container) exec(p *control.Process, files []int) (int32, func() int, error) {
 	if len(p.Args) == 0 {
 		closeAll(files)
 		return 0, nil, errors.New("no program given")
 	}
-	args, err := m.programArgs(p)
+	args, err := c.programArgs(p)
 	if err != nil {
 		closeAll(files)
 		return 0, nil, err
 	}
-	args.Beside = m.program
-	tty, err := m.openFiles(&args, files)
+	args.Beside = c.program
+	tty, err := c.openFiles(&args, files)
 	if err != nil {
 		return 0, nil, err
 	}
-	program, err := m.kernel.Prepare(args)
+	program, err := c.m.kernel.Prepare(args)
 	if err != nil {
 		tty.close()
 		return 0, nil, startFailure(args.Filename, startError(err))
@@ -234,19 +232,19 @@ func (m *machine) Exec(p *control.Process, files []int) (int32, func() int, erro
 }
 
 // openFiles makes files of descriptors, which it takes over even when it fails, and a terminal of the first ones where there is to be one.
-func (m *machine) openFiles(args *kernel.InitArgs, descriptors []int) (tty *console, err error) {
+func (c *container) openFiles(args *kernel.InitArgs, descriptors []int) (tty *console, err error) {
 	var files []*vfs.File
 	if n := len(args.Stdio); args.Terminal && len(descriptors) >= n {
 		closeAll(descriptors[1:n]) // all of them are the same terminal
-		if tty, err = newConsole(descriptors[0], m.terminals, args.Creds); err == nil {
-			files, err = tty.files(m.mounts.Root())
+		if tty, err = newConsole(descriptors[0], c.terminals, args.Creds); err == nil {
+			files, err = tty.files(c.mounts.Root())
 		}
 		descriptors = descriptors[n:]
 	}
 	for i, fd := range descriptors {
 		var f *vfs.File
 		if err == nil {
-			f, err = m.streams.File(fd, "")
+			f, err = c.m.streams.File(fd, "")
 		}
 		if err != nil {
 			closeAll(descriptors[i:])

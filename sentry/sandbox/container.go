@@ -21,7 +21,11 @@ type Options struct {
 // a configuration, and able to outlive the process that made them.
 func (o Options) Launcher() oci.Launch {
 	return func(a oci.LaunchArgs) (oci.Sandbox, error) {
-		b, err := o.launch(a)
+		launch := o.launch
+		if a.Join != "" {
+			launch = o.join
+		}
+		b, err := launch(a)
 		if err != nil {
 			return nil, err
 		}
@@ -32,21 +36,9 @@ func (o Options) Launcher() oci.Launch {
 func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 	// The parent-death signal comes when the thread ends that started the child.
 	runtime.LockOSThread()
-	c := a.Container
-	spec := Spec{
-		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
-		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs), Memory: uint64(c.Memory),
-		Container: &a,
-	}
-	spec, err := spec.complete()
+	spec, err := o.spec(&a)
 	if err != nil {
 		return nil, err
-	}
-	for i, m := range c.Mounts {
-		if m.Type == "bind" {
-			spec.Binds = append(spec.Binds, Bind{Host: m.Source, Inside: m.At, Writable: !m.ReadOnly})
-			c.Mounts[i].Bind = len(spec.Binds) - 1
-		}
 	}
 	g, err := openGrants(spec)
 	if err != nil {
@@ -62,6 +54,27 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// spec is what a container's sandbox is made from.
+func (o Options) spec(a *oci.LaunchArgs) (Spec, error) {
+	c := a.Container
+	spec := Spec{
+		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
+		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs), Memory: uint64(c.Memory),
+		Container: a,
+	}
+	spec, err := spec.complete()
+	if err != nil {
+		return Spec{}, err
+	}
+	for i, m := range c.Mounts {
+		if m.Type == "bind" {
+			spec.Binds = append(spec.Binds, Bind{Host: m.Source, Inside: m.At, Writable: !m.ReadOnly})
+			c.Mounts[i].Bind = len(spec.Binds) - 1
+		}
+	}
+	return spec, nil
 }
 
 // place moves the process of a container's sandbox to where it belongs on the host.

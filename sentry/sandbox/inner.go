@@ -58,6 +58,8 @@ type Directory struct {
 	Writable bool
 	Sealed   bool     // the host itself keeps it as it is given; else fs/host alone does
 	Hidden   []string // relative paths of directories to show empty; none where Writable
+	// MaxDirs bounds its descriptors of directories below; 0: as many as fs/host thinks right.
+	MaxDirs int
 }
 
 // Exit is how the guest's first process ended.
@@ -85,13 +87,16 @@ type Guest interface {
 // should be a *Failure.
 type Boot func(*Inside) (Guest, error)
 
-// IsInner tells whether this process is the inner one of a sandbox, which must call Inner.
-func IsInner() bool { return len(os.Args) > 0 && os.Args[0] == innerName }
+// IsInner tells whether this process is the inner one of a sandbox, or stands for a container of one, and must call Inner.
+func IsInner() bool { return len(os.Args) > 0 && (os.Args[0] == innerName || os.Args[0] == keeperName) }
 
 // Inner runs the inner process to its end.
 func Inner(boot Boot) {
 	runtime.LockOSThread()
 	nameProcess()
+	if os.Args[0] == keeperName {
+		keep()
+	}
 	l, err := newLink(controlFD)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sentry: this name is for sentry's own use: no control socket:", err)
@@ -147,7 +152,7 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if cfg.Container != nil {
 		l.send(report{Ready: true})
 	}
-	go serve(l, guest)
+	go obey(l, guest.SendExternal)
 	runtime.UnlockOSThread()
 	err = r.wait(guest)
 	return r, err
@@ -171,9 +176,9 @@ func (r *report) wait(guest Guest) error {
 // costs when idle counts.
 const gcPercent = 50
 
-// serve carries out the outer process's commands. The end of the socket means that it is gone, and
-// the sandbox with it unless it was told to stay.
-func serve(l *link, guest Guest) {
+// obey carries out the outer process's commands. The end of the socket means that it is gone, and
+// this process with it unless it was told to stay.
+func obey(l *link, send func(unix.Signal)) {
 	detached := false
 	for {
 		var c command
@@ -184,7 +189,7 @@ func serve(l *link, guest Guest) {
 			os.Exit(Failed)
 		}
 		if c.Signal > 0 && c.Signal <= 64 {
-			guest.SendExternal(c.Signal)
+			send(c.Signal)
 		}
 		if c.Detach {
 			detached = true

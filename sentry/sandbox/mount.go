@@ -53,15 +53,16 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namesp
 	return ns, nil
 }
 
-// inode shows a host directory.
-func (d Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
+// inode shows a host directory, whose descriptor it takes over.
+func (d *Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
 	if !d.Sealed {
 		log.Warnf("%s is a plain descriptor: the host does not let its mounts be cloned", d.Inside)
 	}
-	i, err := host.New(d.FD, host.Config{ReadOnly: !d.Writable, Cache: !d.Writable})
+	i, err := host.New(d.FD, host.Config{ReadOnly: !d.Writable, Cache: !d.Writable, MaxDirs: d.MaxDirs})
 	if err != nil {
 		return nil, err
 	}
+	d.FD = -1
 	return newMask(d.Hidden).apply(i), nil
 }
 
@@ -87,9 +88,9 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		{"/sys/fs/cgroup", k.Cgroups().Root().Inode(), plain | vfs.NoExec, "cgroup2"},
 		{"/dev/shm", tmpfs.New(tmpfs.Config{File: memory}), plain, "tmpfs"},
 		{"/dev/pts", terminals.Root(), vfs.NoSuid | vfs.NoExec, "devpts"},
-		{"/dev/mqueue", k.FirstMessageQueues().Root(), plain | vfs.NoExec, "mqueue"},
+		{"/dev/mqueue", k.Whole().MessageQueues().Root(), plain | vfs.NoExec, "mqueue"},
 	}
-	in.registerFileSystems(k, memory)
+	in.registerFileSystems(k)
 	for _, s := range steps {
 		if err := w.mount(s.at, s.root, s.flags, s.fstype, s.fstype); err != nil {
 			return err
@@ -112,10 +113,10 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 }
 
 // registerFileSystems makes known what guests may mount.
-func (in *Inside) registerFileSystems(k *kernel.Kernel, memory *mm.MemoryFile) {
+func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 	k.RegisterFileSystem("tmpfs", func(t *kernel.Task, options string) (vfs.Inode, error) {
 		c := t.Creds()
-		config, err := tmpfs.Config{File: memory, IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID}.WithOptions(options)
+		config, err := tmpfs.Config{File: t.Memory(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID}.WithOptions(options)
 		if err != nil {
 			return nil, err
 		}

@@ -9,12 +9,10 @@ import (
 	"gosentry/fs/proc"
 	"gosentry/fs/sys"
 	"gosentry/fs/tmpfs"
-	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/control"
 	"gosentry/sentry/cred"
-	"gosentry/sentry/kernel"
 	"gosentry/sentry/oci"
 	"gosentry/sentry/personality/linux"
 
@@ -23,53 +21,55 @@ import (
 
 // containerMounts puts together what a container's configuration asks for.
 type containerMounts struct {
-	in     *Inside
-	k      *kernel.Kernel
-	memory *mm.MemoryFile
-	pids   *kernel.PIDNamespace // of the container
-	owner  *cred.Credentials    // of its namespaces
-	// terminals are those of /dev/pts.
-	terminals *tty.FileSystem
+	*container
 	mounter
 }
 
-// bootContainer makes a container's namespaces and mounts its file systems.
-func (m *machine) bootContainer(memory *mm.MemoryFile) (err error) {
+// bootContainer makes the container that the sandbox is for.
+func (m *machine) bootContainer() (err error) {
 	box := m.in.Container
 	if m.server, err = control.NewServer(m.in.ListenFD); err != nil {
 		return &Failure{What: "cannot use the control socket", Cause: err}
 	}
-	m.owner = m.kernel.Credentials(0, 0, nil)
+	c := m.newContainer(m.in)
+	c.kernel, c.mounts, c.owner = m.kernel.Whole(), m.mounts, m.kernel.Credentials(0, 0, nil)
 	if box.UIDs != "" {
-		if m.owner, err = m.kernel.EnterUserNamespace(box.UIDs, box.GIDs); err != nil {
-			return &Failure{What: "linux.uidMappings, linux.gidMappings: they cannot be used", Cause: err}
+		if c.owner, err = m.kernel.NewUserNamespace(box.UIDs, box.GIDs); err != nil {
+			return badMaps(err)
 		}
+		m.kernel.OwnFirst(c.owner.UserNS)
 	}
-	if m.pids, err = m.kernel.NewPIDNamespace(m.owner); err != nil {
+	if err = c.kernel.OwnPIDs(c.owner); err != nil {
 		return &Failure{What: "cannot make a pid namespace", Cause: err}
 	}
 	if box.Domainname != "" {
-		m.kernel.SetDomain(box.Domainname)
+		c.kernel.SetDomain(box.Domainname)
 	}
-	// What is made for the mounts belongs to the container's root.
+	m.first = c
+	m.in.registerFileSystems(m.kernel)
+	return c.mountAll()
+}
+
+func badMaps(err error) error {
+	return &Failure{What: "linux.uidMappings, linux.gidMappings: they cannot be used", Cause: err}
+}
+
+// mountAll mounts the container's file systems. What is made for them belongs to the container's root.
+func (c *container) mountAll() error {
 	maker := cred.New(0, 0, nil, nil)
-	if uid, ok := m.owner.UserNS.ToUID(0); ok {
+	if uid, ok := c.owner.UserNS.ToUID(0); ok {
 		maker.FSUID = uid
 	}
-	if gid, ok := m.owner.UserNS.ToGID(0); ok {
+	if gid, ok := c.owner.UserNS.ToGID(0); ok {
 		maker.FSGID = gid
 	}
-	c := &containerMounts{
-		in: m.in, k: m.kernel, memory: memory, pids: m.pids, owner: m.owner, mounter: mounter{builder{maker}, m.mounts},
-	}
-	defer func() { m.terminals = c.terminals }()
-	return c.mountAll()
+	w := &containerMounts{container: c, mounter: mounter{builder{maker}, c.mounts}}
+	return w.mountAll()
 }
 
 // mountAll mounts a container's file systems, in the order of its configuration.
 func (c *containerMounts) mountAll() (err error) {
 	in, ns := c.in, c.ns
-	in.registerFileSystems(c.k, c.memory)
 	mounts, err := c.withDevices(in.Container.Mounts)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (c *containerMounts) withDevices(given []oci.Mount) (mounts []oci.Mount, er
 			options, pts = m.Data, true
 		}
 	}
-	if c.terminals, err = c.k.NewTerminals(options); err != nil {
+	if c.terminals, err = c.m.kernel.NewTerminals(options); err != nil {
 		return nil, &Failure{What: fmt.Sprintf("cannot make terminals with the options %q", options), Cause: err}
 	}
 	mounts = given
@@ -146,13 +146,13 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 	case "bind":
 		return c.in.Binds[m.Bind].inode(c.in.Log)
 	case "proc":
-		return proc.New(c.k.NewProcViewIn(c.pids, systemInfo())), nil
+		return proc.New(c.kernel.NewProcView(systemInfo())), nil
 	case "sysfs":
 		return sys.New(sys.Config{CPUs: linux.CPUs()}), nil
 	case "cgroup", "cgroup2":
-		return c.k.Cgroups().Root().Inode(), nil
+		return c.kernel.Cgroup().Inode(), nil
 	case "mqueue":
-		return c.k.FirstMessageQueues().Root(), nil
+		return c.kernel.MessageQueues().Root(), nil
 	case "devpts":
 		return c.terminals.Root(), nil
 	case "devtmpfs":
@@ -161,7 +161,7 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 		if m.At == "/dev" {
 			return c.devices(), nil
 		}
-		config, err := tmpfs.Config{File: c.memory, IDs: c.owner.UserNS, UID: c.who.creds.FSUID, GID: c.who.creds.FSGID}.WithOptions(m.Data)
+		config, err := tmpfs.Config{File: c.kernel.Memory(), IDs: c.owner.UserNS, UID: c.who.creds.FSUID, GID: c.who.creds.FSGID}.WithOptions(m.Data)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,7 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 }
 
 func (c *containerMounts) devices() vfs.Inode {
-	return dev.New(dev.Config{Memory: c.memory, Terminal: c.k.OpenTerminal})
+	return dev.New(dev.Config{Memory: c.kernel.Memory(), Terminal: c.m.kernel.OpenTerminal})
 }
 
 // setSysctl writes a setting where processes inside would.
@@ -220,7 +220,7 @@ func (c *containerMounts) mask(p vfs.Path) error {
 		return err
 	}
 	if attr.Mode&unix.S_IFMT == unix.S_IFDIR {
-		_, err := c.ns.MountAt(p, tmpfs.New(tmpfs.Config{File: c.memory}), vfs.ReadOnly, "tmpfs", "tmpfs")
+		_, err := c.ns.MountAt(p, tmpfs.New(tmpfs.Config{File: c.kernel.Memory()}), vfs.ReadOnly, "tmpfs", "tmpfs")
 		return err
 	}
 	null, err := vfs.Walk(c.who, vfs.WalkArgs{Root: c.ns.Root(), Start: c.ns.Root()}, "/dev/null")

@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// innerName is the first argument of the inner process: what IsInner looks for,
-// and what a process list shows.
-const innerName = "sentry-sandbox"
+// The first argument of a process inside: what IsInner looks for, and what a process list shows.
+const (
+	innerName  = "sentry-sandbox"
+	keeperName = "sentry-container"
+)
 
 // self names the running program for execve, whatever became of its path.
 const self = "/proc/self/exe"
@@ -34,6 +36,23 @@ type child struct {
 
 // spawn starts the inner process with g and sends it its config.
 func spawn(spec Spec, g *grants) (*child, error) {
+	cfg := newConfig(spec, g)
+	c, err := newChild(innerName, cfg.Container != nil, func(control, stderr int) []uintptr { return cfg.place(control, stderr, g) })
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.place(c.pid); err != nil {
+		c.end()
+		return nil, err
+	}
+	// An error here means that the inner process is gone; why, its end tells.
+	c.link.send(cfg)
+	return c, nil
+}
+
+// newChild starts this program under a name with the descriptors that place makes of its end of the link and its standard
+// error; stays says that it may outlive this process.
+func newChild(name string, stays bool, place func(control, stderr int) []uintptr) (*child, error) {
 	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, &Failure{What: "cannot make a socket pair", Cause: err}
@@ -49,20 +68,18 @@ func spawn(spec Spec, g *grants) (*child, error) {
 	if c.link, err = newLink(sockets[0]); err != nil {
 		return nil, &Failure{What: "cannot set up the control socket", Cause: err}
 	}
-	cfg := newConfig(spec, g)
-	if c.pid, err = start(cfg.place(sockets[1], pipe[1], g), cfg.Container != nil); err != nil {
+	if c.pid, err = start(name, place(sockets[1], pipe[1]), stays); err != nil {
 		c.close()
 		return nil, err
 	}
-	if err := spec.place(c.pid); err != nil {
-		unix.Kill(c.pid, unix.SIGKILL) //nolint:errcheck // our own child, not yet waited for
-		c.reap()
-		c.close()
-		return nil, err
-	}
-	// An error here means that the inner process is gone; why, its end tells.
-	c.link.send(cfg)
 	return c, nil
+}
+
+// end kills the process.
+func (c *child) end() {
+	unix.Kill(c.pid, unix.SIGKILL) //nolint:errcheck // our own child, not yet waited for
+	c.reap()
+	c.close()
 }
 
 func newConfig(spec Spec, g *grants) *config {
@@ -140,9 +157,9 @@ func (cfg *config) place(control, stderr int, g *grants) []uintptr {
 	return files
 }
 
-// start executes this program in its new namespaces with files as its descriptors, of which the
+// start executes this program under a name in its new namespaces with files as its descriptors, of which the
 // first two become /dev/null. stays says that it may outlive this process.
-func start(files []uintptr, stays bool) (int, error) {
+func start(name string, files []uintptr, stays bool) (int, error) {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, &Failure{What: "cannot open /dev/null", Cause: err}
@@ -154,18 +171,18 @@ func start(files []uintptr, stays bool) (int, error) {
 		return 0, &Failure{What: "cannot mark descriptors close-on-exec", Cause: err}
 	}
 	if all, ok := allIDs(); ok {
-		if pid, err := execute(files, all, stays); err == nil {
+		if pid, err := execute(name, files, all, stays); err == nil {
 			return pid, nil
 		}
 	}
-	pid, err := execute(files, ownIDs(), stays)
+	pid, err := execute(name, files, ownIDs(), stays)
 	if err != nil {
 		return 0, &Failure{What: "cannot make the sandbox's namespaces", Cause: err, Way: wayToNamespaces()}
 	}
 	return pid, nil
 }
 
-func execute(files []uintptr, ids idMaps, stays bool) (int, error) {
+func execute(name string, files []uintptr, ids idMaps, stays bool) (int, error) {
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Files: files,
@@ -188,7 +205,7 @@ func execute(files []uintptr, ids idMaps, stays bool) (int, error) {
 		// Another user than 0 would lose the new namespace's capabilities in execve.
 		attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP}
 	}
-	pid, _, err := syscall.StartProcess(self, []string{innerName}, attr)
+	pid, _, err := syscall.StartProcess(self, []string{name}, attr)
 	return pid, err
 }
 

@@ -57,7 +57,7 @@ func loadName(t *kernel.Task, addr, size uint64) (string, error) {
 }
 
 func sysSysinfo(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	memory := t.Kernel().Memory()
+	memory := t.Memory()
 	total := memory.Limit()
 	processes, _ := t.Kernel().Processes()
 	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendSysinfo(make([]byte, 0, abi.SysinfoSize), &unix.Sysinfo_t{
@@ -109,7 +109,7 @@ func sysMemfdCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	sealing := flags&(unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL) != 0
-	f, err := tmpfs.NewMemFD(t.Kernel().VFS(), t, t.Kernel().Memory(), name, sealing)
+	f, err := tmpfs.NewMemFD(t.Kernel().VFS(), t, t.Memory(), name, sealing)
 	if err != nil {
 		return 0, err
 	}
