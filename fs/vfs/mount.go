@@ -18,28 +18,34 @@ const (
 	NoDev
 	NoAtime
 	NoSymFollow
+	NoDirAtime
+	StrictAtime
 )
 
 // Mount is a file system, or a part of one, made visible at a place of a
-// Namespace. A Mount belongs to one namespace for all its life.
+// Namespace. One that is not mounted yet, or no longer, may be of none.
 type Mount struct {
 	id     uint64
 	fs     *fileSystem
 	root   *Dentry
 	source string
-	ns     *Namespace // nil for files without a name
+	holds  MountHolder // the root's, if it is to know that it is mounted
 
-	// Guarded by Namespace.mu once the mount is placed: it goes only with the one below it.
-	locked bool
+	// ns is nil for files without a name and for what was never mounted; it is changed under System.mountMu.
+	ns atomic.Pointer[Namespace]
+
+	// Guarded by System.mountMu.
+	locked bool // the mount goes only with the one below it
 	// lockedFlags cannot be taken away; set before the mount is placed.
 	lockedFlags MountFlags
+	unbindable  bool       // left out of what is bound elsewhere
+	group       *peerGroup // nil unless shared
+	master      *peerGroup // nil unless a slave
 
 	flags atomic.Uint32
-	// unbindable mounts are left out of what is bound elsewhere.
-	unbindable atomic.Bool
-	// at is where it is mounted; nil for a namespace's root and once unmounted.
+	// at is where it is mounted; nil for a namespace's root and once unmounted. Changed under System.mountMu.
 	at atomic.Pointer[Path]
-	// over are the mounts on this one; replaced under Namespace.mu, never changed.
+	// over are the mounts on this one; replaced under System.mountMu, never changed.
 	over atomic.Pointer[map[*Dentry]*Mount]
 	// files counts open files and held paths, for EBUSY.
 	files atomic.Int64
@@ -81,7 +87,7 @@ func (m *Mount) on(d *Dentry) *Mount {
 	return (*t)[d]
 }
 
-// setOn changes what covers d; nil for nothing. Namespace.mu is held.
+// setOn changes what covers d; nil for nothing. System.mountMu is held.
 func (m *Mount) setOn(d *Dentry, child *Mount) {
 	t := map[*Dentry]*Mount{}
 	if old := m.over.Load(); old != nil {
@@ -95,9 +101,21 @@ func (m *Mount) setOn(d *Dentry, child *Mount) {
 	m.over.Store(&t)
 }
 
+// FSReadOnly tells whether the file system itself is read-only, whatever the mount is.
+func (m *Mount) FSReadOnly() bool { return m.fs.readOnly.Load() }
+
+// SetFSReadOnly says whether the file system can be written to, through whatever mount.
+func (m *Mount) SetFSReadOnly(on bool) { m.fs.readOnly.Store(on) }
+
+// FSOwner is what SetFSOwner said, nil for nothing.
+func (m *Mount) FSOwner() any { return m.fs.owner.Load() }
+
+// SetFSOwner says for whom the file system was made.
+func (m *Mount) SetFSOwner(owner any) { m.fs.owner.Store(owner) }
+
 // writable is EROFS for a read-only mount.
 func (m *Mount) writable() error {
-	if m.Flags()&ReadOnly != 0 {
+	if m.Flags()&ReadOnly != 0 || m.FSReadOnly() {
 		return unix.EROFS
 	}
 	return nil

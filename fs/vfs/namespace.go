@@ -2,43 +2,55 @@ package vfs
 
 import (
 	"maps"
-	"sync"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is a mount namespace: a tree of mounts.
+// Namespace is a mount namespace: a tree of mounts. A nameless one holds a tree that is not mounted anywhere yet.
 type Namespace struct {
 	sys  *System
 	id   uint64
-	root atomic.Pointer[Mount] // replaced under mu
+	root atomic.Pointer[Mount] // replaced under System.mountMu
+	// domain tells namespaces of different privilege apart: what comes from another one is locked.
+	domain *domain
+	// nameless tells that no task is in the namespace; origin is the one that it was made in.
+	nameless bool
+	origin   *Namespace
 
-	mu     sync.Mutex
-	mounts []*Mount // in the order of mounting, the root first
+	// Guarded by System.mountMu.
+	mounts []*Mount // lower ones first
 }
+
+// domain has no content: its address counts.
+type domain struct{ _ byte }
 
 // NewNamespace makes a mount namespace with root as its root file system.
 func (s *System) NewNamespace(root Inode, flags MountFlags, fstype, source string) (*Namespace, error) {
-	ns := &Namespace{sys: s, id: s.nsID.Add(1)}
-	m, err := ns.newMount(root, flags, fstype, source)
+	m, err := s.newMount(root, flags, fstype, source)
 	if err != nil {
 		return nil, err
 	}
+	ns := s.newNamespace(new(domain))
 	ns.root.Store(m)
-	ns.mounts = []*Mount{m}
+	ns.add(tree{m})
 	s.mounts.Take(1)
 	return ns, nil
 }
 
-func (ns *Namespace) newMount(root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
-	fs := &fileSystem{sys: ns.sys, minor: ns.sys.minor.Add(1), fstype: fstype}
+func (s *System) newNamespace(d *domain) *Namespace {
+	return &Namespace{sys: s, id: s.nsID.Add(1), domain: d}
+}
+
+func (s *System) newMount(root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
+	fs := &fileSystem{sys: s, minor: s.minor.Add(1), fstype: fstype}
 	d, err := newDentry(fs, nil, "", root)
 	if err != nil {
 		return nil, err
 	}
 	fs.root = d
-	m := &Mount{id: ns.sys.mountID.Add(1), fs: fs, root: d, source: source, ns: ns}
+	m := &Mount{id: s.mountID.Add(1), fs: fs, root: d, source: source}
 	m.flags.Store(uint32(flags))
 	return m, nil
 }
@@ -56,57 +68,73 @@ func (ns *Namespace) Root() Path { return ns.root.Load().Root().top() }
 // not; EINVAL when path is not in this namespace; ENOENT when it was removed. One
 // inode is mounted once: use Bind for more.
 func (ns *Namespace) MountAt(path Path, root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
-	m, err := ns.newMount(root, flags, fstype, source)
+	m, err := ns.sys.newMount(root, flags, fstype, source)
 	if err != nil {
 		return nil, err
 	}
 	defer path.Dentry.keepName()()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return m, ns.attach(m, path)
+	ns.sys.mountMu.Lock()
+	defer ns.sys.mountMu.Unlock()
+	return m, ns.graft(tree{m}, path)
 }
 
 // Bind makes what is at from visible at path too; with recursive set, with the
-// mounts below it.
+// mounts below it. EINVAL for what may not be bound.
 func (ns *Namespace) Bind(from, path Path, flags MountFlags, recursive bool) (*Mount, error) {
-	defer path.Dentry.keepName()()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if from.Mount.ns != ns || from.Mount.unbindable.Load() || !recursive && ns.reveals(from) {
-		return nil, unix.EINVAL
-	}
-	copies := map[*Mount]*Mount{}
-	m := ns.copyMount(from.Mount, from.Dentry)
-	m.flags.Store(uint32(flags) | from.Mount.flags.Load())
-	copies[from.Mount] = m
-	below := []*Mount{}
-	if recursive {
-		for _, old := range ns.mounts {
-			at := old.at.Load()
-			if at == nil || copies[at.Mount] == nil || !at.Dentry.isUnder(copies[at.Mount].root) || old.unbindable.Load() {
-				continue
-			}
-			c := ns.copyMount(old, old.root)
-			c.locked = old.locked
-			c.at.Store(&Path{copies[at.Mount], at.Dentry})
-			copies[old] = c
-			below = append(below, c)
-		}
-	}
-	if len(ns.mounts)+len(below) >= maxMounts || !ns.sys.mounts.Take(int64(len(below))) {
-		return nil, unix.ENOSPC
-	}
-	if err := ns.attach(m, path); err != nil {
-		ns.sys.mounts.Take(-int64(len(below)))
+	t, err := ns.bind(from, path, flags, recursive)
+	if err != nil {
+		release(t.dropped())
 		return nil, err
 	}
-	ns.mounts = append(ns.mounts, below...)
-	ns.sys.connect(below)
-	return m, nil
+	return t[0], nil
 }
 
-// connect makes new mounts seen where their at is. Namespace.mu is held, or nobody knows the
-// namespace yet.
+func (ns *Namespace) bind(from, path Path, flags MountFlags, recursive bool) (tree, error) {
+	defer path.Dentry.keepName()()
+	ns.sys.mountMu.Lock()
+	defer ns.sys.mountMu.Unlock()
+	t, err := ns.copyTree(from, recursive)
+	if err != nil {
+		return nil, err
+	}
+	t[0].flags.Store(uint32(flags) | t[0].flags.Load())
+	return t, ns.graft(t, path)
+}
+
+// copyTree copies what is at from, with recursive set with the mounts below it. System.mountMu is held.
+func (ns *Namespace) copyTree(from Path, recursive bool) (tree, error) {
+	if from.Mount == ns.sys.nsfs {
+		return copyNamespaceFile(from)
+	}
+	if !ns.uses(from.Mount) || from.Mount.unbindable || !recursive && from.Mount.reveals(from) {
+		return nil, unix.EINVAL
+	}
+	if !recursive {
+		return tree{from.Mount}.copy(from.Dentry, asPeer), nil
+	}
+	t := from.Mount.tree()
+	if len(t) > maxMounts-len(ns.mounts) {
+		return nil, unix.ENOSPC
+	}
+	return t.copy(from.Dentry, asPeer), nil
+}
+
+// copyNamespaceFile makes a mount of a file in /proc/PID/ns. EINVAL for a namespace that has ended.
+func copyNamespaceFile(from Path) (tree, error) {
+	m := from.Mount.copyMount(from.Dentry, asPeer)
+	if m.holds == nil {
+		return nil, unix.EINVAL
+	}
+	return tree{m}, nil
+}
+
+// uses tells whether m may be looked at by who is in ns: it is there, or in a nameless namespace made there.
+func (ns *Namespace) uses(m *Mount) bool {
+	o := m.ns.Load()
+	return o != nil && (o == ns || o.nameless && o.origin == ns) && o.has(m)
+}
+
+// connect makes new mounts seen where their at is. System.mountMu is held.
 func (s *System) connect(mounts []*Mount) {
 	over := map[*Mount]map[*Dentry]*Mount{}
 	for _, c := range mounts {
@@ -128,49 +156,37 @@ func (s *System) connect(mounts []*Mount) {
 	s.moves.Add(1)
 }
 
-func (ns *Namespace) copyMount(old *Mount, root *Dentry) *Mount {
-	m := &Mount{
-		id: ns.sys.mountID.Add(1), fs: old.fs, root: root, source: old.source, ns: ns, lockedFlags: old.lockedFlags,
-	}
-	m.flags.Store(old.flags.Load())
-	return m
-}
-
-// attach puts m on path. ns.mu is held.
-func (ns *Namespace) attach(m *Mount, path Path) error {
+// graft mounts a new tree on path. System.mountMu is held.
+func (ns *Namespace) graft(t tree, path Path) error {
 	path = path.top()
 	switch {
-	case path.Mount.ns != ns || !ns.has(path.Mount):
+	case !ns.uses(path.Mount):
 		return unix.EINVAL
 	case path.Deleted():
 		return unix.ENOENT
-	case path.IsDir() != (m.root.kind == unix.S_IFDIR):
+	case path.IsDir() != (t[0].root.kind == unix.S_IFDIR):
 		return unix.ENOTDIR
-	case len(ns.mounts) >= maxMounts || !ns.sys.mounts.Take(1):
-		return unix.ENOSPC
 	}
-	ns.place(m, path)
-	ns.mounts = append(ns.mounts, m)
-	return nil
+	return ns.sys.attach(t, path, len(t), func() { ns.sys.put(t, path) })
 }
 
-// place puts m on path, which nothing covers. ns.mu is held.
-func (ns *Namespace) place(m *Mount, path Path) {
+// place puts m on path, which nothing covers. System.mountMu is held.
+func (s *System) place(m *Mount, path Path) {
 	path.Dentry.mounts.Add(1)
 	m.at.Store(&path)
 	path.Mount.setOn(path.Dentry, m)
-	ns.sys.moves.Add(1)
+	s.moves.Add(1)
 }
 
-// displace takes m, which is not the root, off its place. ns.mu is held.
-func (ns *Namespace) displace(m *Mount) {
+// displace takes m, which is not the root, off its place. System.mountMu is held.
+func (s *System) displace(m *Mount) {
 	at := m.at.Load()
 	at.Mount.setOn(at.Dentry, nil)
 	at.Dentry.mounts.Add(-1)
-	ns.sys.moves.Add(1)
+	s.moves.Add(1)
 }
 
-// has tells whether m is mounted in ns: unmounted lazily, it is not. ns.mu is held.
+// has tells whether m is mounted in ns: unmounted lazily, it is not. System.mountMu is held.
 func (ns *Namespace) has(m *Mount) bool {
 	for m != ns.root.Load() {
 		at := m.at.Load()
@@ -182,86 +198,51 @@ func (ns *Namespace) has(m *Mount) bool {
 	return true
 }
 
-// Unmount detaches the mount whose root is path. flags are umount2(2)'s: with
-// MNT_DETACH whatever is still open stays usable, else that is EBUSY. EINVAL
-// when path is not the root of a mount in ns, or is locked there.
-func (ns *Namespace) Unmount(path Path, flags int) error {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	path = path.top()
-	m := path.Mount
-	if m.ns != ns || path.Dentry != m.root || m == ns.root.Load() || !ns.has(m) || m.locked {
-		return unix.EINVAL
-	}
-	gone := map[*Mount]bool{m: true}
-	for _, o := range ns.mounts {
-		if at := o.at.Load(); at != nil && gone[at.Mount] {
-			gone[o] = true
-		}
-	}
-	if flags&unix.MNT_DETACH == 0 && (len(gone) > 1 || m.files.Load() > 0) {
-		return unix.EBUSY
-	}
-	at := m.at.Load()
-	at.Mount.setOn(at.Dentry, nil)
-	kept := ns.mounts[:0:0]
-	for _, o := range ns.mounts {
-		if gone[o] {
-			o.detach()
-		} else {
-			kept = append(kept, o)
-		}
-	}
-	ns.sys.mounts.Take(-int64(len(ns.mounts) - len(kept)))
-	ns.mounts = kept
-	ns.sys.moves.Add(1)
-	return nil
-}
-
-// Release unmounts everything, when the last task has left the namespace. Open
-// files stay usable.
-func (ns *Namespace) Release() {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	for _, m := range ns.mounts {
-		m.detach()
-	}
-	ns.sys.mounts.Take(-int64(len(ns.mounts)))
-	ns.mounts = nil
-	ns.sys.moves.Add(1)
-}
-
-// detach takes a mount from its place, and what is mounted on it out of sight. ns.mu is
-// held; the mount below is seen to by the caller.
-func (m *Mount) detach() {
-	if at := m.at.Load(); at != nil {
-		at.Dentry.mounts.Add(-1)
-	}
-	m.at.Store(nil)
-	m.over.Store(nil)
-}
-
-// Move moves the mount whose root is from to path. ELOOP when path is below it, EINVAL when it is locked.
+// Move moves the mount whose root is from to path. ELOOP when path is below it, EINVAL when it is locked or stands
+// on a shared mount, or where one is unbindable and would be shared.
 func (ns *Namespace) Move(from, path Path) error {
+	s := ns.sys
 	defer path.Dentry.keepName()()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	s.mountMu.Lock()
+	defer s.mountMu.Unlock()
 	m := from.Mount
 	path = path.top()
+	if err := ns.mayMove(from, path); err != nil {
+		return err
+	}
+	t := m.tree()
+	if path.Mount.group != nil && t.hasUnbindable() {
+		return unix.EINVAL
+	}
+	o := m.ns.Load()
+	if o.nameless {
+		return s.attach(t, path, len(t), func() {
+			s.adopt(t, path)
+			o.abandon()
+		})
+	}
+	return s.attach(t, path, 0, func() {
+		s.displace(m)
+		s.place(m, path)
+		ns.order()
+	})
+}
+
+func (ns *Namespace) mayMove(from, path Path) error {
+	m := from.Mount
+	o := m.ns.Load()
 	switch {
-	case m.ns != ns || from.Dentry != m.root || m == ns.root.Load() || !ns.has(m) || m.locked,
-		path.Mount.ns != ns || !ns.has(path.Mount):
+	case from.Dentry != m.root || path.IsDir() != (m.root.kind == unix.S_IFDIR):
+		return unix.EINVAL
+	case path.Deleted():
+		return unix.ENOENT
+	case o == ns && (m == ns.root.Load() || !ns.has(m) || m.locked || m.at.Load().Mount.group != nil || path.Mount.ns.Load() != ns),
+		o != ns && (!ns.uses(m) || m != o.root.Load() || path.Mount.ns.Load() == o),
+		!ns.uses(path.Mount):
 		return unix.EINVAL
 	case path.Mount.isOn(m):
 		return unix.ELOOP
-	case path.Deleted():
-		return unix.ENOENT
-	case path.IsDir() != (m.root.kind == unix.S_IFDIR):
-		return unix.ENOTDIR
 	}
-	ns.displace(m)
-	ns.place(m, path)
-	ns.toEnd(m)
 	return nil
 }
 
@@ -277,39 +258,39 @@ func (m *Mount) isOn(top *Mount) bool {
 	return true
 }
 
-// toEnd puts m and the mounts on it behind all others, so that those below
-// come first. ns.mu is held.
-func (ns *Namespace) toEnd(m *Mount) {
-	moved := map[*Mount]bool{m: true}
-	var head, tail []*Mount
-	for _, o := range ns.mounts {
-		at := o.at.Load()
-		if o != m && (at == nil || !moved[at.Mount]) {
-			head = append(head, o)
-			continue
+// order puts each mount behind those that it stands on, after some have changed their places. System.mountMu is held.
+func (ns *Namespace) order() {
+	done := make(map[*Mount]bool, len(ns.mounts))
+	ordered := make([]*Mount, 0, len(ns.mounts))
+	var chain []*Mount
+	for _, m := range ns.mounts {
+		chain = chain[:0]
+		for !done[m] {
+			done[m] = true
+			chain = append(chain, m)
+			if at := m.at.Load(); at != nil {
+				m = at.Mount
+			}
 		}
-		moved[o] = true
-		tail = append(tail, o)
+		slices.Reverse(chain)
+		ordered = append(ordered, chain...)
 	}
-	ns.mounts = append(head, tail...)
+	ns.mounts = ordered
 }
 
 // Remount changes the flags of the mount that path is on. EPERM to take away a flag that is locked.
 func (ns *Namespace) Remount(path Path, flags MountFlags) error {
-	m := path.Mount
-	switch {
-	case m.ns != ns || path.Dentry != m.root:
+	if path.Mount.ns.Load() != ns {
 		return unix.EINVAL
-	case m.lockedFlags&^flags != 0:
-		return unix.EPERM
 	}
-	m.flags.Store(uint32(flags))
-	return nil
+	return ns.SetAttr(path, Attributes{Set: flags, Clear: ^flags}, false)
 }
 
-// Mounts returns the mounts, lower ones first, for /proc/PID/mounts.
+// Mounts returns the mounts in the order in which they were made, for /proc/PID/mounts.
 func (ns *Namespace) Mounts() []*Mount {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	return append([]*Mount(nil), ns.mounts...)
+	ns.sys.mountMu.Lock()
+	mounts := slices.Clone(ns.mounts)
+	ns.sys.mountMu.Unlock()
+	slices.SortFunc(mounts, older)
+	return mounts
 }

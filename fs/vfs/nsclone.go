@@ -6,34 +6,26 @@ import "golang.org/x/sys/unix"
 const lockable = ReadOnly | NoExec | NoSuid | NoDev | NoAtime
 
 // Clone copies the namespace; ENOSPC where there are too many mounts. translate turns a path of the old one into the same
-// path of the new one. In a clone for somebody less privileged mounts are locked: they go only together, so that
-// what they cover stays covered, and keep their flags.
+// path of the new one. The copies are peers of shared mounts, and slaves of what others are slaves of. In a clone for somebody less
+// privileged they are slaves of shared mounts, and locked: they go only together, so that
+// what they cover stays covered, and keep their flags. Files of mount namespaces stay behind.
 func (ns *Namespace) Clone(lock bool) (clone *Namespace, translate func(Path) Path, err error) {
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
-	if !ns.sys.mounts.Take(int64(len(ns.mounts))) {
+	s := ns.sys
+	s.mountMu.Lock()
+	defer s.mountMu.Unlock()
+	if !s.mounts.Take(int64(len(ns.mounts))) {
 		return nil, nil, unix.ENOSPC
 	}
-	n := &Namespace{sys: ns.sys, id: ns.sys.nsID.Add(1)}
-	copies := map[*Mount]*Mount{}
-	var placed []*Mount
-	for _, old := range ns.mounts {
-		c := n.copyMount(old, old.root)
-		c.unbindable.Store(old.unbindable.Load())
-		c.locked = old.locked
-		copies[old] = c
-		n.mounts = append(n.mounts, c)
-		at := old.at.Load()
-		if lock {
-			c.lockedFlags |= c.Flags() & lockable
-			c.locked = at != nil
-		}
-		if at != nil {
-			c.at.Store(&Path{copies[at.Mount], at.Dentry})
-			placed = append(placed, c)
-		}
+	n, kind := s.newNamespace(ns.domain), asPeer
+	if lock {
+		n.domain, kind = new(domain), asSlave
 	}
-	n.sys.connect(placed)
+	copies := map[*Mount]*Mount{}
+	for _, old := range ns.mounts {
+		n.cloneMount(old, kind, lock, copies)
+	}
+	s.mounts.Take(int64(len(n.mounts) - len(ns.mounts)))
+	s.connect(n.mounts[1:])
 	n.root.Store(copies[ns.root.Load()])
 	return n, func(p Path) Path {
 		if c := copies[p.Mount]; c != nil {
@@ -43,10 +35,33 @@ func (ns *Namespace) Clone(lock bool) (clone *Namespace, translate func(Path) Pa
 	}, nil
 }
 
-// reveals tells whether something locked covers a place below p. ns.mu is held.
-func (ns *Namespace) reveals(p Path) bool {
-	for _, m := range ns.mounts {
-		if at := m.at.Load(); m.locked && at != nil && at.Mount == p.Mount && at.Dentry.isUnder(p.Dentry) {
+// cloneMount adds a copy of old to the namespace and to copies, which has those below it.
+func (ns *Namespace) cloneMount(old *Mount, kind copyKind, lock bool, copies map[*Mount]*Mount) {
+	at := old.at.Load()
+	if at != nil && copies[at.Mount] == nil || old.holds != nil && old.holds.PrivateMount() {
+		return
+	}
+	c := old.copyMount(old.root, kind)
+	c.unbindable, c.locked = old.unbindable, old.locked
+	if lock {
+		c.lockedFlags |= c.Flags() & lockable
+		c.locked = at != nil
+	}
+	if at != nil {
+		c.at.Store(&Path{copies[at.Mount], at.Dentry})
+	}
+	copies[old] = c
+	ns.add(tree{c})
+}
+
+// reveals tells whether something locked covers a place below p. System.mountMu is held.
+func (m *Mount) reveals(p Path) bool {
+	over := m.over.Load()
+	if over == nil {
+		return false
+	}
+	for d, c := range *over {
+		if c.locked && d.isUnder(p.Dentry) {
 			return true
 		}
 	}
@@ -54,27 +69,19 @@ func (ns *Namespace) reveals(p Path) bool {
 }
 
 // Has tells whether the mount is one of ns, or was until it was unmounted.
-func (ns *Namespace) Has(m *Mount) bool { return m.ns == ns }
-
-// SetUnbindable says whether the mount that path is on can be bound elsewhere. EINVAL when path is not its root.
-func (ns *Namespace) SetUnbindable(path Path, on bool) error {
-	if path.Mount.ns != ns || path.Dentry != path.Mount.root {
-		return unix.EINVAL
-	}
-	path.Mount.unbindable.Store(on)
-	return nil
-}
+func (ns *Namespace) Has(m *Mount) bool { return m.ns.Load() == ns }
 
 // PivotRoot is pivot_root(2) for a caller whose root directory is root: the mount that root is the root of goes to old, and that of
 // new takes its place. EINVAL where root or new is not the root of a mount, old is not below new, or new is locked; EBUSY
-// when new or old is on the mount of root itself; ENOTDIR, ENOENT.
+// when new or old is on the mount of root itself; EINVAL where old, or what root or new stand on, is shared; ENOTDIR, ENOENT.
 func (ns *Namespace) PivotRoot(root, new, old Path) error {
 	defer old.Dentry.keepName()()
-	ns.mu.Lock()
-	defer ns.mu.Unlock()
+	s := ns.sys
+	s.mountMu.Lock()
+	defer s.mountMu.Unlock()
 	from, to := root.Mount, new.Mount
 	switch {
-	case from.ns != ns || to.ns != ns || old.Mount.ns != ns || to.locked:
+	case !ns.Has(from) || !ns.Has(to) || !ns.Has(old.Mount) || to.locked, old.Mount.group != nil || from.onShared() || to.onShared():
 		return unix.EINVAL
 	case new.Deleted():
 		return unix.ENOENT
@@ -85,20 +92,26 @@ func (ns *Namespace) PivotRoot(root, new, old Path) error {
 	case !to.isOn(from) || !ns.has(from) || !below(old, new):
 		return unix.EINVAL
 	}
-	ns.displace(to)
+	s.displace(to)
 	if at := from.at.Load(); at != nil {
-		ns.displace(from)
-		ns.place(to, *at)
+		s.displace(from)
+		s.place(to, *at)
 	} else {
 		to.at.Store(nil)
 		ns.root.Store(to)
 	}
-	ns.place(from, old.top())
+	s.place(from, old.top())
 	if from.locked {
 		to.locked, from.locked = true, false
 	}
-	ns.toEnd(from)
+	ns.order()
 	return nil
+}
+
+// onShared tells whether m stands on a shared mount.
+func (m *Mount) onShared() bool {
+	at := m.at.Load()
+	return at != nil && at.Mount.group != nil
 }
 
 // below tells whether p is top or below it, through mounts.

@@ -103,7 +103,7 @@ func mayOpen(c Caller, p Path, flags int) error {
 			return unix.EACCES
 		}
 	case unix.S_IFREG:
-		if want&MayWrite != 0 && mount&ReadOnly != 0 {
+		if want&MayWrite != 0 && p.Mount.writable() != nil {
 			return unix.EROFS
 		}
 	}

@@ -16,6 +16,14 @@ type (
 		Tmpfile(c Caller, a NewAttr) (Inode, error)
 	}
 
+	// MountHolder is an inode that does not last by itself and can be mounted all the same: a namespace's. Mounted is told of
+	// each mount, false refuses, and Unmounted of its end. PrivateMount tells that copies of a mount namespace go without it.
+	MountHolder interface {
+		Mounted() bool
+		Unmounted()
+		PrivateMount() bool
+	}
+
 	// HoldOps is told of open files that have no FileOps of the inode (O_PATH), so
 	// that the data of an unlinked file stays while one may be opened through them.
 	// Unhold follows each Hold that returned true.

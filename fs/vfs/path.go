@@ -8,7 +8,7 @@ import "strings"
 // one like "pipe:[7]". A name far longer than PathMax may lack its beginning; it is not
 // reachable then.
 func PathName(root, p Path) (name string, reachable bool) {
-	if p.Mount.ns == nil && p.Dentry != p.Mount.root && p.Dentry.place.Load().parent == nil {
+	if p.Mount.ns.Load() == nil && p.Dentry != p.Mount.root && p.Dentry.place.Load().parent == nil {
 		return p.Name(), true
 	}
 	sys := p.Dentry.fs.sys
@@ -19,6 +19,15 @@ func PathName(root, p Path) (name string, reachable bool) {
 			return name, reachable
 		}
 	}
+}
+
+// Within is the place in the file system that the mount shows, for /proc/PID/mountinfo.
+func (m *Mount) Within() string {
+	if place := m.root.place.Load(); place.parent == nil && m.root != m.fs.root {
+		return place.name
+	}
+	name, _ := climb(Path{}, Path{&Mount{root: m.fs.root}, m.root})
+	return name
 }
 
 func climb(root, p Path) (string, bool) {

@@ -90,7 +90,7 @@ func Access(c Caller, p Path, want uint32) error {
 	if want&MayExec != 0 && d.kind == unix.S_IFREG && flags&NoExec != 0 {
 		return unix.EACCES
 	}
-	if want&MayWrite != 0 && flags&ReadOnly != 0 {
+	if want&MayWrite != 0 && p.Mount.writable() != nil {
 		switch d.kind {
 		case unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK:
 			return unix.EROFS

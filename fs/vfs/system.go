@@ -47,6 +47,11 @@ type System struct {
 
 	// mounts bounds the mounts of all namespaces together.
 	mounts *Budget
+
+	// mountMu guards the trees of mounts of all namespaces, which propagation connects.
+	mountMu sync.Mutex
+	// groups are the numbers of peer groups in use; guarded by mountMu.
+	groups groupNumbers
 }
 
 // NewSystem returns a System with no mounts.
@@ -89,6 +94,9 @@ type fileSystem struct {
 	minor  uint32 // of its device; the major is 0
 	fstype string
 	root   *Dentry
+	// readOnly says that no mount of it can be written to.
+	readOnly atomic.Bool
+	owner    atomic.Value // whoever it was made for
 
 	// renameMu is held by renames between directories, so that ancestors stay.
 	renameMu sync.Mutex

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"gosentry/fs/vfs"
+	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,28 @@ func (t *Task) ownsFileSystem(name string) error {
 	}
 	if !c.HasIn(unix.CAP_SYS_ADMIN, owner) {
 		return unix.EPERM
+	}
+	return nil
+}
+
+// OwnsFileSystemOf tells whether the task has the rights over the file system of m itself: those in the user
+// namespace that it was made in.
+func (t *Task) OwnsFileSystemOf(m *vfs.Mount) bool {
+	owner, ok := m.FSOwner().(*cred.UserNamespace)
+	if !ok {
+		owner = t.k.rootUserNS
+	}
+	return t.Creds().HasIn(unix.CAP_SYS_ADMIN, owner)
+}
+
+// MayBind is EINVAL for the file of a mount namespace that is not younger than the task's own: two could hold each other.
+func (t *Task) MayBind(p vfs.Path) error {
+	i, ok := p.Inode().(*nsInode)
+	if !ok {
+		return nil
+	}
+	if ns, ok := i.ref.object.(*MountNamespace); ok && ns.ID() <= t.MountsOf().ID() {
+		return unix.EINVAL
 	}
 	return nil
 }

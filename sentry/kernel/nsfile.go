@@ -120,6 +120,15 @@ func (i *nsInode) Open(vfs.Caller, int) (vfs.FileOps, error) {
 	return &nsFile{k: i.k, ref: i.ref}, nil
 }
 
+// Mounted implements vfs.MountHolder: a mount of the file keeps the namespace.
+func (i *nsInode) Mounted() bool { return i.ref.hold() }
+
+// Unmounted implements vfs.MountHolder.
+func (i *nsInode) Unmounted() { i.ref.drop() }
+
+// PrivateMount implements vfs.MountHolder: a copy of a mount namespace does not keep other mount namespaces.
+func (i *nsInode) PrivateMount() bool { return i.ref.kind == FreshMount }
+
 // nsFile is an open file that stands for a namespace.
 type nsFile struct {
 	k   *Kernel

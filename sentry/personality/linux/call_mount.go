@@ -59,14 +59,18 @@ func sysMount(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	ns := t.MountsOf()
 	switch {
+	case flags&unix.MS_NOUSER != 0:
+		return 0, unix.EINVAL
+	case flags&(unix.MS_REMOUNT|unix.MS_BIND) == unix.MS_REMOUNT|unix.MS_BIND:
+		return 0, ns.Remount(at, remountFlags(at, flags))
 	case flags&unix.MS_REMOUNT != 0:
-		return 0, ns.Remount(at, mountFlags(flags))
+		return 0, remount(t, at, flags)
 	case flags&unix.MS_BIND != 0:
 		return 0, bindMount(t, source, at, flags)
 	case flags&mountTypes != 0:
 		return 0, changePropagation(t, at, flags)
 	case flags&unix.MS_MOVE != 0:
-		from, err := vfs.Walk(t, t.WalkArgs(), source)
+		from, err := findSource(t, source)
 		if err != nil {
 			return 0, err
 		}
@@ -83,35 +87,67 @@ func mountFlags(flags uint64) vfs.MountFlags {
 	}{
 		{unix.MS_RDONLY, vfs.ReadOnly}, {unix.MS_NOEXEC, vfs.NoExec}, {unix.MS_NOSUID, vfs.NoSuid},
 		{unix.MS_NODEV, vfs.NoDev}, {unix.MS_NOATIME, vfs.NoAtime}, {mountNoSymlink, vfs.NoSymFollow},
+		{unix.MS_NODIRATIME, vfs.NoDirAtime}, {unix.MS_STRICTATIME, vfs.StrictAtime},
 	} {
 		if flags&m.bit != 0 {
 			f |= m.flag
 		}
 	}
+	if f&vfs.StrictAtime != 0 {
+		f &^= vfs.NoAtime
+	}
 	return f
 }
 
-func bindMount(t *kernel.Task, source string, at vfs.Path, flags uint64) error {
-	if source == "" {
-		return unix.EINVAL
+// remountFlags are the flags of a mount that is changed: without a word on times of access those stay.
+func remountFlags(at vfs.Path, flags uint64) vfs.MountFlags {
+	const times = unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME | unix.MS_STRICTATIME
+	f := mountFlags(flags)
+	if flags&times == 0 {
+		f |= at.Mount.Flags() & (vfs.NoAtime | vfs.NoDirAtime | vfs.StrictAtime)
 	}
-	from, err := vfs.Walk(t, t.WalkArgs(), source)
+	return f
+}
+
+// remount changes a mount and whether its file system can be written to, where the caller may change that.
+func remount(t *kernel.Task, at vfs.Path, flags uint64) error {
+	if err := t.MountsOf().Remount(at, remountFlags(at, flags)); err != nil {
+		return err
+	}
+	if t.OwnsFileSystemOf(at.Mount) {
+		at.Mount.SetFSReadOnly(flags&unix.MS_RDONLY != 0)
+	}
+	return nil
+}
+
+// findSource walks to what is to be bound or moved.
+func findSource(t *kernel.Task, source string) (vfs.Path, error) {
+	if source == "" {
+		return vfs.Path{}, unix.EINVAL
+	}
+	return vfs.Walk(t, t.WalkArgs(), source)
+}
+
+func bindMount(t *kernel.Task, source string, at vfs.Path, flags uint64) error {
+	from, err := findSource(t, source)
 	if err != nil {
+		return err
+	}
+	if err := t.MayBind(from); err != nil {
 		return err
 	}
 	_, err = t.MountsOf().Bind(from, at, 0, flags&unix.MS_REC != 0)
 	return err
 }
 
-// changePropagation is mount(2) that makes a mount private, as all are anyway, a slave of nobody, or unbindable; shared
-// mounts are not built.
+// changePropagation is mount(2) that makes a mount shared, a slave, private or unbindable.
 func changePropagation(t *kernel.Task, at vfs.Path, flags uint64) error {
 	kind := flags & mountTypes
 	switch {
-	case kind&(kind-1) != 0, flags&^(mountTypes|unix.MS_REC|unix.MS_SILENT) != 0, kind == unix.MS_SHARED:
+	case kind&(kind-1) != 0, flags&^(mountTypes|unix.MS_REC|unix.MS_SILENT) != 0:
 		return unix.EINVAL
 	}
-	return t.MountsOf().SetUnbindable(at, kind == unix.MS_UNBINDABLE)
+	return t.MountsOf().SetAttr(at, vfs.Attributes{Propagation: int(kind)}, flags&unix.MS_REC != 0)
 }
 
 func newMount(t *kernel.Task, fstype, source string, at vfs.Path, flags, data uint64) error {
@@ -129,8 +165,13 @@ func newMount(t *kernel.Task, fstype, source string, at vfs.Path, flags, data ui
 	if source == "" {
 		source = "none"
 	}
-	_, err = t.MountsOf().MountAt(at, root, mountFlags(flags), fstype, source)
-	return err
+	m, err := t.MountsOf().MountAt(at, root, mountFlags(flags), fstype, source)
+	if err != nil {
+		return err
+	}
+	m.SetFSOwner(t.Creds().UserNS)
+	m.SetFSReadOnly(flags&unix.MS_RDONLY != 0)
+	return nil
 }
 
 func sysUmount2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

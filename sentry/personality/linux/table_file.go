@@ -32,7 +32,7 @@ func fileCalls() []Call {
 		{137, "statfs", "path ptr", "", sysStatfs},
 		{138, "fstatfs", "fd ptr", "", sysFstatfs},
 		{161, "chroot", "path", "", sysChroot},
-		{165, "mount", "path path path hex ptr", "tmpfs, proc, sysfs, cgroup2, mqueue, bind, move, remount of one mount; no shared mounts", sysMount},
+		{165, "mount", "path path path hex ptr", "tmpfs, proc, sysfs, cgroup2, mqueue, devpts, bind, move, propagation; a remount changes flags only", sysMount},
 		{155, "pivot_root", "path path", "", sysPivotRoot},
 		{166, "umount2", "path hex", "no MNT_EXPIRE", sysUmount2},
 		{188, "setxattr", "path path ptr uint hex", "", xattrCall(setXattrOn).named(0)},

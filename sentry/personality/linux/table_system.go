@@ -26,7 +26,7 @@ func systemCalls() []Call {
 		{251, "ioprio_set", "int int int", "remembered, not followed", sysIoprioSet},
 		{252, "ioprio_get", "int int", "", sysIoprioGet},
 		{272, "unshare", "hex", "", sysUnshare},
-		{308, "setns", "fd hex", "namespaces' files cannot be bind-mounted", sysSetns},
+		{308, "setns", "fd hex", "", sysSetns},
 		{302, "prlimit64", "int int ptr ptr", "", sysPrlimit64},
 		{309, "getcpu", "ptr ptr ptr", "", sysGetcpu},
 		{314, "sched_setattr", "int ptr hex", "remembered, not followed; no deadlines", sysSchedSetattr},
