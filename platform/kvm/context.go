@@ -7,6 +7,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,10 @@ import (
 type context struct {
 	p *Platform
 	v *vcpu // held; nil after Leave
+
+	calls   patch.Calls
+	retries int
+	answers patch.Answers
 
 	interrupted atomic.Bool
 	running     atomic.Pointer[vcpu]
@@ -51,12 +56,15 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.p.released.Load() {
 			return platform.Event{}, &platform.Died{Reason: "the platform was released"}
 		}
+		if regs.Eflags&arch.FlagTF != 0 && as.text.Active() {
+			as.stopPatching()
+		}
 		x, err := c.step(as, regs)
 		if err != nil {
 			return platform.Event{}, err
 		}
 		ev, done, err := c.decode(as, x, regs)
-		if done || err != nil {
+		if err != nil || done && c.consider(as, x, ev, regs) {
 			return ev, err
 		}
 	}
@@ -73,6 +81,7 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	if err != nil {
 		return exit{}, err
 	}
+	c.offer(as)
 	v.load(regs, root)
 	c.running.Store(v)
 	e, ran := v.enter(c.wanted)
@@ -86,6 +95,9 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	switch x.kind {
 	case exitSyscall:
 		v.saveSyscall(regs)
+	case exitPatched:
+		v.save(regs)
+		regs.Rip = regs.Rcx
 	case exitVector:
 		v.save(regs)
 		regs.Rip, regs.Cs, regs.Eflags = x.frame.rip, x.frame.cs, x.frame.flags
@@ -135,6 +147,7 @@ func (c *context) Leave() {
 	if c.v == nil {
 		return
 	}
+	c.withdraw()
 	c.p.put(c.v)
 	c.v = nil
 	runtime.UnlockOSThread()

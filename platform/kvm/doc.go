@@ -14,7 +14,14 @@
 // say, the stub's OUT is at LSTAR. Where ring 0 is emulated, SYSCALL stays in ring 3: LSTAR is then a page that user code
 // may execute, with a store to an address that no memory is behind, which leaves the machine. A guest may go there by
 // itself: that is a system call like another, whose return address it chose. Where SYSCALL is an
-// invalid opcode, the instruction is looked at.
+// invalid opcode, the instruction is looked at. An emulator of ring 0 also judges what user code may not execute, and where
+// it judges otherwise than processors do, the instruction is looked at too.
+//
+// Where SYSCALL stays in ring 3, calls made often are patched (package patch): a trampoline makes the same store, which saves
+// the landing, or finds the call's answer in a page that the sentry alone writes, and goes back without an exit. The page is
+// one of the address space's, for each processor, and GS leads to it where the guest has no GS of its own. What was stopped in a
+// trampoline is said to be before its call. A guest may enter a trampoline where it likes: what it
+// achieves is a system call with registers of its choice.
 //
 // The probe also changes a page table entry behind the machine's back. A KVM with hardware paging sees
 // it after CR3 was loaded: there, what an Apply takes away is flushed by sending every processor that runs the address space
@@ -39,6 +46,6 @@
 // context takes that, or somebody asks. A kick sets immediate_exit and then signals the thread: a
 // processor that was about to enter the guest sees the first, one inside the second.
 //
-// Locks: addressSpace.mu, Platform.mu, Platform.spacesMu, context.fpuMu, memory.mu, then pagetable.Pool's. None is
+// Locks: addressSpace.mu, Platform.mu, Platform.spacesMu, context.fpuMu, memory.mu, then pagetable.Pool's and patch's. None is
 // held while guest code runs. Where frames are short, other address spaces are locked by trying.
 package kvm

@@ -3,6 +3,7 @@ package kvm
 import (
 	"fmt"
 
+	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/kvmapi"
 
 	"golang.org/x/sys/unix"
@@ -14,11 +15,12 @@ type exitKind uint8
 const (
 	exitInterrupted exitKind = iota // by a kick, in ring 3
 	exitSyscall
-	exitCompat // SYSCALL in 32-bit code
-	exitVector // an exception or int n
-	exitStray  // the guest touched the address of user entry's store itself
-	exitNoPage // the host has no memory behind a page
-	exitBroken // the host failed
+	exitPatched // a patched call
+	exitCompat  // SYSCALL in 32-bit code
+	exitVector  // an exception or int n
+	exitStray   // the guest touched the address of user entry's store itself
+	exitNoPage  // the host has no memory behind a page
+	exitBroken  // the host failed
 )
 
 // exit is a processor's way out.
@@ -51,6 +53,8 @@ func (v *vcpu) leave(e unix.Errno) exit {
 		switch {
 		case addr == noMemory && write && s.Regs.Rip == userEntry+userEntryStore:
 			return exit{kind: exitSyscall}
+		case addr == noMemory && write && s.Regs.Rip-trampolinesAt < patch.TrampolinesSize:
+			return exit{kind: exitPatched}
 		case addr&^(pageSize-1) == noMemory:
 			return exit{kind: exitStray}
 		}

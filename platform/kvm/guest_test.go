@@ -27,6 +27,7 @@ type testGuest struct {
 	as   *addressSpace
 	c    *context
 	regs arch.Registers
+	text platform.Change // see patchGuest
 }
 
 // filePages is the size of the guest's memory file: code, stack, data.

@@ -2,14 +2,21 @@ package kvm
 
 import (
 	"encoding/binary"
+
+	"gosentry/platform/internal/patch"
 )
 
 const (
 	pageSize = 4096
 
-	// What a guest may map: [userLow, userHigh), Linux's lower bound for users and its TASK_SIZE.
+	// What a guest may map: [userLow, userHigh), Linux's lower bound for users and almost its TASK_SIZE, taskSize.
 	userLow  = 0x10000
-	userHigh = 0x7ffffffff000
+	userHigh = 0x7fff00000000
+	taskSize = 0x7ffffffff000
+
+	// Where the trampolines of patched calls lie, and behind them a page of answers for each processor.
+	trampolinesAt = 0x7fffffe00000
+	answersAt     = trampolinesAt + patch.TrampolinesSize
 )
 
 // Guest-physical memory. Below 4 GiB there is none but what KVM keeps for itself.

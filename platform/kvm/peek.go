@@ -20,7 +20,7 @@ func (as *addressSpace) peek(addr uint64, n int) (b []byte, ok bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	for len(b) < n {
-		if as.tables == nil || addr >= userHigh {
+		if as.tables == nil || addr >= taskSize {
 			return nil, false
 		}
 		page := as.tables.Walk(addr)
@@ -42,7 +42,7 @@ func (as *addressSpace) peek(addr uint64, n int) (b []byte, ok bool) {
 func (as *addressSpace) look(addr uint64) (mapped, held, back bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	if as.tables == nil || addr >= userHigh {
+	if as.tables == nil || addr >= taskSize {
 		return false, false, false
 	}
 	page := as.tables.Walk(addr)

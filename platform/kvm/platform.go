@@ -8,6 +8,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/kvmapi"
 )
 
@@ -21,7 +22,8 @@ const (
 // Platform runs guest code in a virtual machine.
 type Platform struct {
 	*machine
-	slots chan struct{}
+	slots   chan struct{}
+	patches *patch.Store // nil: no calls are patched
 
 	waiting  atomic.Int32 // contexts that wait for a slot
 	ticking  atomic.Bool
@@ -35,8 +37,9 @@ type Platform struct {
 	spaces   map[*addressSpace]struct{}
 }
 
-// New makes the machine on a descriptor of /dev/kvm, which stays the caller's, and tries it.
-func New(fd int) (*Platform, error) {
+// New makes the machine on a descriptor of /dev/kvm, which stays the caller's, and tries it. With patching set, calls that
+// are made often are patched, where that saves something.
+func New(fd int, patching bool) (*Platform, error) {
 	m, err := newMachine(fd)
 	if err != nil {
 		return nil, fmt.Errorf("kvm: %w", err)
@@ -46,10 +49,19 @@ func New(fd int) (*Platform, error) {
 		m.release()
 		return nil, fmt.Errorf("kvm: %w", err)
 	}
-	return &Platform{
+	p := &Platform{
 		machine: m, slots: make(chan struct{}, m.vcpus), all: []*vcpu{v}, free: []*vcpu{v},
 		spaces: make(map[*addressSpace]struct{}),
-	}, nil
+	}
+	if patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0 {
+		cfg := patch.Config{At: trampolinesAt, Code: trampoline, Data: maxRunning * pageSize}
+		if p.patches, err = patch.NewStore(cfg); err != nil {
+			v.kvm.Close()
+			m.release()
+			return nil, fmt.Errorf("kvm: %w", err)
+		}
+	}
+	return p, nil
 }
 
 // Verdict says in words what kind of KVM the probe found.
@@ -58,7 +70,11 @@ func (p *Platform) Verdict() string {
 	if p.mem.shadow {
 		paging = "shadow page tables"
 	}
-	return fmt.Sprintf("SYSCALL %s; %s; %d processors", p.entry, paging, p.vcpus)
+	calls := ""
+	if p.patches != nil {
+		calls = "; calls made often are patched"
+	}
+	return fmt.Sprintf("SYSCALL %s%s; %s; %d processors", p.entry, calls, paging, p.vcpus)
 }
 
 // take returns a free processor, best the one that the calling thread tid used last: KVM takes long to
@@ -159,6 +175,9 @@ func (p *Platform) Release() {
 			time.Sleep(100 * time.Microsecond)
 		}
 		v.kvm.Close()
+	}
+	if p.patches != nil {
+		p.patches.Release()
 	}
 	p.machine.release()
 }

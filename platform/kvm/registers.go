@@ -34,10 +34,10 @@ func sanitize(r *arch.Registers) {
 			*s = 0
 		}
 	}
-	if r.Fs_base >= userHigh {
+	if r.Fs_base >= taskSize {
 		r.Fs_base = 0
 	}
-	if r.Gs_base >= userHigh {
+	if r.Gs_base >= taskSize {
 		r.Gs_base = 0
 	}
 	r.Eflags = r.Eflags&userFlags | fixedFlags
@@ -57,7 +57,11 @@ func (v *vcpu) load(r *arch.Registers, root uint64) {
 	changed = loadData(&s.DS, uint16(r.Ds), 0) || changed
 	changed = loadData(&s.ES, uint16(r.Es), 0) || changed
 	changed = loadData(&s.FS, uint16(r.Fs), r.Fs_base) || changed
-	changed = loadData(&s.GS, uint16(r.Gs), r.Gs_base) || changed
+	gs := r.Gs_base
+	if gs == 0 {
+		gs = v.area
+	}
+	changed = loadData(&s.GS, uint16(r.Gs), gs) || changed
 	if s.CR3 != root {
 		s.CR3 = root
 		changed = true
@@ -99,7 +103,9 @@ func (v *vcpu) save(r *arch.Registers) {
 	r.Cs, r.Ss = uint64(s.CS.Selector), uint64(s.SS.Selector)
 	r.Ds, r.Es = uint64(s.DS.Selector), uint64(s.ES.Selector)
 	r.Fs, r.Gs = uint64(s.FS.Selector), uint64(s.GS.Selector)
-	r.Fs_base, r.Gs_base = s.FS.Base, s.GS.Base
+	if r.Fs_base, r.Gs_base = s.FS.Base, s.GS.Base; r.Gs_base == v.area {
+		r.Gs_base = 0
+	}
 }
 
 // saveSyscall stores the registers of a guest that executed SYSCALL.

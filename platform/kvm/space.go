@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"gosentry/platform"
+	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/pagetable"
 
 	"golang.org/x/sys/unix"
@@ -35,11 +36,15 @@ type addressSpace struct {
 	died     *platform.Died
 	released bool
 	lost     pagetable.Lost // Apply's, kept for its memory
+	text     *patch.Text
+	edits    edits // text's
 }
 
 func (p *Platform) newSpace() *addressSpace {
 	as := &addressSpace{p: p, windows: make(map[*window]struct{}), running: make(map[*vcpu]struct{})}
 	as.left.L = &as.mu
+	as.edits.as = as
+	as.text = patch.NewText(p.patches, &as.edits)
 	p.spacesMu.Lock()
 	p.spaces[as] = struct{}{}
 	p.spacesMu.Unlock()
@@ -75,6 +80,7 @@ func (p *Platform) shrink() {
 		}
 		if len(as.running) == 0 && as.tables != nil {
 			as.drops.Add(1)
+			as.loseText()
 			as.tables.Release()
 			as.tables = nil
 			as.letWindowsGo()
@@ -122,7 +128,7 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	var err error
 	for i := range list {
-		if e := as.change(&list[i]); e != nil && err == nil {
+		if e := as.changeText(&list[i]); e != nil && err == nil {
 			err = e
 		}
 	}
@@ -226,6 +232,7 @@ func (as *addressSpace) expel() {
 // wipe starts with empty tables. mu is held.
 func (as *addressSpace) wipe() error {
 	as.drops.Add(1)
+	as.loseText()
 	old := as.tables
 	fresh, err := as.p.newTables()
 	if err != nil {
@@ -247,6 +254,10 @@ func (as *addressSpace) begin(v *vcpu) (root uint64, err error) {
 	defer as.mu.Unlock()
 	if err := as.ready(); err != nil {
 		return 0, err
+	}
+	if as.text.Recover(); len(as.edits.list) > 0 {
+		as.edit()
+		as.shoot()
 	}
 	if v.space != as || v.flush != as.flushes {
 		v.space, v.flush = as, as.flushes
@@ -281,12 +292,16 @@ func (as *addressSpace) Release() {
 	as.mu.Lock()
 	t, windows := as.tables, as.windows
 	as.tables, as.windows, as.released = nil, nil, true
+	free := as.text.End()
 	as.mu.Unlock()
 	as.p.spacesMu.Lock()
 	delete(as.p.spaces, as)
 	as.p.spacesMu.Unlock()
 	if t != nil {
 		t.Release()
+	}
+	if free != nil {
+		free()
 	}
 	as.p.mem.unref(windows)
 	if as.p.pool.Aside() > asideFrames {

@@ -38,15 +38,19 @@ func syscallPage() []byte {
 // userEntryStore is the length of the one instruction at userEntry.
 const userEntryStore = 7
 
-// userEntryPage is where SYSCALL goes when it stays in ring 3: a store where no memory is,
-// mov %eax, exitAddr. User code may execute it.
+// leaveByStore leaves the machine from ring 3, by a store where no memory is: mov %eax, exitAddr.
+func leaveByStore() []byte {
+	addr := uint64(exitAddr)
+	return []byte{0x89, 0x04, 0x25, byte(addr), byte(addr >> 8), byte(addr >> 16), byte(addr >> 24)}
+}
+
+// userEntryPage is where SYSCALL goes when it stays in ring 3. User code may execute it.
 func userEntryPage() []byte {
 	b := make([]byte, pageSize)
 	for i := range b {
 		b[i] = halt
 	}
-	addr := uint64(exitAddr)
-	copy(b, []byte{0x89, 0x04, 0x25, byte(addr), byte(addr >> 8), byte(addr >> 16), byte(addr >> 24)})
+	copy(b, leaveByStore())
 	return b
 }
 

@@ -18,7 +18,7 @@ func testPlatform(t testing.TB) *Platform {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	p, err := New(fd)
+	p, err := New(fd, true)
 	if err != nil {
 		t.Fatal(err)
 	}

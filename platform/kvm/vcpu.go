@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/kvmapi"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +53,11 @@ type vcpu struct {
 
 	tid   int      // the OS thread that ran it last
 	owner *context // whose extended state it has; see context.home
+
+	answers   patch.Page    // what it shows of its context's answers,
+	answersIn *addressSpace // here, nil: nowhere,
+	area      uint64        // at this address, which GS has where the guest has none of its own
+
 	space *addressSpace
 	flush uint64 // addressSpace.flushes when space was loaded
 	// entries counts Runs, toggle is cr3Toggle or 0; both guarded by the space's lock while v runs there.

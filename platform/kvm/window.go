@@ -190,7 +190,12 @@ func (m *memory) open(c *platform.Change, key fileKey, offset, size uint64) (*wi
 	if w.writable {
 		prot, slotFlags = prot|unix.PROT_WRITE, 0
 	}
-	if w.mem, err = unix.Mmap(int(c.File), int64(w.offset), int(length), prot, unix.MAP_SHARED); err != nil {
+	w.mem, err = unix.Mmap(int(c.File), int64(w.offset), int(length), prot, unix.MAP_SHARED)
+	if err == unix.EPERM && w.writable && c.Prot&platform.Write == 0 { // sealed
+		w.writable, slotFlags = false, kvmapi.MemReadOnly
+		w.mem, err = unix.Mmap(int(c.File), int64(w.offset), int(length), unix.PROT_READ, unix.MAP_SHARED)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := m.insert(w, slotFlags); err != nil {

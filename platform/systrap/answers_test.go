@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gosentry/platform"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,7 +78,7 @@ func TestAnswers(t *testing.T) {
 		t.Error("the second thread has another seat: this shows less than it is meant to")
 	}
 	other.next(t, marker)
-	other.SetAnswers([]platform.Answer{{Number: asked, Value: 7}, {Number: answerCount, Value: 1}, {Number: 1<<32 - 1}})
+	other.SetAnswers([]platform.Answer{{Number: asked, Value: 7}, {Number: patch.AnswerCount, Value: 1}, {Number: 1<<32 - 1}})
 	if other.next(t, marker); other.regs.Rbx != 7 {
 		t.Errorf("the second thread's answer is %d", other.regs.Rbx)
 	}

@@ -43,8 +43,3 @@ func (a area) give() bool {
 
 // fpuArea is the part of the area for extended state that the sentry has it load.
 func (a area) fpuArea() []byte { return a.mem[fpuOffset:answersAt] }
-
-// answer is the word for the answer to call number, which is less than answerCount.
-func (a area) answer(number uint32) *uint64 {
-	return (*uint64)(unsafe.Pointer(&a.mem[answersAt+8*number]))
-}

@@ -34,7 +34,7 @@ type context struct {
 	dirty bool  // fpu was written to
 	home  *seat // the last one that had the state
 
-	answers answers
+	answers patch.Answers
 
 	interrupted atomic.Bool
 	running     atomic.Pointer[seat] // in guest code, or about to be
@@ -183,9 +183,7 @@ func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
 
 // load writes what the thread is to run with.
 func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
-	if s.shown != c.answers.now.Load() {
-		c.show(s)
-	}
+	c.answers.Show(&s.answers)
 	plain := c.plain(as, s, regs)
 	c.fresh = false
 	if plain {
@@ -224,7 +222,7 @@ func (c *context) save() {
 
 // died says that the seat has ended.
 func (c *context) died(err error) error {
-	c.unshow()
+	c.answers.Unshow(&c.s.answers)
 	c.s.end()
 	c.s.proc.Lose()
 	c.s, c.home = nil, nil
@@ -262,6 +260,9 @@ func (c *context) Inside() *pairs.Guest {
 	return nil
 }
 
+// SetAnswers implements platform.Answerer.
+func (c *context) SetAnswers(list []platform.Answer) { c.answers.Set(list) }
+
 // Leave implements platform.Context.
 func (c *context) Leave() {
 	if c.tr == nil {
@@ -280,7 +281,7 @@ func (c *context) Drop() {
 		return
 	}
 	c.save()
-	c.unshow()
+	c.answers.Unshow(&c.s.answers)
 	s := c.s
 	c.s = nil
 	s.proc.Leave(s)

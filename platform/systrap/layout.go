@@ -36,12 +36,6 @@ const (
 	frameRoom   = 0x4000
 )
 
-// An answer is a word of 8 bytes at the index of its call's number: the value, and answerValid if there is one.
-const (
-	answerCount = pageSize / 8
-	answerValid = 1 << 32
-)
-
 // The state of a thread: whose turn it is, and whether the other side sleeps, or is about to.
 const (
 	stateGuest  = 0 // the thread runs guest code, or is about to

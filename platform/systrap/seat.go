@@ -4,10 +4,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
+	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +33,7 @@ type seat struct {
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
 
-	shown *[]platform.Answer // what its page of answers holds, if it still does
+	answers patch.Page
 }
 
 // base is where the blank process has the area.
@@ -47,6 +47,7 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 	}
 	s := &seat{p: p, proc: proc, index: i, area: newArea(p.areas[i*areaSize : (i+1)*areaSize])}
 	clear(s.mem)
+	s.answers = patch.NewPage(s.mem[answersAt:])
 	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
 	file, at := int32(p.areasFD), uint64(i)*areaSize
 	tid, err := proc.SpawnGuest(s.base(),

@@ -91,7 +91,7 @@ func (in *Inside) start(name string) (platform.Platform, []seccomp.Rule, error) 
 		}
 		return p, platformRules(systrap.Syscalls()), nil
 	case "kvm":
-		p, err := kvm.New(in.DeviceFD)
+		p, err := kvm.New(in.DeviceFD, !in.NoPatch)
 		if err != nil {
 			return nil, nil, &Failure{What: "cannot start the platform kvm", Cause: err, Way: "use another platform"}
 		}

@@ -2,7 +2,8 @@
 // platforms where a call caught as such is dear.
 //
 // The seven bytes become a jump by way of a pointer at an absolute address, chosen so that the last two bytes of the
-// jump are still SYSCALL: who jumps there makes a call as before. What a trampoline does is the platform's to say.
+// jump are still SYSCALL: who jumps there makes a call as before. A trampoline (Code) answers the call from a page that the guest
+// cannot write, where the kernel has said the result beforehand (Answers); how it goes on otherwise is the platform's to say.
 //
 // Text is never written to. A patched page is a copy in a memory file that nobody can map writable any more, mapped over the plain one;
 // each further site makes another copy. So a thread sees an instruction whole, as it was or as it is, and no

@@ -23,10 +23,8 @@ const (
 
 	pageSize    = 4096
 	maxSites    = TableSize / 8
-	slotSize    = TableSize + TrampolinesSize
 	maxSlots    = 128
 	maxVersions = 1024 // patched pages
-	versionsAt  = maxSlots * slotSize
 )
 
 // Trampoline is what the code of one has to know.
@@ -42,7 +40,15 @@ type Config struct {
 	At uint64
 	// Code returns that of a trampoline, of at most TrampolineSize bytes.
 	Code func(Trampoline) []byte
+	// Data is how many bytes lie behind the trampolines that the guest can read and the platform write.
+	Data uint64
 }
+
+// slotSize is what an address space has in the memory file.
+func (c *Config) slotSize() uint64 { return TableSize + TrampolinesSize + c.Data }
+
+// versionsAt is where the patched pages begin there.
+func (c *Config) versionsAt() uint64 { return maxSlots * c.slotSize() }
 
 // Store holds pages of program text in which calls are patched, for all address spaces, and the tables and
 // trampolines of each. All of it lies in one memory file that nobody can map writable any more.
@@ -85,9 +91,9 @@ func NewStore(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	p := &Store{cfg: cfg, fd: fd, files: make(map[fileKey]map[uint64]*version)}
-	const size = versionsAt + maxVersions*pageSize
+	size := int64(cfg.versionsAt() + maxVersions*pageSize)
 	if err = unix.Ftruncate(fd, size); err == nil {
-		p.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		p.mem, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
@@ -145,7 +151,7 @@ func (p *Store) patch(key fileKey, fd int32, offset, at uint64, number uint64) *
 	if !patchable(text, at, number) || p.pages == maxVersions || p.sites == maxSites {
 		return nil
 	}
-	v := &version{at: versionsAt + uint64(p.pages)*pageSize}
+	v := &version{at: p.cfg.versionsAt() + uint64(p.pages)*pageSize}
 	if old != nil {
 		v.sites = append(v.sites, old.sites...)
 	}
@@ -220,13 +226,17 @@ func (p *Store) takeSlot() int {
 }
 
 // slot is the table and the trampolines of slot i.
-func (p *Store) slot(i int) []byte { return p.mem[i*slotSize : (i+1)*slotSize] }
+func (p *Store) slot(i int) []byte {
+	size := p.cfg.slotSize()
+	return p.mem[uint64(i)*size : uint64(i+1)*size]
+}
 
 // freeSlot takes a slot back, of which the first so many sites were used. Nobody has it mapped.
 func (p *Store) freeSlot(i, sites int) {
 	slot := p.slot(i)
 	clear(slot[:8*sites])
 	clear(slot[TableSize : TableSize+TrampolineSize*sites])
+	clear(slot[TableSize+TrampolinesSize:])
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.slots = append(p.slots, i)

@@ -195,12 +195,19 @@ func (t *Text) Recover() {
 
 // mapTable queues the mappings of the table and of the trampolines.
 func (t *Text) mapTable() {
-	slot := uint64(t.slot) * slotSize
+	slot := uint64(t.slot) * t.store.cfg.slotSize()
 	fd := int32(t.store.fd)
 	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd, Addr: TableAt, Length: TableSize, Offset: slot})
 	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: fd,
 		Addr: t.store.cfg.At, Length: TrampolinesSize, Offset: slot + TableSize})
+	if n := t.store.cfg.Data; n > 0 {
+		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd,
+			Addr: t.store.cfg.At + TrampolinesSize, Length: n, Offset: slot + TableSize + TrampolinesSize})
+	}
 }
+
+// Data is the memory of Config.Data. Something must be patched.
+func (t *Text) Data() []byte { return t.store.slot(t.slot)[TableSize+TrampolinesSize:] }
 
 // overlay queues a patched page over the plain one at addr, once its sites have trampolines.
 func (t *Text) overlay(addr uint64, v *version) {

@@ -182,7 +182,7 @@ func TestEnd(t *testing.T) {
 		t.Fatal("the text is in use after its end")
 	}
 	free()
-	if len(s.store.slots) != maxSlots || !bytes.Equal(s.store.slot(s.slot), make([]byte, slotSize)) {
+	if len(s.store.slots) != maxSlots || !bytes.Equal(s.store.slot(s.slot), make([]byte, s.store.cfg.slotSize())) {
 		t.Errorf("%d slots are free, want %d, cleared", len(s.store.slots), maxSlots)
 	}
 	if NewText(nil, &s.q).End() != nil {
