@@ -91,6 +91,7 @@ func TestPodman(t *testing.T) {
 		list []engineStep
 	}{
 		{"status", podmanStatus}, {"files", podmanFiles}, {"process", podmanProcess}, {"life", podmanLife}, {"limits", podmanLimits},
+		{"pod", podmanPod},
 	} {
 		t.Run(c.name, func(t *testing.T) { p.steps(t, c.list) })
 	}
@@ -198,4 +199,23 @@ func testPodmanTerminal(t *testing.T, p *podman) {
 		s := engineStep{args: c.script, status: 5, out: c.want}
 		s.check(t, func() result { return r })
 	}
+}
+
+// podmanPod has containers in one sandbox.
+var podmanPod = []engineStep{
+	{args: "pod create --name pod --infra-image IMAGE --infra-command 'sleep 1000' --hostname podhost", out: "-"},
+	{args: "run -d --pod pod --name one IMAGE sh -c 'echo shared >/dev/shm/f; exec sleep 1000'", out: "-"},
+	{args: "run --rm --pod pod IMAGE sh -c 'until cat /dev/shm/f; do true; done 2>/dev/null; hostname; readlink /proc/self/ns/ipc | grep -c ipc; exit 7'", status: 7, out: "shared\npodhost\n1\n"},
+	{args: "exec one sh -c 'echo inside; exit 3'", status: 3, out: "inside\n"},
+	{args: "run --rm --pod pod nothing-of-the-kind true", status: 125, err: "."},
+	{args: "run --rm --pod pod IMAGE nothing", status: 127, err: "executable file not found"},
+	{args: "run --rm --pod pod --pid container:one IMAGE sh -c 'cat /proc/1/cmdline'", out: "sleep\x001000\x00"},
+	{args: "ps --filter pod=pod --format {{.Names}}:{{.Status}} --sort names", out: "-"},
+	{args: "kill one", out: "one\n"},
+	{args: "wait one", out: "137\n"},
+	{args: "start one", out: "one\n"},
+	{args: "pod stop -t 1 pod", out: "-"},
+	{args: "pod start pod", out: "-"},
+	{args: "exec one echo again", out: "again\n"},
+	{args: "pod rm -f -t 0 pod", out: "-"},
 }

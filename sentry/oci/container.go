@@ -27,8 +27,6 @@ type Container struct {
 	PIDs         int64 // limit, 0 for none
 	// UIDs and GIDs are the maps of the user namespace, as written to /proc/PID/uid_map; empty: there is none.
 	UIDs, GIDs string
-	// Pod says that containers may be added to its sandbox.
-	Pod bool
 	// Namespaces are those that it has for itself or joins. Others are those of the sandbox that it is added to.
 	Namespaces []Namespace
 	// Seccomp judges every program's calls; empty: nothing does.
@@ -74,7 +72,6 @@ func (b *Bundle) container(id string) (*Container, error) {
 		ID: id, Root: b.rootDir(), ReadOnlyRoot: s.Root.Readonly, Hostname: s.Hostname, Domainname: s.Domainname,
 		Process: ProcessOf(s.Process),
 	}
-	c.Pod, _ = podPart(s.Annotations)
 	if info, err := os.Stat(c.Root); err != nil {
 		return nil, refuse("root.path", "%v", err)
 	} else if !info.IsDir() {

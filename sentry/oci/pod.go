@@ -13,7 +13,8 @@ import (
 )
 
 // A pod is one sandbox with several containers. Whoever manages pods says so by annotations: the first container, which
-// does nothing but hold what the others share, is the sandbox, and each other one names it.
+// does nothing but hold what the others share, is the sandbox, and each other one names it. Any container's sandbox can
+// be joined so: podman does not mark those that are meant to be.
 
 // podAnnotations are the names of a container's part in its pod and of the pod's sandbox, by those who use them: containerd,
 // CRI-O and podman.
@@ -22,18 +23,14 @@ var podAnnotations = [...]struct{ part, sandbox string }{
 	{"io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"},
 }
 
-// podPart tells whether a container is a pod's sandbox, or the id of the one that it belongs to; neither for one that stands
-// alone.
-func podPart(annotations map[string]string) (sandbox bool, of string) {
+// podSandbox returns the id of the sandbox that a container belongs to, empty for one that has its own.
+func podSandbox(annotations map[string]string) string {
 	for _, a := range podAnnotations {
-		switch annotations[a.part] {
-		case "sandbox":
-			return true, ""
-		case "container":
-			return false, annotations[a.sandbox]
+		if annotations[a.part] == "container" {
+			return annotations[a.sandbox]
 		}
 	}
-	return false, ""
+	return ""
 }
 
 // podName is a link in the directory of a container that was added to a sandbox, to the directory of that one.
@@ -77,7 +74,7 @@ func (c *container) forget() {
 // sandboxOf returns the sandbox that a container with these annotations is to be added to, nil for one of its own. A sandbox
 // that this runtime does not have is somebody else's affair.
 func (r *Runtime) sandboxOf(annotations map[string]string) (*container, error) {
-	_, of := podPart(annotations)
+	of := podSandbox(annotations)
 	if of == "" {
 		return nil, nil
 	}

@@ -37,8 +37,8 @@ func fileCalls(changes bool) []seccomp.Rule {
 
 // hostCalls are the host calls of a sandbox's kernel on a platform, those made most often first.
 func (in *Inside) hostCalls(platform []seccomp.Rule) []seccomp.Rule {
-	// What is added to a pod may be writable.
-	writable := in.Container != nil && in.Container.Pod || slices.ContainsFunc(in.Binds, func(d Directory) bool { return d.Writable })
+	// Containers that are added may have what the first has not.
+	writable := in.Container != nil || slices.ContainsFunc(in.Binds, func(d Directory) bool { return d.Writable })
 	rules := slices.Concat(platform, memoryCalls(), fileCalls(writable))
 	if in.Container != nil {
 		rules = append(rules, seccomp.Allow(control.HostCalls()...)...)

@@ -181,8 +181,8 @@ func (m *machine) Create(id string, text []byte, files []int) (control.Added, er
 func (m *machine) add(id string, text []byte, files []int) (*container, error) {
 	var a addition
 	err := json.Unmarshal(text, &a)
-	if err == nil && (!m.in.Container.Pod || id == "" || a.Container == nil || a.Container.Process == nil) {
-		err = errors.New("containers cannot be added to this sandbox")
+	if err == nil && (id == "" || a.Container == nil || a.Container.Process == nil) {
+		err = errors.New("no container is described")
 	}
 	if err == nil {
 		err = a.resolve(files)
