@@ -102,6 +102,7 @@ func TestContainerd(t *testing.T) {
 	t.Run("status", func(t *testing.T) { c.steps(t, containerdStatus) })
 	t.Run("life", func(t *testing.T) { c.steps(t, containerdLife) })
 	t.Run("terminal", func(t *testing.T) { testContainerdTerminal(t, c) })
+	t.Run("pod", func(t *testing.T) { testContainerdPod(t, c) })
 }
 
 var containerdStatus = []engineStep{
@@ -138,4 +139,38 @@ func testContainerdTerminal(t *testing.T, c *containerd) {
 	r := command{dir: c.dir, stdin: "typed\n"}.run(t, argv)
 	s := engineStep{args: "tty", status: 5, out: ".*got typed\r*\n"}
 	s.check(t, func() result { return r })
+}
+
+// testContainerdPod has containers in one sandbox and one shim, with the annotations and the namespaces that containerd's
+// plugin for Kubernetes gives them.
+func testContainerdPod(t *testing.T, c *containerd) {
+	const sandbox = " --annotation io.kubernetes.cri.sandbox-id=pause --annotation io.kubernetes.cri.container-type="
+	c.steps(t, []engineStep{{args: "run -d --log-uri file://HOME/pause" + sandbox + "sandbox IMAGE pause sleep 1000"}})
+	pid := ""
+	for line := range strings.Lines(c.do(t, "", "task", "ls").stdout) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "pause" {
+			pid = f[1]
+		}
+	}
+	member := " " + sandbox + "container"
+	for _, kind := range []string{"network:/proc/%s/ns/net", "ipc:/proc/%s/ns/ipc", "uts:/proc/%s/ns/uts"} {
+		member += " --with-ns " + fmt.Sprintf(kind, pid)
+	}
+	c.steps(t, []engineStep{
+		{args: "run -d --log-uri file://HOME/one" + member + " IMAGE one sleep 1000"},
+		{args: "task exec --exec-id e1 one sh -c 'readlink /proc/self/ns/ipc >/tmp/x; cat /proc/1/cmdline; exit 4'", status: 4, out: "sleep\x001000\x00"},
+		{args: "run --rm" + member + " IMAGE two sh -c 'cat /tmp/x; cat /proc/1/comm; exit 6'", status: 6, out: "sh\n", err: "/tmp/x"},
+		{args: "run --rm" + member + " IMAGE three nothing", status: 1, err: "executable file not found"},
+		{args: "task ls", out: ".*one +[0-9]+ +RUNNING.*"},
+		{args: "task kill --signal KILL one"},
+		{args: "task ls", out: ".*one +[0-9]+ +STOPPED.*", wait: true},
+		{args: "task delete one", out: "-", err: "137"},
+		{args: "container delete one"},
+		{args: "run -d --log-uri file://HOME/one" + member + " IMAGE one sleep 1000"},
+		{args: "task kill --signal KILL pause"},
+		{args: "task ls", out: "TASK.*\n.* STOPPED\n.* STOPPED\n", wait: true},
+		{args: "task delete one", out: "-", err: "137"},
+		{args: "task delete pause", out: "-", err: "137"},
+		{args: "container delete one pause"},
+	})
 }
