@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -16,14 +17,7 @@ import (
 // TestContainerCycles makes and removes many, one after the other and at once: nothing of them is left.
 func TestContainerCycles(t *testing.T) {
 	adoptOrphans(t)
-	t.Cleanup(func() {
-		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
-			dirs, _ := filepath.Glob(pattern + group())
-			for _, dir := range dirs {
-				os.Remove(dir)
-			}
-		}
-	})
+	t.Cleanup(removeGroups)
 	cycles, atOnce := 30, 5
 	if everything() {
 		cycles, atOnce = 1000, 50
@@ -51,15 +45,21 @@ func TestContainerCycles(t *testing.T) {
 			t.Errorf("left: %q", out)
 		}
 		e.gone("at the end")
-		reap()
-		if after := e.traces(); after != before {
-			t.Errorf("after the first cycle and after all:\n%+v\n%+v", before, after)
-		}
+		e.unchanged(before, "after all")
 	})
 }
 
 // group is the control group of the host that the containers of bundleIn are below.
 func group() string { return fmt.Sprintf("sentry-cycles-%d", os.Getpid()) }
+
+func removeGroups() {
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		dirs, _ := filepath.Glob(pattern + group())
+		for _, dir := range dirs {
+			os.Remove(dir)
+		}
+	}
+}
 
 // bundleIn makes a further bundle with the same root file system, whose container has a control group of that name.
 func (e *engine) bundleIn(name string) string {
@@ -115,7 +115,6 @@ type traces struct {
 	mounts      int // that name the containers' directory or a bundle
 	groups      int // control groups of the host
 	files       int // in the directory of containers, sockets too
-	pid         int // files of process ids that were half written
 }
 
 func (e *engine) traces() traces {
@@ -133,7 +132,21 @@ func (e *engine) traces() traces {
 		mounts:      strings.Count(string(mounts), filepath.Dir(e.root)) + strings.Count(string(mounts), e.bundle),
 		groups:      count("/sys/fs/cgroup/"+group()+"/*/", "/sys/fs/cgroup/*/"+group()+"/*/"),
 		files:       count(e.root+"/*", e.root+"/.*", e.root+"/*/*"),
-		pid:         count(e.bundle + "/.*"),
+	}
+}
+
+// unchanged looks that nothing more is left than before; what ends may take a moment.
+func (e *engine) unchanged(before traces, what string) {
+	e.t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		reap()
+		after := e.traces()
+		if after == before {
+			return
+		}
+		if time.Now().After(end) {
+			e.t.Fatalf("%s: before and after:\n%+v\n%+v", what, before, after)
+		}
 	}
 }
 

@@ -119,21 +119,47 @@ func TestContainerKilledVerbs(t *testing.T) {
 	})
 }
 
-// TestContainerRivals has two of each verb at once: one makes, one starts, and what the other says is an error.
+// TestContainerRivals has two of each verb at once: what the one does the other finds done, or says why it cannot.
 func TestContainerRivals(t *testing.T) {
+	adoptOrphans(t)
 	e := newEngine(t, platforms()[0], shell("exec sleep 1000"))
-	for range 2 {
-		for _, args := range [][]string{{"create", "r"}, {"start", "r"}} {
+	create, start := []string{"create", "r"}, []string{"start", "r"}
+	kill, remove, force := []string{"kill", "r", "KILL"}, []string{"delete", "r"}, []string{"delete", "--force", "r"}
+	for _, c := range []struct {
+		prepare [][]string
+		a, b    []string
+		one     bool // of them only one can succeed
+	}{
+		{nil, create, create, true},
+		{[][]string{create}, start, start, true},
+		{[][]string{create}, start, remove, false},
+		{[][]string{create}, start, force, false},
+		{[][]string{create}, remove, remove, false},
+		{[][]string{create, start}, force, force, false},
+		{[][]string{create, start}, kill, force, false},
+		{[][]string{create, start}, []string{"exec", "r", "true"}, force, false},
+		{[][]string{create, start}, []string{"pause", "r"}, []string{"pause", "r"}, true},
+		{nil, create, force, false},
+	} {
+		for range 3 {
+			for _, args := range c.prepare {
+				e.must(args...)
+			}
 			results := make(chan result)
-			for range 2 {
+			for _, args := range [][]string{c.a, c.b} {
 				go func() { results <- e.do(args...) }()
 			}
 			a, b := <-results, <-results
-			if (a.status == 0) == (b.status == 0) || !strings.Contains(a.stderr+b.stderr, `"r"`) {
-				t.Errorf("two of %q: %v and %v", args, a, b)
+			if c.one && (a.status == 0) == (b.status == 0) {
+				t.Errorf("%q and %q: %v and %v", c.a, c.b, a, b)
 			}
+			for _, r := range []result{a, b} {
+				if r.timedOut || r.status != 0 && r.status != 137 && !strings.Contains(r.stderr, `"r"`) {
+					t.Errorf("%q and %q: %v", c.a, c.b, r)
+				}
+			}
+			e.clean("r", "after rivals")
 		}
-		e.clean("r", "after rivals")
 	}
 }
 
@@ -159,15 +185,98 @@ func TestContainerBadState(t *testing.T) {
 		}
 		e.clean("bad", "a state.json of "+text)
 	}
-	// The bundle changes after create.
+}
+
+// TestContainerBadFiles damages or removes each file of a container's directory: verbs say so, and delete --force cleans.
+func TestContainerBadFiles(t *testing.T) {
+	adoptOrphans(t)
+	e := newEngine(t, platforms()[0], shell("exec sleep 1000"))
+	mine := fmt.Sprintf(`{"ociVersion":"1.2.0","id":"bad","pid":%d,"pidStart":1}`, os.Getpid())
+	for _, c := range []struct {
+		file, text string // no text: the file is removed
+		says       string // what start, kill or state say
+	}{
+		{"state.json", "", "state"}, {"state.json", "\x00", "state"}, {"state.json", "[]", "state"}, {"state.json", mine, "not running"},
+		{"state.json", strings.Repeat(" ", 2<<20), "state"},
+		{"config.json", "", "config"}, {"config.json", "{", "unexpected EOF"}, {"config.json", `{"ociVersion":"1.2.0"}`, "root.path"},
+		{"control.sock", "", "bad"}, {"control.sock", "x", "bad"},
+		{"lock", "", ""},
+	} {
+		e.must("create", "bad")
+		name, what := filepath.Join(e.root, "bad", c.file), fmt.Sprintf("%s of %.20q", c.file, c.text)
+		err := os.Remove(name)
+		if err == nil && c.text != "" {
+			err = os.WriteFile(name, []byte(c.text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		for _, args := range [][]string{{"state", "bad"}, {"start", "bad"}, {"exec", "bad", "true"}, {"kill", "bad", "0"}, {"ps", "bad"}, {"list"}} {
+			r := e.do(args...)
+			if said += r.stderr; r.timedOut || r.status == 0 != (r.stderr == "") {
+				t.Errorf("%s: %q: %v", what, args, r)
+			}
+		}
+		if !strings.Contains(said, c.says) {
+			t.Errorf("%s: nobody said %q: %s", what, c.says, said)
+		}
+		e.clean("bad", what)
+	}
+}
+
+// TestContainerChangedBundle has a bundle that is not as it was: what was read counts, and what is open stays so.
+func TestContainerChangedBundle(t *testing.T) {
+	adoptOrphans(t)
+	e := newEngine(t, platforms()[0], shell("echo started; exec sleep 1000"))
+	config, rootfs := filepath.Join(e.bundle, "config.json"), filepath.Join(e.bundle, "rootfs")
+	good, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	e.must("create", "changed")
-	if err := os.WriteFile(filepath.Join(e.bundle, "config.json"), []byte("{"), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := e.do("create", "x"); r.status == 0 || !strings.Contains(r.stderr, "config.json") {
+		t.Errorf("a broken config.json: %v", r)
+	}
+	if err := os.Rename(rootfs, rootfs+"-moved"); err != nil {
 		t.Fatal(err)
 	}
 	e.must("start", "changed")
-	e.clean("changed", "a changed bundle")
-	if r := e.do("create", "x"); r.status == 0 || !strings.Contains(r.stderr, "config.json") {
-		t.Errorf("a broken config.json: %v", r)
+	e.must("exec", "changed", "true")
+	if err := os.RemoveAll(e.bundle); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(e.bundle, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e.must("state", "changed")
+	e.must("kill", "changed", "KILL")
+	e.await("changed", specs.StateStopped)
+	e.must("delete", "changed")
+	e.gone("a bundle that is gone")
+	for what, make := range map[string]func() error{
+		"config.json": func() error { return nil },
+		"root.path":   func() error { return os.WriteFile(config, good, 0o644) },
+		"directory":   func() error { return os.WriteFile(rootfs, nil, 0o644) },
+		"is not a regular file": func() error {
+			os.Remove(config)
+			return unix.Mkfifo(config, 0o644)
+		},
+	} {
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		if r := e.do("create", "x"); r.status == 0 || !strings.Contains(r.stderr, what) {
+			t.Errorf("want an error about %q: %v", what, r)
+		}
+		os.Remove(config)
+		os.Remove(rootfs)
+	}
+	if out := e.must("list", "-q"); out != "" {
+		t.Errorf("left: %q", out)
 	}
 }
 
@@ -186,22 +295,50 @@ func TestContainerSymlinkRoot(t *testing.T) {
 	}
 }
 
-// TestContainerFullDisk has no room for a container's state.
+// TestContainerFullDisk has no room for a container's state, at each step of it, nor for a pid file or a log.
 func TestContainerFullDisk(t *testing.T) {
 	adoptOrphans(t)
 	e := newEngine(t, platforms()[0], shell("exec sleep 1000"))
 	if err := os.Mkdir(e.root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", e.root, "tmpfs", 0, "size=4k"); err != nil {
+	if err := unix.Mount("tmpfs", e.root, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skip("cannot mount a tmpfs: ", err)
 	}
 	defer unix.Unmount(e.root, unix.MNT_DETACH) //nolint:errcheck // the test is over
-	if r := e.do("create", "full"); r.status == 0 || !strings.Contains(r.stderr, "no space left") {
-		t.Errorf("create: %v", r)
+	refused := 0
+	for pages := range 17 {
+		filler := filepath.Join(e.root, "filler")
+		if err := os.WriteFile(filler, make([]byte, (16-pages)*4096), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		what := fmt.Sprintf("%d free pages", pages)
+		r := e.do("create", "full")
+		if r.status != 0 {
+			refused++
+			if !strings.Contains(r.stderr, "no space left") {
+				t.Errorf("%s: create: %v", what, r)
+			}
+			if out := e.must("list", "-q"); out != "" {
+				t.Errorf("%s: left: %q", what, out)
+			}
+			e.gone(what)
+			continue
+		}
+		e.must("start", "full")
+		e.must("exec", "full", "true")
+		for _, args := range [][]string{
+			{"exec", "-d", "--pid-file", filepath.Join(e.root, "pid"), "full", "true"}, {"--log", filepath.Join(e.root, "log"), "start", "full"},
+		} {
+			if r := e.do(args...); r.timedOut || r.status != 0 && r.stderr == "" {
+				t.Errorf("%s: %q: %v", what, args, r)
+			}
+		}
+		os.Remove(filepath.Join(e.root, "pid"))
+		os.Remove(filepath.Join(e.root, "log"))
+		e.clean("full", what)
 	}
-	e.gone("no room")
-	if out := e.must("list", "-q"); out != "" {
-		t.Errorf("left: %q", out)
+	if refused == 0 || refused == 17 {
+		t.Errorf("refused %d of 17", refused)
 	}
 }

@@ -145,6 +145,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 	switch s := c.status(); {
 	case s == control.Stopped:
 		c.kill()
+		c.killUnknown() // the state may name a process that is not the sandbox
 	case force, s == control.Created:
 		c.kill()
 	default:
