@@ -103,7 +103,7 @@ func (r *Runtime) claim(id string, b *Bundle, pod *container) (*container, error
 		err = c.save()
 	}
 	if err != nil {
-		os.RemoveAll(c.dir)
+		c.discard() //nolint:errcheck // the first error counts
 		c.close()
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (c *creation) undo() {
 	} else {
 		c.forget()
 		c.leaveHost() //nolint:errcheck // as above
-		os.RemoveAll(c.dir)
+		c.discard()   //nolint:errcheck // the first error counts
 	}
 	c.close()
 }

@@ -39,7 +39,7 @@ func ProcessFile(name string) (*specs.Process, error) {
 
 // ContainerProcess returns the process of the container's configuration, for exec to change.
 func (r *Runtime) ContainerProcess(id string) (*specs.Process, error) {
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (r *Runtime) Exec(a ExecArgs) (int, error) {
 	if err := CheckProcess(a.Process, "process"); err != nil {
 		return 0, err
 	}
-	c, err := r.open(a.ID, false)
+	c, err := r.open(a.ID, look)
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +99,11 @@ func (c *container) follow(p *control.Program, tty *console, a ExecArgs) (int, e
 		c.ask(control.Request{Op: control.OpSignal, PID: p.PID, Signal: int32(sig)}) //nolint:errcheck // it may have ended
 	})
 	defer stop()
-	return p.Wait()
+	status, err := p.Wait()
+	if err != nil {
+		return 0, fmt.Errorf("container %q: it was killed from outside: %w", c.ID, err)
+	}
+	return status, nil
 }
 
 // hookInside runs a hook in the container and waits for it.

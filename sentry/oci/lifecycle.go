@@ -46,7 +46,7 @@ func (c *container) must(verb string, allowed ...control.Status) error {
 
 // Start lets a created container's program run.
 func (r *Runtime) Start(id string) error {
-	c, err := r.open(id, true)
+	c, err := r.open(id, change)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (c *container) startContainerHooks(hooks []specs.Hook) error {
 
 // Kill sends a signal to the container's first process, or to all of them.
 func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return err
 	}
@@ -132,11 +132,15 @@ const killPatience = 10 * time.Second
 
 // Delete removes a container that has ended; with force it is ended first, and one that is not there is fine.
 func (r *Runtime) Delete(id string, force bool) error {
-	c, err := r.open(id, true)
+	what := change
+	if force {
+		what = end
+	}
+	c, err := r.open(id, what)
 	switch {
 	case err != nil && force && errors.Is(err, ErrNotExist):
-		return nil
-	case err != nil && force && checkID(id) == nil:
+		return os.RemoveAll(discarded(filepath.Join(r.Root, id)))
+	case err != nil && force && checkID(id) == nil && !errors.Is(err, errBusy):
 		return r.removeDamaged(id, err)
 	case err != nil:
 		return err
@@ -160,12 +164,12 @@ func (r *Runtime) Delete(id string, force bool) error {
 // removeDamaged removes a container whose state cannot be read, unless somebody is at work on it.
 func (r *Runtime) removeDamaged(id string, cause error) error {
 	c := &container{dir: filepath.Join(r.Root, id)}
-	if err := c.acquire(); err != nil {
+	if err := c.acquireFor(end); err != nil {
 		return cause
 	}
 	defer c.close()
 	c.killUnknown()
-	return os.RemoveAll(c.dir)
+	return c.discard()
 }
 
 // killUnknown ends a container whose process nobody knows, through the sandbox's socket, and waits until it is gone.
@@ -189,7 +193,7 @@ func (c *container) remove() error {
 		return err
 	}
 	config, err := c.config()
-	if gone := os.RemoveAll(c.dir); gone != nil {
+	if gone := c.discard(); gone != nil {
 		return gone
 	}
 	if err != nil || config.Hooks == nil {
@@ -222,7 +226,7 @@ func (r *Runtime) Resume(id string) error {
 }
 
 func (r *Runtime) running(id, verb string, q control.Request) (control.Answer, error) {
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return control.Answer{}, err
 	}

@@ -68,7 +68,7 @@ func (r *Runtime) Update(id string, res *specs.LinuxResources) error {
 
 // Wait waits for a container's end and returns its program's exit status.
 func (r *Runtime) Wait(id string) (int, error) {
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return 0, err
 	}

@@ -90,8 +90,17 @@ type container struct {
 	state
 }
 
-// open opens the container id, locked for a change if change is set.
-func (r *Runtime) open(id string, change bool) (*container, error) {
+// access is what a container is opened for.
+type access int
+
+const (
+	look   access = iota // at the state, which is replaced at once
+	change               // refused while another process changes the container
+	end                  // waits for others, for a while
+)
+
+// open opens the container id, locked unless it is only looked at.
+func (r *Runtime) open(id string, what access) (*container, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -102,10 +111,12 @@ func (r *Runtime) open(id string, change bool) (*container, error) {
 		}
 		return nil, err
 	}
-	if change {
-		if err := c.acquire(); err != nil {
-			return nil, err
-		}
+	err := c.acquireFor(what)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("container %q %w", id, ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := c.load(); err != nil {
 		c.close()
@@ -114,21 +125,71 @@ func (r *Runtime) open(id string, change bool) (*container, error) {
 	return c, nil
 }
 
+// lockPatience is how long the end of a container waits for whoever changes it.
+const lockPatience = 5 * time.Second
+
+// errBusy is the cause where another process has the lock.
+var errBusy = errors.New("is being changed by another process")
+
+func (c *container) acquireFor(what access) error {
+	if what == look {
+		return nil
+	}
+	err := c.acquire()
+	// A process that was killed while it made a sandbox leaves the lock a moment later: its child had it too.
+	for until := time.Now().Add(lockPatience); what == end && errors.Is(err, errBusy) && time.Now().Before(until); time.Sleep(time.Millisecond) {
+		err = c.acquire()
+	}
+	return err
+}
+
 // acquire takes the container's lock.
 func (c *container) acquire() error {
 	f, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		err = c.stillAt(f)
+	}
+	if err != nil {
 		f.Close()
 		if err == unix.EWOULDBLOCK {
-			return fmt.Errorf("container %q is being changed by another process", filepath.Base(c.dir))
+			return fmt.Errorf("container %q %w", filepath.Base(c.dir), errBusy)
 		}
 		return err
 	}
 	c.lock = f
 	return nil
+}
+
+// stillAt tells whether a lock that was waited for is the container's, and not that of one which is gone.
+func (c *container) stillAt(lock *os.File) error {
+	had, err := lock.Stat()
+	if err != nil {
+		return err
+	}
+	has, err := os.Stat(filepath.Join(c.dir, lockName))
+	if err == nil && !os.SameFile(had, has) {
+		err = os.ErrNotExist
+	}
+	return err
+}
+
+// discard removes the directory: under its own name it is there whole, or not at all.
+func (c *container) discard() error {
+	gone := discarded(c.dir)
+	os.RemoveAll(gone) //nolint:errcheck // the next step tells
+	if err := os.Rename(c.dir, gone); err != nil {
+		return os.RemoveAll(c.dir)
+	}
+	return os.RemoveAll(gone)
+}
+
+// discarded is the name of a container's directory while it is removed; no id looks like it.
+func discarded(dir string) string {
+	id := filepath.Base(dir)
+	return filepath.Join(filepath.Dir(dir), "#"+id[:min(len(id), maxID-1)])
 }
 
 func (c *container) close() {
@@ -223,7 +284,7 @@ func (c *container) specState(s control.Status) *specs.State {
 
 // State returns the state of a container.
 func (r *Runtime) State(id string) (*specs.State, error) {
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +312,7 @@ func (r *Runtime) List() ([]Entry, error) {
 	}
 	list := []Entry{}
 	for _, n := range names {
-		c, err := r.open(n.Name(), false)
+		c, err := r.open(n.Name(), look)
 		if err != nil {
 			continue
 		}

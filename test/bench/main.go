@@ -5,7 +5,8 @@
 // all alike; shown are the median of the rounds, their spread (half of the distance between the first and the third
 // quartile, relative to the median) and the ratio to native of the medians. Rows of micro.c run in one sandbox a
 // round; "start" is a whole sandbox with /bin/true; "memory" is the sum of the PSS of the
-// processes that make up a sandbox in which sleep runs.
+// processes that make up a sandbox in which sleep runs; "bundle" is a container from start to end, by runc where the
+// others are native.
 //
 //	go run ./test/bench [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry]
 package main
@@ -67,7 +68,7 @@ func run(o options, out io.Writer) error {
 		return fmt.Errorf("setting up the whole programs: %w", err)
 	}
 	var rows []row
-	for _, s := range slices.Concat(allSeries(micro, o, strings.Fields(string(list))), forkSeries(forks), programSeries(dir)) {
+	for _, s := range slices.Concat(allSeries(micro, o, strings.Fields(string(list))), forkSeries(forks), programSeries(dir), bundleSeries(dir)) {
 		wanted := func(r row) bool { return o.only == "" || contains(o.only, r.name) }
 		if !slices.ContainsFunc(s.rows, wanted) {
 			continue
