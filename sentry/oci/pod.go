@@ -78,7 +78,7 @@ func (r *Runtime) sandboxOf(annotations map[string]string) (*container, error) {
 	if of == "" {
 		return nil, nil
 	}
-	c, err := r.open(of, false)
+	c, err := r.open(of, look)
 	if errors.Is(err, ErrNotExist) {
 		return nil, nil
 	}
@@ -164,7 +164,7 @@ func (r *Runtime) others(pod *container) []*container {
 		if of, err := os.Readlink(filepath.Join(r.Root, n.Name(), podName)); err != nil || filepath.Base(of) != pod.ID {
 			continue
 		}
-		if c, err := r.open(n.Name(), false); err == nil {
+		if c, err := r.open(n.Name(), look); err == nil {
 			list = append(list, c)
 		}
 	}
