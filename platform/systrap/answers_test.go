@@ -129,6 +129,7 @@ func TestAnswersInterrupted(t *testing.T) {
 	g.hot(t)
 	g.SetAnswers(answer4242())
 	rewound := 0
+	g.regs.Rip = guestAt
 	for range 300 {
 		time.AfterFunc(20*time.Microsecond, g.Interrupt)
 		ev, err := g.Run(g.as, g.regs)

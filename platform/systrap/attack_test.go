@@ -129,7 +129,7 @@ func TestScribble(t *testing.T) {
 				case 1: // anything
 					s.mem[rng.IntN(len(s.mem))] = byte(rng.Uint32())
 				case 2: // what was there before
-					copy(s.mem[8:], saved[8:])
+					copy(s.mem[4:], saved[4:])
 				}
 			}
 		})
@@ -296,7 +296,7 @@ func (g *guest) forge(t *testing.T, f func(s *seat)) *seat {
 		s := g.running.Load()
 		time.Sleep(time.Millisecond)
 		f(s)
-		binary.LittleEndian.PutUint32(s.mem[64:], kindAborted)
+		binary.LittleEndian.PutUint32(s.mem[4:], kindAborted)
 		binary.LittleEndian.PutUint32(s.mem[0:], stateSentry)
 		g.interrupted.Store(true) // with no kick, which would bring it out
 	}()

@@ -7,19 +7,36 @@
 #define FROMTRAMPOLINES 0x1fa000
 
 #define STATE   0
-#define KIND    64
-#define SIG     68
-#define FLAGS   72
-#define LIVE    76
-#define SPIN    80
-#define FRAME   88
-#define FSBASE  96
-#define GSBASE  104
-#define SEGS    112
-#define RESTORE 120
-#define REGS    128
-#define CS      (REGS+144)
-#define SS      (REGS+152)
+#define KIND    4
+#define FLAGS   8
+#define SPIN    12
+#define RESTORE 16
+#define RAX     24
+#define RDI     32
+#define RSI     40
+#define RDX     48
+#define R_10    56
+#define R_8     64
+#define R_9     72
+#define RIP     80
+#define RSP     88
+#define EFLAGS  96
+#define RBX     104
+#define RBP     112
+#define FSBASE  120
+#define R_12    128
+#define R_13    136
+#define R_14    144
+#define R_15    152
+#define GSBASE  160
+#define SEGS    168
+#define FRAME   176
+#define SIG     184
+#define LIVE    188
+#define RCX     192
+#define R_11    200
+#define CS      208
+#define SS      216
 #define STACK   320
 #define FPU     0x1000
 #define TOP     0xc000
@@ -57,10 +74,15 @@
 
 #define XRSTOR64_DI BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x2f
 #define XSAVE64_DI BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x27
+#define RDFSBASE_BX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc3
 #define RDFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc0
 #define RDGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc8
 #define WRFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0
 #define WRGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd8
+
+// KEEP stores a register in the area at R11 unless it is there already: what the sentry has not to fetch again is cheaper than
+// to compare.
+#define KEEP(reg, at) CMPQ reg, (at)(R11); JEQ 2(PC); MOVQ reg, (at)(R11)
 
 // handler is what runs in blank processes, from a copy at CODE. It begins with the signals' entry:
 // DI: signal, DX: ucontext, SP: in the thread's own alternative stack. BX: the thread's area.
@@ -81,10 +103,10 @@ event:
 	MOVQ   AX, FSBASE(BX)
 	RDGSBASE_AX
 	MOVQ   AX, GSBASE(BX)
-	BYTE   $0x8c; BYTE $0x5b; BYTE $0x70 // MOVW DS, SEGS+0(BX)
-	BYTE   $0x8c; BYTE $0x43; BYTE $0x72 // ES
-	BYTE   $0x8c; BYTE $0x63; BYTE $0x74 // FS
-	BYTE   $0x8c; BYTE $0x6b; BYTE $0x76 // GS
+	BYTE   $0x8c; BYTE $0x9b; LONG $(SEGS+0) // MOVW DS, SEGS+0(BX)
+	BYTE   $0x8c; BYTE $0x83; LONG $(SEGS+2) // ES
+	BYTE   $0x8c; BYTE $0xa3; LONG $(SEGS+4) // FS
+	BYTE   $0x8c; BYTE $0xab; LONG $(SEGS+6) // GS
 	MOVL   DI, SIG(BX)
 	MOVQ   DX, FRAME(BX)
 	MOVL   $0, LIVE(BX)
@@ -161,64 +183,64 @@ resume:
 loaded:
 	TESTL  $1, FLAGS(BX)
 	JEQ    bases
-	BYTE   $0x8e; BYTE $0x5b; BYTE $0x70 // MOVW SEGS+0(BX), DS
-	BYTE   $0x8e; BYTE $0x43; BYTE $0x72 // ES
-	BYTE   $0x8e; BYTE $0x63; BYTE $0x74 // FS
-	BYTE   $0x8e; BYTE $0x6b; BYTE $0x76 // GS
+	BYTE   $0x8e; BYTE $0x9b; LONG $(SEGS+0) // MOVW SEGS+0(BX), DS
+	BYTE   $0x8e; BYTE $0x83; LONG $(SEGS+2) // ES
+	BYTE   $0x8e; BYTE $0xa3; LONG $(SEGS+4) // FS
+	BYTE   $0x8e; BYTE $0xab; LONG $(SEGS+6) // GS
 
 bases:
 	MOVQ   FSBASE(BX), AX
 	WRFSBASE_AX
 	MOVQ   GSBASE(BX), AX
 	WRGSBASE_AX
-	MOVQ   (REGS+128)(BX), AX
+	MOVQ   RIP(BX), AX
 	MOVQ   AX, (IRET+0)(BX)
 	MOVQ   CS(BX), AX
 	MOVQ   AX, (IRET+8)(BX)
-	MOVQ   (REGS+136)(BX), AX
+	MOVQ   EFLAGS(BX), AX
 	MOVQ   AX, (IRET+16)(BX)
-	MOVQ   (REGS+120)(BX), AX
+	MOVQ   RSP(BX), AX
 	MOVQ   AX, (IRET+24)(BX)
 	MOVQ   SS(BX), AX
 	MOVQ   AX, (IRET+32)(BX)
-	MOVQ   (REGS+0)(BX), R8
-	MOVQ   (REGS+8)(BX), R9
-	MOVQ   (REGS+16)(BX), R10
-	MOVQ   (REGS+24)(BX), R11
-	MOVQ   (REGS+32)(BX), R12
-	MOVQ   (REGS+40)(BX), R13
-	MOVQ   (REGS+48)(BX), R14
-	MOVQ   (REGS+56)(BX), R15
-	MOVQ   (REGS+64)(BX), DI
-	MOVQ   (REGS+72)(BX), SI
-	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $(REGS+80) // MOVQ (REGS+80)(BX), BP
-	MOVQ   (REGS+96)(BX), DX
-	MOVQ   (REGS+104)(BX), AX
-	MOVQ   (REGS+112)(BX), CX
+	MOVQ   R_8(BX), R8
+	MOVQ   R_9(BX), R9
+	MOVQ   R_10(BX), R10
+	MOVQ   R_11(BX), R11
+	MOVQ   R_12(BX), R12
+	MOVQ   R_13(BX), R13
+	MOVQ   R_14(BX), R14
+	MOVQ   R_15(BX), R15
+	MOVQ   RDI(BX), DI
+	MOVQ   RSI(BX), SI
+	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $RBP // MOVQ RBP(BX), BP
+	MOVQ   RDX(BX), DX
+	MOVQ   RAX(BX), AX
+	MOVQ   RCX(BX), CX
 	LEAQ   IRET(BX), SP
-	MOVQ   (REGS+88)(BX), BX
+	MOVQ   RBX(BX), BX
 	IRETQ
 
 	// Back from a patched call: but for the result everything is as it was stored below.
 return:
-	MOVQ   (REGS+0)(BX), R8
-	MOVQ   (REGS+8)(BX), R9
-	MOVQ   (REGS+16)(BX), R10
-	MOVQ   (REGS+32)(BX), R12
-	MOVQ   (REGS+40)(BX), R13
-	MOVQ   (REGS+48)(BX), R14
-	MOVQ   (REGS+56)(BX), R15
-	MOVQ   (REGS+64)(BX), DI
-	MOVQ   (REGS+72)(BX), SI
-	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $(REGS+80) // MOVQ (REGS+80)(BX), BP
-	MOVQ   (REGS+96)(BX), DX
+	MOVQ   R_8(BX), R8
+	MOVQ   R_9(BX), R9
+	MOVQ   R_10(BX), R10
+	MOVQ   R_12(BX), R12
+	MOVQ   R_13(BX), R13
+	MOVQ   R_14(BX), R14
+	MOVQ   R_15(BX), R15
+	MOVQ   RDI(BX), DI
+	MOVQ   RSI(BX), SI
+	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $RBP // MOVQ RBP(BX), BP
+	MOVQ   RDX(BX), DX
 	MOVQ   RESTORE(BX), AX
-	MOVQ   (REGS+128)(BX), CX
-	MOVQ   (REGS+136)(BX), R11
+	MOVQ   RIP(BX), CX
+	MOVQ   EFLAGS(BX), R11
 	PUSHQ  R11
 	POPFQ
-	MOVQ   (REGS+120)(BX), SP
-	MOVQ   (REGS+88)(BX), BX
+	MOVQ   RSP(BX), SP
+	MOVQ   RBX(BX), BX
 	JMP    CX
 	MARK(2)
 
@@ -305,32 +327,42 @@ back:
 	IRETQ
 	MARK(5)
 
-	// A patched call comes by its trampoline. R11: the area, CX: where to go back to, AX: the number.
-	MOVQ   SP, (REGS+120)(R11)
-	LEAQ   SP0(R11), SP
+	// A patched call comes by its trampoline. R11: the area, CX: where to go back to, AX: the number. The first line of the area
+	// is all that changes each time.
+	MOVQ   SP, (SP0-8)(R11)
+	LEAQ   (SP0-8)(R11), SP
 	BYTE   $0x9c              // PUSHFQ
-	BYTE   $0x41; BYTE $0x8f; BYTE $0x83; LONG $(REGS+136) // POPQ (REGS+136)(R11)
-	MOVQ   R8, (REGS+0)(R11)
-	MOVQ   R9, (REGS+8)(R11)
-	MOVQ   R10, (REGS+16)(R11)
-	MOVQ   R12, (REGS+32)(R11)
-	MOVQ   R13, (REGS+40)(R11)
-	MOVQ   R14, (REGS+48)(R11)
-	MOVQ   R15, (REGS+56)(R11)
-	MOVQ   DI, (REGS+64)(R11)
-	MOVQ   SI, (REGS+72)(R11)
-	MOVQ   BP, (REGS+80)(R11)
-	MOVQ   BX, (REGS+88)(R11)
-	MOVQ   DX, (REGS+96)(R11)
-	MOVQ   AX, (REGS+104)(R11)
-	MOVQ   CX, (REGS+128)(R11)
-	MOVQ   R11, BX
-	RDFSBASE_AX
-	MOVQ   AX, FSBASE(BX)
-	MOVL   $1, LIVE(BX)
-	MOVL   $5, KIND(BX)
+	BYTE   $0x53              // PUSHQ BX
+	KEEP(R8, R_8)
+	KEEP(R9, R_9)
+	KEEP(CX, RIP)
+	KEEP(BX, RBX)
+	KEEP(BP, RBP)
+	KEEP(R12, R_12)
+	KEEP(R13, R_13)
+	KEEP(R14, R_14)
+	KEEP(R15, R_15)
+	MOVQ   16(SP), BX
+	KEEP(BX, RSP)
+	RDFSBASE_BX
+	KEEP(BX, FSBASE)
+	MOVQ   8(SP), BX
+	KEEP(BX, EFLAGS)
+	CMPL   LIVE(R11), $1
+	JEQ    2(PC)
+	MOVL   $1, LIVE(R11)
+	LEAQ   SP0(R11), SP
+	TESTL  $0x44500, BX       // AC, NT, DF, TF
+	JEQ    3(PC)
 	PUSHQ  $2
 	POPFQ
+	MOVQ   R11, BX
+	MOVQ   AX, RAX(BX)
+	MOVQ   DI, RDI(BX)
+	MOVQ   SI, RSI(BX)
+	MOVQ   DX, RDX(BX)
+	MOVQ   R10, R_10(BX)
+	MOVL   $5, KIND(BX)
 	JMP    report
 	MARK(3)
 

@@ -45,11 +45,10 @@ func base(v uint64) uint64 {
 // of its own or by way of sigreturn, can hold values on which loading would fault. With hidesGS set, trampolines
 // find the area by the base of GS where the guest has none.
 func (s *seat) setRegisters(regs *arch.Registers, hidesGS bool) {
-	s.regs = gregs{
-		r8: regs.R8, r9: regs.R9, r10: regs.R10, r11: regs.R11, r12: regs.R12, r13: regs.R13, r14: regs.R14, r15: regs.R15,
-		rdi: regs.Rdi, rsi: regs.Rsi, rbp: regs.Rbp, rbx: regs.Rbx, rdx: regs.Rdx, rax: regs.Rax, rcx: regs.Rcx,
-		rsp: regs.Rsp, rip: regs.Rip, eflags: regs.Eflags&flagsGuest | flagsFixed,
-	}
+	s.rax, s.rdi, s.rsi, s.rdx, s.r10, s.r8, s.r9 = regs.Rax, regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9
+	s.rip, s.rsp, s.eflags = regs.Rip, regs.Rsp, regs.Eflags&flagsGuest|flagsFixed
+	s.rbx, s.rbp, s.r12, s.r13, s.r14, s.r15 = regs.Rbx, regs.Rbp, regs.R12, regs.R13, regs.R14, regs.R15
+	s.rcx, s.r11 = regs.Rcx, regs.R11
 	s.cs, s.ss = arch.UserCS, arch.UserDS
 	if regs.Cs == arch.UserCS32 {
 		s.cs = arch.UserCS32
@@ -63,10 +62,14 @@ func (s *seat) setRegisters(regs *arch.Registers, hidesGS bool) {
 
 // getCall reads what the guest had at a patched call.
 func (s *seat) getCall(regs *arch.Registers) {
-	f := sigframe{regs: s.regs, cs: arch.UserCS, ss: arch.UserDS}
-	f.regs.rcx, f.regs.r11 = f.regs.rip, f.regs.eflags
-	s.getRegisters(&f, regs)
-	regs.Gs_base = 0
+	b := s.block
+	rip, eflags := b.rip, b.eflags
+	*regs = arch.Registers{
+		R8: b.r8, R9: b.r9, R10: b.r10, R11: eflags, R12: b.r12, R13: b.r13, R14: b.r14, R15: b.r15,
+		Rdi: b.rdi, Rsi: b.rsi, Rbp: b.rbp, Rbx: b.rbx, Rdx: b.rdx, Rax: b.rax, Rcx: rip,
+		Rsp: b.rsp, Rip: rip, Eflags: eflags, Cs: arch.UserCS, Ss: arch.UserDS, Orig_rax: ^uint64(0),
+		Ds: uint64(b.segs[0]), Es: uint64(b.segs[1]), Fs: uint64(b.segs[2]), Gs: uint64(b.segs[3]), Fs_base: b.fsBase,
+	}
 }
 
 // getRegisters reads what the guest had when the frame was made.

@@ -30,7 +30,14 @@ func (k *Kernel) nanotime() int64 { return int64(time.Since(k.boot)) }
 // Only the task itself calls it.
 func (t *Task) switchMode(m cpuMode) {
 	now := t.k.nanotime()
-	t.charge(t.meter.stamp.Swap(now*cpuModes+int64(m)), now)
+	since := t.meter.stamp.Swap(now*cpuModes + int64(m))
+	switch was := cpuMode(since % cpuModes); {
+	case was == cpuOff && m != cpuOff:
+		t.k.awake.Add(1)
+	case was != cpuOff && m == cpuOff:
+		t.k.awake.Add(-1)
+	}
+	t.charge(since, now)
 }
 
 // settle charges what the task has used up to now.

@@ -78,6 +78,9 @@ type Kernel struct {
 	// forkFault makes forks fail in tests, before the step of the given number.
 	forkFault func(step int) error
 
+	// awake counts the tasks whose processor time is counted now.
+	awake atomic.Int64
+
 	// running counts the goroutines of tasks.
 	running sync.WaitGroup
 

@@ -378,6 +378,9 @@ func (m *machine) checkEmpty() {
 	if n := len(k.init.group.members); n != 1 || k.init.group.session.groups != 1 {
 		m.Errorf("%d members of init's group, %d groups of its session", n, k.init.group.session.groups)
 	}
+	if n := m.k.awake.Load(); n != 0 {
+		m.Errorf("%d tasks are awake after the end", n)
+	}
 	if n := m.contexts.Load(); n != 1 {
 		m.Errorf("%d contexts are left", n)
 	}

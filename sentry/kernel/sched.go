@@ -29,10 +29,14 @@ func (s Scheduling) forChild() Scheduling {
 	return s
 }
 
-// Yield lets other tasks run first (sched_yield(2)). Tasks that run hold a thread of
+// Yield lets other tasks run first (sched_yield(2)), if there are any that do not wait. Tasks that run hold a thread of
 // the host each, so the host's scheduler is the one to ask: Go's would
 // hand the thread over and back.
-func (t *Task) Yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+func (t *Task) Yield() {
+	if t.k.awake.Load() > 1 {
+		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	}
+}
 
 // threadLocked finds thread id, 0 meaning the caller; ESRCH.
 func (t *Task) threadLocked(id int32) (*Task, error) {
