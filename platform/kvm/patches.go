@@ -68,6 +68,7 @@ func (c *context) consider(as *addressSpace, x exit, ev platform.Event, regs *ar
 		c.retries = 0
 		return true
 	}
+	as.rewind(regs)
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if c.retries < maxRetries && as.text.Missed(ev.Addr) {

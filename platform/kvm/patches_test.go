@@ -27,11 +27,17 @@ const (
 // forever; both are patched.
 func patchGuest(t *testing.T, p *Platform) *testGuest {
 	t.Helper()
+	return siteGuest(t, p, 0xb8, asked, 0, 0, 0) // mov $asked,%eax
+}
+
+// siteGuest is patchGuest whose first call is site and SYSCALL.
+func siteGuest(t *testing.T, p *Platform, site ...byte) *testGuest {
+	t.Helper()
 	if p.patches == nil {
 		t.Skip("calls are not patched on this host")
 	}
 	code := slices.Repeat([]byte{0x90}, siteAt)
-	code = append(code, 0xb8, asked, 0, 0, 0, 0x0f, 0x05, 0x48, 0x89, 0xc3) // mov $asked,%eax; syscall; mov %rax,%rbx
+	code = append(append(code, site...), 0x0f, 0x05, 0x48, 0x89, 0xc3) // syscall; mov %rax,%rbx
 	code = append(code, 0xb8, marker&0xff, marker>>8, 0, 0, 0x0f, 0x05, 0xeb, 0xed)
 	name := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(name, append(code, make([]byte, 2*pageSize-len(code))...), 0o600); err != nil {
@@ -54,6 +60,7 @@ func patchGuest(t *testing.T, p *Platform) *testGuest {
 func (g *testGuest) hot() {
 	g.Helper()
 	for range enough {
+		g.regs.Rax = asked
 		g.next(asked)
 		g.next(marker)
 	}
@@ -101,6 +108,41 @@ func TestPatched(t *testing.T) {
 	got.Rcx, got.R11, want.Rcx, want.R11 = 0, 0, 0, 0 // what SYSCALL stores is the kernel's to say
 	if got != want {
 		t.Errorf("at the patched call\n%+v, want\n%+v", got, want)
+	}
+}
+
+// TestPatchedAny makes calls through the end of the C library's syscall(2): each by the number in rax, with the sixth argument from the
+// stack, where there is one.
+func TestPatchedAny(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := siteGuest(t, p, 0x4c, 0x8b, 0x4c, 0x24, 0x08) // mov 8(%rsp),%r9
+	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told}, {Number: 255, Value: 7}})
+	le.PutUint64(g.mem[pageSize+4000:], 0x123456789abc)
+	call := func(number uint64) {
+		t.Helper()
+		g.regs = arch.Registers{Rip: codeAt, Rsp: stackAt - pageSize + 4000 - 8, Rax: number, Eflags: 0xcd7, R12: 12, Rdi: 13}
+	}
+	for _, number := range []uint64{0, asked + 1, 254, 256, asked + 256, 1 << 20, 1<<40 | asked, 1<<64 - 1} {
+		call(number)
+		if g.next(number); g.regs.R9 != 0x123456789abc || g.regs.Eflags != 0xed7 || g.regs.R12 != 12 || g.regs.Rdi != 13 {
+			t.Errorf("call %#x: %+v", number, g.regs)
+		}
+		if g.regs.Rip != codeAt+siteAt+7 {
+			t.Errorf("call %#x goes back to %#x", number, g.regs.Rip)
+		}
+	}
+	for number, value := range map[uint64]uint64{asked: told, 255: 7} {
+		call(number)
+		if g.next(marker); g.regs.Rbx != value || g.regs.R9 != 0x123456789abc || g.regs.Eflags != 0xed7 {
+			t.Errorf("call %d is answered %d: %+v", number, g.regs.Rbx, g.regs)
+		}
+	}
+	call(asked)
+	g.regs.Rsp = 0x10000
+	ev, err := g.c.Run(g.as, &g.regs)
+	if err != nil || ev.Kind != platform.Fault || ev.Addr != 0x10008 || g.regs.Rip != codeAt+siteAt || g.regs.Rax != asked {
+		t.Errorf("without a stack: %+v %v, %+v", ev, err, g.regs)
 	}
 }
 

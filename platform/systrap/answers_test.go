@@ -94,6 +94,46 @@ func TestAnswers(t *testing.T) {
 	g.next(t, marker)
 }
 
+// TestAnswersAny has calls of the C library's syscall(2), whose number is in rax, answered or not, and one without a stack to
+// load its sixth argument from.
+func TestAnswersAny(t *testing.T) {
+	p := testPlatform(t)
+	code := append(siteCode(0)[:siteAt], 0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05) // mov 8(%rsp),%r9; syscall
+	code = append(code, 0x48, 0x89, 0xc3)                                          // mov %rax,%rbx
+	code = binary.LittleEndian.AppendUint32(append(code, 0xb8), marker)
+	g := textGuest(t, p, append(code, 0x0f, 0x05, 0xeb, 0xed))
+	call := func(number uint64) {
+		t.Helper()
+		g.regs.Rip, g.regs.Rax, g.regs.Rsp, g.regs.R9 = guestAt, number, guestAt, 0
+	}
+	for live := 0; live < 4; live++ {
+		call(asked)
+		if g.next(t, asked); !g.s.live {
+			live = 0
+		}
+		if g.next(t, marker); !g.s.live {
+			live = 0
+		}
+	}
+	g.SetAnswers(answer4242())
+	for _, number := range []uint64{0, asked + 1, asked + 256, 1<<40 | asked} {
+		call(number)
+		if g.next(t, number); g.regs.R9 != 0x9090909090909090 {
+			t.Errorf("call %#x: %+v", number, g.regs)
+		}
+	}
+	call(asked)
+	if g.next(t, marker); g.regs.Rbx != told {
+		t.Errorf("the answer is %d", g.regs.Rbx)
+	}
+	call(asked)
+	g.regs.Rsp = 0x20000
+	ev, err := g.Run(g.as, g.regs)
+	if err != nil || ev.Kind != platform.Fault || ev.Addr != 0x20008 || g.regs.Rip != guestAt+siteAt || g.regs.Rax != asked {
+		t.Errorf("without a stack: %+v %v, %+v", ev, err, g.regs)
+	}
+}
+
 // TestAnswersTakenBack takes an answer back while the guest runs, and tells it then: it never gets the answer after that.
 func TestAnswersTakenBack(t *testing.T) {
 	p := testPlatform(t)

@@ -163,6 +163,7 @@ func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Regis
 		}
 		return true
 	}
+	as.rewind(regs)
 	if c.retries < maxRetries && as.missed(ev) {
 		c.retries++
 		return false

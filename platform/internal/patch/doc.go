@@ -1,5 +1,5 @@
-// Package patch makes the usual form of a system call in program text, mov $number,%eax; syscall, a jump to a trampoline, for
-// platforms where a call caught as such is dear.
+// Package patch makes the usual forms of a system call in program text, mov $number,%eax; syscall and the end of the C library's syscall(2),
+// mov 8(%rsp),%r9; syscall, a jump to a trampoline, for platforms where a call caught as such is dear.
 //
 // The seven bytes become a jump by way of a pointer at an absolute address, chosen so that the last two bytes of the
 // jump are still SYSCALL: who jumps there makes a call as before. A trampoline (Code) answers the call from a page that the guest
@@ -12,7 +12,8 @@
 // something where the table of pointers lies, all patches of its address space are undone for good.
 //
 // Whether the bytes before a SYSCALL are that instruction, and not the end of a longer one, cannot be known for certain: that the
-// number was in rax each time, and that no usual longer instruction ends so, is taken as enough.
+// number was in rax each time, and that no usual longer instruction ends so, is taken as enough. A fault of the
+// instruction, made in the trampoline, is said to be at the site.
 //
 // A Store holds the copies, for all address spaces; a Text is what one address space has executable. A Text is told
 // of every change to the address space (Before, After) and adds changes of its own to the same queue.

@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -18,7 +19,7 @@ const (
 	TrampolineSize = 128
 	// TrampolinesSize is that for all of an address space.
 	TrampolinesSize = maxSites * TrampolineSize
-	// SiteLength is that of mov $number,%eax; syscall.
+	// SiteLength is that of mov $number,%eax; syscall, and of mov 8(%rsp),%r9; syscall.
 	SiteLength = 7
 
 	pageSize    = 4096
@@ -30,7 +31,8 @@ const (
 // Trampoline is what the code of one has to know.
 type Trampoline struct {
 	At     uint64 // where it lies
-	Number uint32 // of the call
+	Number uint32 // of the call,
+	Any    bool   // or whatever is in rax
 	Back   uint64 // behind the SYSCALL of its site
 }
 
@@ -82,6 +84,7 @@ type site struct {
 	offset uint64 // in the page
 	index  int    // of its pointer and its trampoline
 	number uint32
+	any    bool // makes any call
 }
 
 // NewStore returns an empty store.
@@ -148,14 +151,15 @@ func (p *Store) patch(key fileKey, fd int32, offset, at uint64, number uint64) *
 	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(at)+SiteLength {
 		return nil
 	}
-	if !patchable(text, at, number) || p.pages == maxVersions || p.sites == maxSites {
+	any := loadsSixth(text, at)
+	if !any && !patchable(text, at, number) || p.pages == maxVersions || p.sites == maxSites {
 		return nil
 	}
 	v := &version{at: p.cfg.versionsAt() + uint64(p.pages)*pageSize}
 	if old != nil {
 		v.sites = append(v.sites, old.sites...)
 	}
-	v.sites = append(v.sites, site{at, p.sites, uint32(number)})
+	v.sites = append(v.sites, site{at, p.sites, uint32(number), any})
 	p.pages++
 	p.sites++
 	for _, s := range v.sites {
@@ -184,21 +188,14 @@ func patchable(text []byte, at, number uint64) bool {
 	if b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05 || uint64(binary.LittleEndian.Uint32(b[1:])) != number {
 		return false
 	}
+	if !begins(text, at) {
+		return false
+	}
 	before := func(n uint64) byte {
 		if n > at {
 			return 0
 		}
 		return text[at-n]
-	}
-	switch p := before(1); {
-	case at == 0: // nobody knows what is before
-		return false
-	case p >= 0x40 && p <= 0x4f: // REX: another register
-		return false
-	case p == 0x66, p == 0x67, p == 0xf0, p == 0xf2, p == 0xf3, p == 0x2e, p == 0x36, p == 0x3e, p == 0x26, p == 0x64, p == 0x65:
-		return false
-	case p == 0x0f: // bswap
-		return false
 	}
 	// An operation on memory with a displacement of 0xb8 and the number as its immediate.
 	immediate := func(op byte) bool { return op == 0xc7 || op == 0x81 || op == 0x69 || op == 0xf7 }
@@ -210,6 +207,30 @@ func patchable(text []byte, at, number uint64) bool {
 		return false
 	}
 	return true
+}
+
+// begins tells whether an instruction can begin at offset at, as far as the byte before it tells: it is no prefix.
+func begins(text []byte, at uint64) bool {
+	if at == 0 {
+		return false // nobody knows what is before
+	}
+	switch p := text[at-1]; {
+	case p >= 0x40 && p <= 0x4f: // REX: another register
+		return false
+	case p == 0x66, p == 0x67, p == 0xf0, p == 0xf2, p == 0xf3, p == 0x2e, p == 0x36, p == 0x3e, p == 0x26, p == 0x64, p == 0x65:
+		return false
+	case p == 0x0f: // bswap
+		return false
+	}
+	return true
+}
+
+// loadSixth is mov 8(%rsp),%r9, by which the C library's syscall(2) loads a call's sixth argument.
+func loadSixth() []byte { return []byte{0x4c, 0x8b, 0x4c, 0x24, 0x08} }
+
+// loadsSixth tells whether text has loadSixth and SYSCALL at offset at.
+func loadsSixth(text []byte, at uint64) bool {
+	return at+SiteLength <= uint64(len(text)) && begins(text, at) && bytes.Equal(text[at:at+SiteLength], append(loadSixth(), 0x0f, 0x05))
 }
 
 // takeSlot returns a slot for the table and the trampolines of an address space, -1 if there is none.

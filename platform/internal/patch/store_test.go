@@ -2,6 +2,21 @@ package patch
 
 import "testing"
 
+// TestAny looks at sites that make any call.
+func TestAny(t *testing.T) {
+	site := []byte{0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05}
+	for _, c := range []struct {
+		before []byte
+		after  int
+		want   bool
+	}{{[]byte{0xc0}, 7, true}, {[]byte{0x66}, 7, false}, {[]byte{0x48}, 7, false}, {nil, 7, false}, {[]byte{0xc0}, 6, false}} {
+		text := append(append([]byte{}, c.before...), site[:c.after]...)
+		if got := loadsSixth(text, uint64(len(c.before))); got != c.want {
+			t.Errorf("% x: %v", text, got)
+		}
+	}
+}
+
 func TestPatchable(t *testing.T) {
 	site := []byte{0xb8, 39, 0, 0, 0, 0x0f, 0x05}
 	with := func(before ...byte) []byte { return append(append([]byte{0x90, 0x90, 0x90}, before...), site...) }

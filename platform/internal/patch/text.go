@@ -31,6 +31,7 @@ type Text struct {
 	slot    int            // of the table and the trampolines
 	used    int            // indexes of the slot, from the first, that have been used
 	sites   map[int]uint64 // where those are that have a trampoline, by index
+	any     map[int]bool   // which of them make any call
 	state   textState
 	lost    bool // the table and the trampolines are not mapped
 }
@@ -219,11 +220,14 @@ func (t *Text) overlay(addr uint64, v *version) {
 	slot := t.store.slot(t.slot)
 	for _, s := range v.sites {
 		at := t.store.cfg.At + uint64(s.index)*TrampolineSize
-		code := t.store.cfg.Code(Trampoline{At: at, Number: s.number, Back: addr + s.offset + SiteLength})
+		code := t.store.cfg.Code(Trampoline{At: at, Number: s.number, Any: s.any, Back: addr + s.offset + SiteLength})
 		copy(slot[TableSize+s.index*TrampolineSize:], code)
 		binary.LittleEndian.PutUint64(slot[8*s.index:], at)
 		t.used = max(t.used, s.index+1)
 		t.sites[s.index] = addr + s.offset
+		if s.any {
+			t.any[s.index] = true
+		}
 	}
 	t.patched[addr] = v
 	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(t.store.fd),
@@ -243,6 +247,7 @@ func (t *Text) activate() bool {
 		return false
 	}
 	t.state, t.patched, t.sites = textActive, make(map[uint64]*version), make(map[int]uint64)
+	t.any = make(map[int]bool)
 	t.active.Store(true)
 	t.mapTable()
 	return true
@@ -284,12 +289,17 @@ func (t *Text) End() func() {
 	return func() { t.store.freeSlot(slot, used) }
 }
 
-// Site returns where the site is whose trampoline lies at addr.
+// Site returns where a thread that was stopped at addr, in a trampoline, is to go on: at its site, as if it
+// had not come there yet, or behind it when it has the answer.
 func (t *Text) Site(addr uint64) (site uint64, ok bool) {
 	if t.store == nil || addr-t.store.cfg.At >= TrampolinesSize {
 		return 0, false
 	}
-	site, ok = t.sites[int((addr-t.store.cfg.At)/TrampolineSize)]
+	index, offset := int((addr-t.store.cfg.At)/TrampolineSize), (addr-t.store.cfg.At)%TrampolineSize
+	site, ok = t.sites[index]
+	if ok && t.any[index] && offset == anyAnswered {
+		site += SiteLength
+	}
 	return site, ok
 }
 
