@@ -86,8 +86,17 @@ func InstanceAt(p Path) (*Instance, error) {
 	if p.Dentry != p.Mount.root {
 		return nil, unix.EINVAL
 	}
-	return &Instance{p.Mount.fs, p.Mount.source}, nil
+	return p.Mount.FileSystem(), nil
 }
+
+// SetReadOnly says whether the file system can be written to, through whatever mount.
+func (i *Instance) SetReadOnly(on bool) { i.fs.readOnly.Store(on) }
+
+// Owner is what SetOwner said, nil for nothing.
+func (i *Instance) Owner() any { return i.fs.owner.Load() }
+
+// SetOwner says for whom the file system was made.
+func (i *Instance) SetOwner(owner any) { i.fs.owner.Store(owner) }
 
 // FSType is the type of the file system.
 func (i *Instance) FSType() string { return i.fs.fstype }

@@ -104,14 +104,8 @@ func (m *Mount) setOn(d *Dentry, child *Mount) {
 // FSReadOnly tells whether the file system itself is read-only, whatever the mount is.
 func (m *Mount) FSReadOnly() bool { return m.fs.readOnly.Load() }
 
-// SetFSReadOnly says whether the file system can be written to, through whatever mount.
-func (m *Mount) SetFSReadOnly(on bool) { m.fs.readOnly.Store(on) }
-
-// FSOwner is what SetFSOwner said, nil for nothing.
-func (m *Mount) FSOwner() any { return m.fs.owner.Load() }
-
-// SetFSOwner says for whom the file system was made.
-func (m *Mount) SetFSOwner(owner any) { m.fs.owner.Store(owner) }
+// FileSystem is what is mounted.
+func (m *Mount) FileSystem() *Instance { return &Instance{m.fs, m.source} }
 
 // writable is EROFS for a read-only mount.
 func (m *Mount) writable() error {

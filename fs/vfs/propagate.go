@@ -128,20 +128,21 @@ type receiver struct {
 }
 
 // receivers returns what receives what is mounted on or unmounted from at, those first that others are copies of. Those that do not show the
-// place are left out. System.mountMu is held.
-func receivers(at Path) []receiver {
+// place are left out. Trees that are mounted nowhere get nothing more (attaching), but lose what goes. System.mountMu is held.
+func receivers(at Path, attaching bool) []receiver {
 	if at.Mount.group == nil {
 		return nil
 	}
-	w := receiverWalk{place: at.Dentry, seen: map[*peerGroup]bool{}}
+	w := receiverWalk{place: at.Dentry, attaching: attaching, seen: map[*peerGroup]bool{}}
 	w.group(at.Mount.group, at.Mount, -1, asPeer)
 	return w.found
 }
 
 type receiverWalk struct {
-	place *Dentry
-	seen  map[*peerGroup]bool
-	found []receiver
+	place     *Dentry
+	attaching bool
+	seen      map[*peerGroup]bool
+	found     []receiver
 }
 
 // group adds the members of g but skip, the first of them with a copy of kind of what from has, the others with
@@ -164,7 +165,7 @@ func (w *receiverWalk) group(g *peerGroup, skip *Mount, from int, kind copyKind)
 }
 
 func (w *receiverWalk) add(m *Mount, from int, kind copyKind) bool {
-	if m.ns.Load() == nil || !w.place.isUnder(m.root) {
+	if ns := m.ns.Load(); ns == nil || ns.nameless && w.attaching || !w.place.isUnder(m.root) {
 		return false
 	}
 	w.found = append(w.found, receiver{m, from, kind})
@@ -189,7 +190,7 @@ func (s *System) admit(more map[*Namespace]int) error {
 // attach has mount put t on path, and mounts copies of it where that is propagated to. more is how many mounts path's namespace
 // gets by t. ENOSPC for too many mounts; nothing has happened then. System.mountMu is held, and path is checked.
 func (s *System) attach(t tree, path Path, more int, mount func()) error {
-	to := receivers(path)
+	to := receivers(path, true)
 	counts := map[*Namespace]int{path.Mount.ns.Load(): more}
 	for _, r := range to {
 		counts[r.mount.ns.Load()] += len(t)

@@ -48,7 +48,7 @@ func (s *System) unmounts(t tree) []*Mount {
 		if at == nil {
 			continue
 		}
-		for _, r := range receivers(*at) {
+		for _, r := range receivers(*at, false) {
 			if c := r.mount.on(at.Dentry); c != nil && !going[c] {
 				going[c] = true
 				more = append(more, c)

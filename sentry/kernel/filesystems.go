@@ -32,13 +32,14 @@ func (t *Task) NewFileSystem(name, options string) (vfs.Inode, error) {
 	if err := t.ownsFileSystem(name); err != nil {
 		return nil, err
 	}
-	made := 0
+	made := map[uint32]bool{}
 	for _, m := range t.MountsOf().Mounts() {
 		if t.k.fileSystems[m.FSType()] != nil {
-			made++
+			_, minor := m.Device()
+			made[minor] = true
 		}
 	}
-	if made >= maxMade {
+	if len(made) >= maxMade {
 		return nil, unix.ENOSPC
 	}
 	return make(t, options)

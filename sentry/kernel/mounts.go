@@ -68,11 +68,16 @@ func (t *Task) ownsFileSystem(name string) error {
 // OwnsFileSystemOf tells whether the task has the rights over the file system of m itself: those in the user
 // namespace that it was made in.
 func (t *Task) OwnsFileSystemOf(m *vfs.Mount) bool {
-	owner, ok := m.FSOwner().(*cred.UserNamespace)
+	return t.ownsFor(m.FileSystem().Owner())
+}
+
+// ownsFor tells whether the task has the rights over what was made for owner, nobody meaning the system.
+func (t *Task) ownsFor(owner any) bool {
+	ns, ok := owner.(*cred.UserNamespace)
 	if !ok {
-		owner = t.k.rootUserNS
+		ns = t.k.rootUserNS
 	}
-	return t.Creds().HasIn(unix.CAP_SYS_ADMIN, owner)
+	return t.Creds().HasIn(unix.CAP_SYS_ADMIN, ns)
 }
 
 // MayBind is EINVAL for the file of a mount namespace that is not younger than the task's own: two could hold each other.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"gosentry/fs/dev"
@@ -122,11 +123,13 @@ func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 		}
 		return tmpfs.New(config), nil
 	})
-	k.RegisterFileSystem("proc", func(t *kernel.Task, _ string) (vfs.Inode, error) {
-		return proc.New(t.NewProcViewFor(systemInfo())), nil
-	})
-	k.RegisterFileSystem("sysfs", func(*kernel.Task, string) (vfs.Inode, error) { return sys.New(sys.Config{CPUs: linux.CPUs()}), nil })
-	k.RegisterFileSystem("cgroup2", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.CgroupRoot().Inode(), nil })
+	k.RegisterFileSystem("proc", ignoring([]string{"hidepid", "gid", "subset"}, func(t *kernel.Task) vfs.Inode {
+		return proc.New(t.NewProcViewFor(systemInfo()))
+	}))
+	k.RegisterFileSystem("sysfs", ignoring(nil, func(*kernel.Task) vfs.Inode { return sys.New(sys.Config{CPUs: linux.CPUs()}) }))
+	k.RegisterFileSystem("cgroup2", ignoring([]string{
+		"nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "memory_hugetlb_accounting", "pids_localevents",
+	}, func(t *kernel.Task) vfs.Inode { return t.CgroupRoot().Inode() }))
 	k.RegisterFileSystem("devpts", func(_ *kernel.Task, options string) (vfs.Inode, error) {
 		fs, err := k.NewTerminals(options)
 		if err != nil {
@@ -134,7 +137,19 @@ func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 		}
 		return fs.Root(), nil
 	})
-	k.RegisterFileSystem("mqueue", func(t *kernel.Task, _ string) (vfs.Inode, error) { return t.MessageQueues().Root(), nil })
+	k.RegisterFileSystem("mqueue", ignoring(nil, func(t *kernel.Task) vfs.Inode { return t.MessageQueues().Root() }))
+}
+
+// ignoring makes file systems that know the given options, which change nothing; EINVAL for others.
+func ignoring(known []string, make func(*kernel.Task) vfs.Inode) kernel.MakeFileSystem {
+	return func(t *kernel.Task, options string) (vfs.Inode, error) {
+		for option := range strings.SplitSeq(options, ",") {
+			if name, _, _ := strings.Cut(option, "="); name != "" && !slices.Contains(known, name) {
+				return nil, unix.EINVAL
+			}
+		}
+		return make(t), nil
+	}
 }
 
 // systemInfo is what /proc tells of the system itself.

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"gosentry/fs/vfs"
-	"gosentry/mm"
 	"gosentry/platform/arch"
 	"gosentry/sentry/kernel"
 
@@ -30,11 +29,7 @@ func mountString(t *kernel.Task, addr uint64) (string, error) {
 	if addr == 0 {
 		return "", nil
 	}
-	s, err := t.CopyInString(mm.Addr(addr), pathMax)
-	if err == unix.ENAMETOOLONG {
-		err = unix.EINVAL
-	}
-	return s, err
+	return boundedString(t, addr, pathMax)
 }
 
 func sysMount(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -115,7 +110,7 @@ func remount(t *kernel.Task, at vfs.Path, flags uint64) error {
 		return err
 	}
 	if t.OwnsFileSystemOf(at.Mount) {
-		at.Mount.SetFSReadOnly(flags&unix.MS_RDONLY != 0)
+		at.Mount.FileSystem().SetReadOnly(flags&unix.MS_RDONLY != 0)
 	}
 	return nil
 }
@@ -169,8 +164,8 @@ func newMount(t *kernel.Task, fstype, source string, at vfs.Path, flags, data ui
 	if err != nil {
 		return err
 	}
-	m.SetFSOwner(t.Creds().UserNS)
-	m.SetFSReadOnly(flags&unix.MS_RDONLY != 0)
+	m.FileSystem().SetOwner(t.Creds().UserNS)
+	m.FileSystem().SetReadOnly(flags&unix.MS_RDONLY != 0)
 	return nil
 }
 
