@@ -55,6 +55,36 @@ func TestContainerHostGroup(t *testing.T) {
 			t.Errorf("%s has %q, %v; want %s", dir, text, err, pid)
 		}
 	}
+	setting := func(v1, v2 string) string {
+		for _, dir := range dirs() {
+			for _, name := range []string{v1, v2} {
+				if text, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+					return strings.TrimSpace(string(text))
+				}
+			}
+		}
+		return ""
+	}
+	e.must("update", "--memory", "64M", "--cpu-share", "2048", "one")
+	expect(t, "memory", setting("memory.limit_in_bytes", "memory.max"), fmt.Sprint(64<<20+8<<20+64<<20))
+	if got := setting("cpu.shares", "cpu.weight"); got != "2048" && got != "79" {
+		t.Errorf("shares: %q", got)
+	}
+	e.must("update", "--memory", "32M", "--cpu-quota", "50000", "one")
+	expect(t, "less memory", setting("memory.limit_in_bytes", "memory.max"), fmt.Sprint(32<<20+4<<20+64<<20))
+	if got := setting("cpu.cfs_quota_us", "cpu.max"); got != "50000" && got != "50000 100000" {
+		t.Errorf("quota: %q", got)
+	}
+	if r := e.do("update", "--memory", "16M", "--cpuset-cpus", "5000", "one"); r.status == 0 || !strings.Contains(r.stderr, "linux.resources.cpu.cpus") {
+		t.Errorf("a processor that is not there: %v", r)
+	}
+	if u := e.usage("one"); u.Memory.Usage.Limit != 32<<20 {
+		t.Errorf("after an update that failed: %+v", u)
+	}
+	e.must("update", "--memory", "-1", "--cpu-quota", "-1", "one")
+	if got := setting("cpu.cfs_quota_us", "cpu.max"); got != "-1" && got != "max 100000" {
+		t.Errorf("no quota: %q", got)
+	}
 	e.must("delete", "--force", "one")
 	if left := dirs(); len(left) > 0 {
 		t.Errorf("left: %q", left)

@@ -37,17 +37,21 @@ func resourceVerbs() []containerVerb {
 	}
 }
 
-// hostLimits are the flags of update for limits that only the host's cgroups could keep.
-const hostLimits = "blkio-weight cpu-period cpu-quota cpu-burst cpu-share cpu-rt-period cpu-rt-runtime cpu-idle " +
-	"cpuset-cpus cpuset-mems kernel-memory kernel-memory-tcp memory-reservation memory-swap"
+// notLimited are flags of update that are accepted and change nothing.
+const notLimited = "blkio-weight cpu-burst cpu-rt-period cpu-rt-runtime cpu-idle kernel-memory kernel-memory-tcp memory-reservation memory-swap"
 
 func updateFlags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "resources", Aliases: []string{"r"}, Usage: "take the limits from a JSON `FILE` as in linux.resources, - for standard input"},
 		&cli.StringFlag{Name: "memory", Usage: "`SIZE` in bytes, as 512M or 4G; -1 for no limit"},
 		&cli.Int64Flag{Name: "pids-limit", Usage: "`N` processes and threads; -1 for no limit"},
+		&cli.Uint64Flag{Name: "cpu-share", Usage: "`N` shares of the host's processor time, 1024 being usual"},
+		&cli.Int64Flag{Name: "cpu-quota", Usage: "`N` µs of the host's processor time in each period; -1 for no limit"},
+		&cli.Uint64Flag{Name: "cpu-period", Usage: "`N` µs"},
+		&cli.StringFlag{Name: "cpuset-cpus", Usage: "the host's processors, as `0-2,5`"},
+		&cli.StringFlag{Name: "cpuset-mems", Usage: "the host's memory nodes, as `0-1`"},
 	}
-	for name := range strings.FieldsSeq(hostLimits) {
+	for name := range strings.FieldsSeq(notLimited) {
 		flags = append(flags, &cli.StringFlag{Name: name, Usage: "accepted; it is not limited"})
 	}
 	return flags
@@ -69,7 +73,30 @@ func updateContainer(cmd *cli.Command, r *oci.Runtime, id string, _ []string) (i
 		n := cmd.Int64("pids-limit")
 		res.Pids = &specs.LinuxPids{Limit: &n}
 	}
+	setCPU(cmd, res)
 	return 0, r.Update(id, res)
+}
+
+// setCPU adds what flags say of processor time.
+func setCPU(cmd *cli.Command, res *specs.LinuxResources) {
+	c := res.CPU
+	if c == nil {
+		c = new(specs.LinuxCPU)
+	}
+	for name, to := range map[string]**uint64{"cpu-share": &c.Shares, "cpu-period": &c.Period} {
+		if n := cmd.Uint64(name); cmd.IsSet(name) {
+			*to = &n
+		}
+	}
+	if n := cmd.Int64("cpu-quota"); cmd.IsSet("cpu-quota") {
+		c.Quota = &n
+	}
+	for name, to := range map[string]*string{"cpuset-cpus": &c.Cpus, "cpuset-mems": &c.Mems} {
+		if cmd.IsSet(name) {
+			*to = cmd.String(name)
+		}
+	}
+	res.CPU = c
 }
 
 // maxResources bounds the file of update --resources, in bytes.

@@ -21,8 +21,13 @@ func hostLimits(r *specs.LinuxResources) hostcgroup.Limits {
 	if r == nil {
 		return l
 	}
-	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 && *m.Limit < math.MaxInt64/2 {
-		l.Memory = *m.Limit + *m.Limit/8 + sentryMemory
+	if m := r.Memory; m != nil && m.Limit != nil {
+		switch limit := *m.Limit; {
+		case limit < 0:
+			l.Memory = -1
+		case limit > 0 && limit < math.MaxInt64/2:
+			l.Memory = limit + limit/8 + sentryMemory
+		}
 	}
 	c := r.CPU
 	if c == nil {
@@ -63,8 +68,10 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 	if l != nil {
 		limits = hostLimits(l.Resources)
 	}
+	// A new group has none to take away.
+	limits.Memory, limits.Quota = max(limits.Memory, 0), max(limits.Quota, 0)
 	if name == "" {
-		return nil, c.mustHave(limits, "linux.cgroupsPath names no control group")
+		return nil, c.mustHave(limits, noGroup)
 	}
 	g, err := hostcgroup.Find(name)
 	if err != nil {
@@ -84,11 +91,14 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 	return g.Add, nil
 }
 
+// noGroup is why there is no control group on the host.
+const noGroup = "linux.cgroupsPath names no control group"
+
 // mustHave refuses limits that only the host could keep. What is added to a sandbox runs in that one's group,
 // where the limits of the pod are kept.
-func (c *creation) mustHave(l hostcgroup.Limits, why string) error {
+func (c *container) mustHave(l hostcgroup.Limits, why string) error {
 	switch {
-	case c.pod != nil:
+	case c.added():
 	case l.Quota > 0:
 		return refuse("linux.resources.cpu.quota", "the host's control groups are needed: %s", why)
 	case l.CPUs != "":
@@ -97,6 +107,26 @@ func (c *creation) mustHave(l hostcgroup.Limits, why string) error {
 		return refuse("linux.resources.cpu.mems", "the host's control groups are needed: %s", why)
 	}
 	return nil
+}
+
+// updateHost changes the limits of the container's control group on the host, where it has one.
+func (c *container) updateHost(l hostcgroup.Limits) error {
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	name := hostPath(config.Linux)
+	if name == "" {
+		return c.mustHave(l, noGroup)
+	}
+	g, err := hostcgroup.Find(name)
+	if err != nil {
+		return err
+	}
+	if !g.Exists() {
+		return c.mustHave(l, "it has no control group there")
+	}
+	return g.Set(l)
 }
 
 // leaveHost removes the container's control group from the host.

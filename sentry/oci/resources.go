@@ -2,6 +2,7 @@ package oci
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,14 +57,41 @@ func (c *Container) limit(r *specs.LinuxResources) error {
 	return nil
 }
 
-// Update changes a container's limits.
+// Update changes a container's limits, inside and on the host: all of them, or those inside not at all.
 func (r *Runtime) Update(id string, res *specs.LinuxResources) error {
 	l, err := limitsOf(res)
 	if err != nil {
 		return err
 	}
-	_, err = r.running(id, "update", control.Request{Op: control.OpUpdate, Limits: &l})
-	return err
+	before, err := r.running(id, "update", control.Request{Op: control.OpStats})
+	if err != nil {
+		return err
+	}
+	c, err := r.open(id, false)
+	if err != nil {
+		return err
+	}
+	inside := func() error {
+		_, err := c.ask(control.Request{Op: control.OpUpdate, Limits: &l})
+		return err
+	}
+	host := func() error { return c.updateHost(hostLimits(res)) }
+	// The host's limit is above the one inside at any time, so that it is the kernel inside that ends who has too much.
+	if m := l.Memory; m == nil || *m < 0 || before.Stats == nil || uint64(*m) >= before.Stats.MemoryLimit {
+		if err := host(); err != nil {
+			return err
+		}
+		return inside()
+	}
+	if err := inside(); err != nil {
+		return err
+	}
+	if err := host(); err != nil {
+		old := int64(before.Stats.MemoryLimit)
+		l = control.Limits{Memory: &old, Tasks: &before.Stats.TaskLimit}
+		return errors.Join(err, inside())
+	}
+	return nil
 }
 
 // Wait waits for a container's end and returns its program's exit status.

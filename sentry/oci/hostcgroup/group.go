@@ -79,6 +79,9 @@ func (g *Group) Missing() []string {
 	return list
 }
 
+// Exists tells whether the group is there, in all hierarchies that matter.
+func (g *Group) Exists() bool { return len(g.dirs) > 0 && len(g.Missing()) == 0 }
+
 // Make makes the group's directories where they are missing. If one cannot be made, those of missing
 // do not stay.
 func (g *Group) Make(missing []string) error {

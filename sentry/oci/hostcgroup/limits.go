@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Limits are what a group may use; zero values leave a limit as it is.
+// Limits are what a group may use; zero values leave a limit as it is, and -1 takes it away where it is signed.
 type Limits struct {
 	Memory   int64  // bytes
 	Shares   uint64 // of processor time, version 1's scale: 1024 is the default
@@ -32,10 +32,10 @@ func (g *Group) Set(l Limits) error {
 		field, controller string
 		v1, v2            setting
 	}{
-		{l.Memory > 0, "memory.limit", "memory", number("memory.limit_in_bytes", l.Memory), number("memory.max", l.Memory)},
+		{l.Memory != 0, "memory.limit", "memory", number("memory.limit_in_bytes", l.Memory), setting{"memory.max", most(l.Memory)}},
 		{l.Shares > 0, "cpu.shares", "cpu", number("cpu.shares", l.Shares), number("cpu.weight", weight(l.Shares))},
-		{l.Quota > 0, "cpu.period", "cpu", number("cpu.cfs_period_us", period), setting{}},
-		{l.Quota > 0, "cpu.quota", "cpu", number("cpu.cfs_quota_us", l.Quota), setting{"cpu.max", fmt.Sprint(l.Quota, " ", period)}},
+		{l.Quota != 0, "cpu.period", "cpu", number("cpu.cfs_period_us", period), setting{}},
+		{l.Quota != 0, "cpu.quota", "cpu", number("cpu.cfs_quota_us", l.Quota), setting{"cpu.max", fmt.Sprint(most(l.Quota), " ", period)}},
 		{l.CPUs != "", "cpu.cpus", "cpuset", setting{"cpuset.cpus", l.CPUs}, setting{"cpuset.cpus", l.CPUs}},
 		{l.MemNodes != "", "cpu.mems", "cpuset", setting{"cpuset.mems", l.MemNodes}, setting{"cpuset.mems", l.MemNodes}},
 	} {
@@ -47,6 +47,14 @@ func (g *Group) Set(l Limits) error {
 		}
 	}
 	return nil
+}
+
+// most is a limit as version 2 writes it.
+func most(n int64) string {
+	if n < 0 {
+		return "max"
+	}
+	return fmt.Sprint(n)
 }
 
 // setting is a file of a group and what to write.
