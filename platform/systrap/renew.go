@@ -83,7 +83,7 @@ func (s *seat) renew() *seat {
 		return nil
 	}
 	clear(s.mem[stateSize:]) // the frame too
-	fresh := &seat{p: s.p, proc: s.proc, index: s.index, area: s.area}
+	fresh := &seat{p: s.p, proc: s.proc, index: s.index, area: s.area, answers: patch.NewPage(s.mem[answersAt:])}
 	fresh.Guest = s.Guest
 	return fresh
 }

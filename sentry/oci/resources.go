@@ -67,7 +67,7 @@ func (r *Runtime) Update(id string, res *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.open(id, false)
+	c, err := r.open(id, look)
 	if err != nil {
 		return err
 	}
