@@ -123,13 +123,13 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		as.stopPatching()
 		return ev, false, nil
 	}
-	c.load(as, s, regs)
 	c.running.Store(s)
 	if c.interrupted.Load() {
 		c.running.Store(nil)
 		return ev, false, nil
 	}
 	c.tr.Begin()
+	c.load(as, s, regs) // last, so that the thread does not fetch a line of the area that is written to again
 	if s.give() {
 		s.wake()
 	}
