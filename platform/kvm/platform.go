@@ -86,14 +86,14 @@ func (p *Platform) take(tid int) (*vcpu, error) {
 		return nil, &platform.Died{Reason: "the platform was released"}
 	}
 	for i, v := range p.free {
-		if v.tid == tid {
+		if v.tid.Load() == int32(tid) {
 			return p.remove(i, tid), nil
 		}
 	}
 	if n := len(p.all); n < p.vcpus {
 		v, err := p.newVCPU(n)
 		if err == nil {
-			v.tid = tid
+			v.tid.Store(int32(tid))
 			p.all = append(p.all, v)
 			return v, nil
 		}
@@ -108,7 +108,7 @@ func (p *Platform) take(tid int) (*vcpu, error) {
 func (p *Platform) remove(i, tid int) *vcpu {
 	v := p.free[i]
 	p.free = append(p.free[:i], p.free[i+1:]...)
-	v.tid = tid
+	v.tid.Store(int32(tid))
 	v.yield.Store(false)
 	return v
 }

@@ -51,8 +51,8 @@ type vcpu struct {
 	state *kvmapi.Run
 	page  []byte // its TSS and stacks
 
-	tid   int      // the OS thread that ran it last
-	owner *context // whose extended state it has; see context.home
+	tid   atomic.Int32 // the OS thread that ran it last
+	owner *context     // whose extended state it has; see context.home
 
 	answers   patch.Page    // what it shows of its context's answers,
 	answersIn *addressSpace // here, nil: nowhere,
@@ -137,7 +137,7 @@ func (m *machine) reset(v *vcpu) error {
 func (v *vcpu) kick() {
 	v.state.SetImmediateExit(true)
 	if v.inGuest.Load() {
-		unix.Tgkill(unix.Getpid(), v.tid, kickSignal)
+		unix.Tgkill(unix.Getpid(), int(v.tid.Load()), kickSignal)
 	}
 }
 

@@ -39,9 +39,8 @@
 //
 // # Patched calls
 //
-// A call made often from mov $number,%eax; syscall is patched (package patch). The
-// trampoline knows the number and the way back, finds the thread's area in the base of GS, and goes to the handler
-// without a signal. The extended state stays in the processor; the handler stores it before it sleeps, or when asked.
+// A call made often is patched (package patch). The trampoline knows the way back, finds the
+// thread's area in the base of GS, and goes to the handler without a signal. The extended state stays in the processor; the handler stores it before it sleeps, or when asked.
 //
 // The sentry reads text from the file, so that a tracer sees it plain; the guest itself
 // sees the patch, the table of pointers, and a base of GS that it has not set. When the guest is single-stepped, all patches of
