@@ -25,7 +25,8 @@
 // often everything was forgotten, makes the record exact.
 //
 // Private memory is copied on write after a fork: both sides' pmas are marked, and the
-// parent's rights are withdrawn in one list of changes; where much is mapped, which the host would
+// parent's rights are withdrawn. An AddressSpace that can be shared does that itself, and the child begins with all that is
+// mapped. Else it is one list of changes; where much is mapped, which the host would
 // go through page by page, the AddressSpace forgets everything instead. Who writes first copies
 // a few neighbouring pages, or, when the other side is gone, takes them over. What both sides were
 // seen to write to first is copied at the next fork already (hot.go). Memory that was forgotten

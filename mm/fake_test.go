@@ -17,6 +17,7 @@ type fakePlatform struct {
 	mu     sync.Mutex
 	spaces []*fakeSpace
 	fail   error // NewAddressSpace
+	share  bool  // new address spaces are sharingSpaces
 }
 
 const (
@@ -32,6 +33,9 @@ func (p *fakePlatform) NewAddressSpace(platform.AddressSpace) (platform.AddressS
 	}
 	s := &fakeSpace{pages: map[uint64]fakePage{}}
 	p.spaces = append(p.spaces, s)
+	if p.share {
+		return sharingSpace{countingSpace{s}}, nil
+	}
 	return s, nil
 }
 
@@ -53,6 +57,7 @@ type fakeSpace struct {
 	changes  []platform.Change
 	fail     error // the next Apply
 	drops    uint64
+	shares   int
 	released bool
 }
 
@@ -63,6 +68,29 @@ func (s countingSpace) Drops() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.drops
+}
+
+// sharingSpace is a countingSpace that another can begin as a copy of.
+type sharingSpace struct{ countingSpace }
+
+// Share forgets everything before, or refuses, at times.
+func (s sharingSpace) Share(child platform.AddressSpace) error {
+	c := child.(sharingSpace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shares++; s.shares%3 == 0 {
+		return unix.ENOMEM
+	}
+	if s.shares%4 == 0 {
+		s.pages = map[uint64]fakePage{}
+		s.drops++
+	}
+	for a, p := range s.pages {
+		p.prot &^= platform.Write
+		s.pages[a], c.pages[a] = p, p
+	}
+	c.drops = s.drops
+	return nil
 }
 
 func (s *fakeSpace) Apply(changes []platform.Change) error {
@@ -175,11 +203,16 @@ type worldT interface {
 
 func newWorld(t worldT, limit uint64) *world {
 	t.Helper()
+	return newWorldOn(t, &fakePlatform{}, limit)
+}
+
+func newWorldOn(t worldT, p *fakePlatform, limit uint64) *world {
+	t.Helper()
 	f, err := NewMemoryFile(limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, p: &fakePlatform{}, f: f}
+	w := &world{t: t, p: p, f: f}
 	if w.m, err = New(w.p, f); err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +232,8 @@ func (w *world) close() {
 func space(m *MemoryManager) *fakeSpace {
 	switch s := m.AddressSpace().(type) {
 	case countingSpace:
+		return s.fakeSpace
+	case sharingSpace:
 		return s.fakeSpace
 	default:
 		return s.(*fakeSpace)

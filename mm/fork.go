@@ -34,13 +34,10 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 		return nil, err
 	}
 	c.layout, c.brk, c.limits = m.layout, m.brk, m.limits
-	if d, ok := as.(dropCounter); ok {
-		c.drops = d.Drops()
-	}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	m.noticeDrops()
-	m.forkPMAs(c)
+	m.forkPMAs(c, m.share(c))
 	_ = m.apply() // what the host refused to change is not mapped any more
 	return c, nil
 }
@@ -84,8 +81,29 @@ func (m *MemoryManager) unforkVMAs(c *MemoryManager, end pos) {
 	}
 }
 
-// forkPMAs shares the pages of m with c, which gets those in its vmas that are not wiped.
-func (m *MemoryManager) forkPMAs(c *MemoryManager) {
+// share lets c begin with what m's AddressSpace has mapped, where that can be shared: neither side may write to any of it
+// then. What c does not inherit is unmapped again.
+func (m *MemoryManager) share(c *MemoryManager) bool {
+	if d, ok := c.as.(dropCounter); ok {
+		c.drops = d.Drops()
+	}
+	s, ok := m.as.(platform.Sharer)
+	if !ok || m.apply() != nil || s.Share(c.as) != nil {
+		return false
+	}
+	c.drops = m.drops
+	m.vmas.each(0, ^uint64(0), func(s, e uint64, a *attrs) bool {
+		if a.flags&(flagDontFork|flagWipeOnFork) != 0 {
+			c.change(unmapChange(s, e))
+		}
+		return true
+	})
+	return true
+}
+
+// forkPMAs shares the pages of m with c, which gets those in its vmas that are not wiped. shared tells whether the
+// AddressSpaces have the same already.
+func (m *MemoryManager) forkPMAs(c *MemoryManager, shared bool) {
 	refs := make([]memRange, 0, m.pmas.len())
 	maps := 0
 	for vp := c.vmas.first(); c.vmas.ok(vp); vp = c.vmas.next(vp) {
@@ -108,11 +126,27 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager) {
 		})
 	}
 	m.file.incRefs(refs)
-	m.markCow(maps)
-	c.adoptMaps(maps, childAdopts)
+	if shared {
+		m.adoptShared()
+		c.adoptShared()
+	} else {
+		m.markCow(maps)
+		c.adoptMaps(maps, childAdopts)
+	}
 	m.copyHot(c)
 	c.hot = m.hot.inherit()
 	_ = c.apply() // else it faults
+}
+
+// adoptShared corrects the record of an AddressSpace that was shared.
+func (m *MemoryManager) adoptShared() {
+	m.pmas.update(0, ^uint64(0), func(_, _ uint64, p pma) pma {
+		if !p.has(pmaShared) {
+			p.flags |= pmaCow
+		}
+		p.host &^= platform.Write
+		return p
+	})
 }
 
 // adoptMaps corrects the record of an empty AddressSpace: what is recorded as mapped, maps ranges,

@@ -2,6 +2,7 @@ package mm
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"gosentry/platform"
@@ -83,6 +84,48 @@ func TestForkWithdrawsRightsAtOnce(t *testing.T) {
 	defer d.DecUsers()
 	if s := space(w.m); s.applies != 0 {
 		t.Errorf("the second fork changes rights again: %+v", s.changes)
+	}
+}
+
+// TestForkShares forks on address spaces that can be shared: nothing is changed in the parent's, and the child's has all but
+// what it does not inherit.
+func TestForkShares(t *testing.T) {
+	w := newWorldOn(t, &fakePlatform{share: true}, 1<<30)
+	defer w.close()
+	a := w.anon(2 * forgetOver)
+	space(w.m).drop()
+	for i := Addr(0); i < 2*forgetOver; i += pg {
+		w.write(w.m, a+i, 7)
+	}
+	for i, advice := range []int{unix.MADV_DONTFORK, unix.MADV_WIPEONFORK} {
+		if err := w.m.MAdvise(a+Addr(i)*pg, pg, advice); err != nil {
+			t.Fatal(err)
+		}
+	}
+	space(w.m).reset()
+	c := w.fork()
+	defer c.DecUsers()
+	if s := space(w.m); s.applies != 0 {
+		t.Errorf("the parent's is changed: %+v", s.changes)
+	}
+	if c.drops != 1 {
+		t.Errorf("the child believes that it forgot everything: %d", c.drops)
+	}
+	want := []platform.Change{unmapChange(uint64(a), uint64(a)+2*pg)}
+	if s := space(c); !slices.Equal(s.changes, want) {
+		t.Errorf("the child's is changed by %+v, want %+v", s.changes, want)
+	}
+	for _, m := range []*MemoryManager{w.m, c} {
+		for _, i := range []Addr{2, 3, forgetOver / pg} {
+			if p, ok := space(m).page(uint64(a + i*pg)); !ok || p.prot != platform.Read {
+				t.Errorf("page %d: %+v %t", i, p, ok)
+			}
+		}
+	}
+	w.write(w.m, a+2*pg, 8)
+	w.write(c, a+3*pg, 9)
+	if x, y := w.read(c, a+2*pg), w.read(w.m, a+3*pg); x != 7 || y != 7 {
+		t.Errorf("the sides read %d and %d", x, y)
 	}
 }
 

@@ -2,7 +2,6 @@ package mm
 
 import (
 	"bytes"
-	"fmt"
 	"testing"
 
 	"gosentry/platform"
@@ -42,9 +41,10 @@ type model struct {
 	spaces []*modelSpace
 }
 
-func newModel(t testing.TB, counting bool) *model {
-	w := newWorld(t, 1<<30)
-	if counting {
+// newModel makes a model with a kind of AddressSpace: plain, counting or sharing.
+func newModel(t testing.TB, kind string) *model {
+	w := newWorldOn(t, &fakePlatform{share: kind == "sharing"}, 1<<30)
+	if kind == "counting" {
 		s := w.p.spaces[0]
 		w.m.as = countingSpace{s}
 		w.m.space.Store(&spaceBox{w.m.as})
@@ -342,10 +342,10 @@ func (o *model) transfer(t *rapid.T) {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for _, counting := range []bool{false, true} {
-		t.Run(fmt.Sprintf("counting=%v", counting), func(t *testing.T) {
+	for _, kind := range []string{"plain", "counting", "sharing"} {
+		t.Run(kind, func(t *testing.T) {
 			rapid.Check(t, func(r *rapid.T) {
-				o := newModel(t, counting)
+				o := newModel(t, kind)
 				r.Cleanup(func() {
 					o.w.f.Release()
 					o.host.f.Close()

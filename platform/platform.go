@@ -63,6 +63,16 @@ type AddressSpace interface {
 	Release()
 }
 
+// Sharer is an AddressSpace that another can begin as a copy of, at a cost that does not grow with what is mapped.
+type Sharer interface {
+	AddressSpace
+	// Share gives child, an empty address space of the same platform that no context runs in, all that is mapped here, and
+	// takes the right to write to any of it from both. When it returns, no context runs guest code with
+	// that right. ENOMEM: the host refuses, nothing has changed. Where an address space has a method Drops, the
+	// child's count goes on from this one's.
+	Share(child AddressSpace) error
+}
+
 // EventKind tells why Run returned.
 type EventKind uint8
 

@@ -28,8 +28,12 @@
 // out of the guest, and changing a bit of CR3 that means nothing before it enters again. A KVM that shadows page tables does
 // not see it: there, entries that lead to tables never change, and the pages behind entries that lost something are
 // dropped from the sentry's own mapping (MADV_DONTNEED), which has KVM drop each translation to them,
-// whichever address space it belongs to, before the call returns; the data stays in the file. Frames of released
+// whichever address space it belongs to, before the call returns; the data stays in the file. Where whole tables go, or become
+// an address space's own after a fork, the tables above are replaced instead, and every processor that runs the address space
+// is sent out to load the new root. Frames of released
 // tables are set aside until a memory slot is made and deleted, since that makes KVM forget everything.
+//
+// A fork (Share) takes the right to write from both sides in new tables above the lowest level, and shares the lowest.
 //
 // # Memory
 //
@@ -46,6 +50,7 @@
 // context takes that, or somebody asks. A kick sets immediate_exit and then signals the thread: a
 // processor that was about to enter the guest sees the first, one inside the second.
 //
-// Locks: addressSpace.mu, Platform.mu, Platform.spacesMu, context.fpuMu, memory.mu, then pagetable.Pool's and patch's. None is
+// Locks: addressSpace.mu (a parent's before that of the child nobody knows yet), Platform.mu, Platform.spacesMu, context.fpuMu,
+// memory.mu, then pagetable.Pool's and patch's. None is
 // held while guest code runs. Where frames are short, other address spaces are locked by trying.
 package kvm

@@ -124,7 +124,7 @@ func (m *machine) stub() error {
 	m.pool.Table(frames[1])[entryOf(kernelBase, 2)] = pagetable.KernelBranch(frames[2])
 	m.kernel = m.pool.Table(frames[2])
 	m.pool.SetKernel(pagetable.KernelBranch(frames[0]))
-	root, err := pagetable.New(m.pool, 1, false)
+	root, err := pagetable.New(m.pool, 1, true)
 	if err != nil {
 		return err
 	}

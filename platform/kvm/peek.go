@@ -49,7 +49,8 @@ func (as *addressSpace) look(addr uint64) (mapped, held, back bool) {
 	if !page.Held {
 		return page.Mapped, false, false
 	}
-	if as.readable(page.Addr) && as.tables.Unhold(addr&^(pageSize-1)) == nil {
+	if as.readable(page.Addr) && as.tables.Unhold(addr&^(pageSize-1), &as.lost) == nil {
+		as.shoot()
 		return true, false, true
 	}
 	return true, true, false

@@ -44,7 +44,9 @@ func (m *machine) probe() (*vcpu, error) {
 		v.kvm.Close()
 		return nil, err
 	}
-	p.tables.Release()
+	var lost pagetable.Lost
+	p.tables.Release(&lost)
+	m.pool.SetAside(lost.Frames)
 	return v, nil
 }
 
@@ -73,7 +75,7 @@ func (p *probe) begin() error {
 		p.pages[i] = frame
 	}
 	var err error
-	if p.tables, err = pagetable.New(p.m.pool, 16, false); err != nil {
+	if p.tables, err = pagetable.New(p.m.pool, 16, true); err != nil {
 		return err
 	}
 	if err = p.mapPage(probeCode, 0, platform.Read|platform.Exec); err != nil {

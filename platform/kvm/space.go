@@ -35,7 +35,7 @@ type addressSpace struct {
 	flushes  uint64               // how often processors had to forget; real paging only
 	died     *platform.Died
 	released bool
-	lost     pagetable.Lost // Apply's, kept for its memory
+	lost     pagetable.Lost // since the last shoot
 	text     *patch.Text
 	edits    edits // text's
 }
@@ -51,23 +51,18 @@ func (p *Platform) newSpace() *addressSpace {
 	return as
 }
 
-// newTables returns empty tables; where there are no frames left, address spaces that do not run give theirs back.
-func (p *Platform) newTables() (*pagetable.Tables, error) {
-	large := !p.mem.shadow
-	if p.pool.Left() < spareFrames {
-		if p.pool.Aside() < spareFrames {
-			p.shrink()
-		}
-		p.reuse()
+// makeRoom sees to it that there are frames; where there are none left, address spaces that do not run give theirs back.
+func (p *Platform) makeRoom() {
+	if p.pool.Left() >= spareFrames {
+		return
 	}
-	t, err := pagetable.New(p.pool, maxFrames, large)
-	if err != nil {
-		return nil, unix.ENOMEM
+	if p.pool.Aside() < spareFrames {
+		p.shrink()
 	}
-	return t, nil
+	p.reuse()
 }
 
-// spareFrames is how many frames there should be for a new address space.
+// spareFrames is how many frames there should be before tables are made.
 const spareFrames = 256
 
 // shrink empties the address spaces that nobody runs in.
@@ -79,10 +74,9 @@ func (p *Platform) shrink() {
 			continue // the caller's own, or one in use
 		}
 		if len(as.running) == 0 && as.tables != nil {
-			as.drops.Add(1)
-			as.loseText()
-			as.tables.Release()
-			as.tables = nil
+			as.empty()
+			p.pool.SetAside(as.lost.Frames)
+			as.lost = pagetable.Lost{}
 			as.letWindowsGo()
 		}
 		as.mu.Unlock()
@@ -97,10 +91,23 @@ func (as *addressSpace) ready() error {
 	if as.tables != nil {
 		return nil
 	}
-	var err error
+	as.p.makeRoom()
+	t, err := pagetable.New(as.p.pool, maxFrames, as.p.mem.shadow)
+	if err != nil {
+		return unix.ENOMEM
+	}
 	as.flushes++
-	as.tables, err = as.p.newTables()
-	return err
+	as.tables = t
+	return nil
+}
+
+// empty takes all tables away; lost has them. mu is held.
+func (as *addressSpace) empty() {
+	as.drops.Add(1)
+	as.loseText()
+	as.tables.Release(&as.lost)
+	as.tables = nil
+	as.lost.Extents, as.lost.Moved = as.lost.Extents[:0], true
 }
 
 // reuse flushes, so that frames set aside can be used again.
@@ -123,9 +130,7 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	if as.released || as.died != nil {
 		return nil
 	}
-	if err := as.ready(); err != nil {
-		return err
-	}
+	as.p.makeRoom()
 	var err error
 	for i := range list {
 		if e := as.changeText(&list[i]); e != nil && err == nil {
@@ -133,24 +138,26 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 		}
 	}
 	as.shoot()
+	as.p.tidy()
 	return err
 }
 
 // change carries out one change. Where the tables have no room, everything else is dropped first. mu is held.
 func (as *addressSpace) change(c *platform.Change) error {
+	full := func(err error) bool { return errors.Is(err, pagetable.ErrFull) || errors.Is(err, errNoSlots) }
 	err := as.try(c)
-	if errors.Is(err, pagetable.ErrFull) || errors.Is(err, errNoSlots) {
-		if err = as.wipe(); err == nil {
-			err = as.try(c)
-		}
+	if full(err) {
+		as.wipe()
+		err = as.try(c)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case as.tables == nil:
+	case as.tables.Unmap(c.Addr, c.Length, &as.lost) != nil:
+		as.wipe()
 	}
-	if as.tables.Unmap(c.Addr, c.Length, &as.lost) != nil {
-		_ = as.wipe()
-	}
-	if errors.Is(err, pagetable.ErrFull) || errors.Is(err, errNoSlots) {
+	if full(err) {
 		return unix.ENOMEM
 	}
 	return err
@@ -163,7 +170,14 @@ func (as *addressSpace) letWindowsGo() {
 	as.p.mem.unref(windows)
 }
 
+// try carries out one change as far as it can. mu is held.
 func (as *addressSpace) try(c *platform.Change) error {
+	if as.tables == nil && c.Op != platform.Map {
+		return nil
+	}
+	if err := as.ready(); err != nil {
+		return err
+	}
 	switch c.Op {
 	case platform.Unmap:
 		return as.tables.Unmap(c.Addr, c.Length, &as.lost)
@@ -188,24 +202,71 @@ func (as *addressSpace) try(c *platform.Change) error {
 	return nil
 }
 
-// shoot makes processors and hypervisor forget what was lost. When it returns, nobody runs with it. mu is held.
+// shoot makes processors and hypervisor forget what was lost. When it returns, nobody runs with it. mu is held, but
+// not while waiting.
 func (as *addressSpace) shoot() {
-	if len(as.lost.Extents) == 0 {
+	lost := as.lost
+	if len(lost.Extents) == 0 && !lost.Moved {
 		return
 	}
+	as.lost = pagetable.Lost{}
 	if as.p.mem.shadow {
-		as.p.mem.forget(&as.lost)
+		as.p.mem.forget(&lost)
 	} else {
 		as.flushes++
+	}
+	if lost.Moved || !as.p.mem.shadow {
 		as.expel()
 	}
-	if as.lost.Extents = as.lost.Extents[:0]; cap(as.lost.Extents) > maxKept {
-		as.lost.Extents = nil
+	as.p.pool.SetAside(lost.Frames)
+	if cap(lost.Extents)+cap(lost.Frames) < maxKept && as.lost.Extents == nil {
+		as.lost = pagetable.Lost{Extents: lost.Extents[:0], Frames: lost.Frames[:0]}
 	}
 }
 
 // maxKept bounds buffers that are kept.
 const maxKept = 1024
+
+// Share implements platform.Sharer.
+func (as *addressSpace) Share(with platform.AddressSpace) error {
+	child, ok := with.(*addressSpace)
+	if !ok || child == as {
+		return unix.EINVAL
+	}
+	as.p.makeRoom()
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	child.mu.Lock()
+	err := as.share(child)
+	child.mu.Unlock()
+	as.shoot()
+	as.p.tidy()
+	return err
+}
+
+// share gives child, which nobody knows yet, the tables. Both are locked.
+func (as *addressSpace) share(child *addressSpace) error {
+	switch {
+	case as.released || as.died != nil || child.tables != nil:
+		return unix.EINVAL
+	case as.tables == nil:
+		child.drops.Store(as.drops.Load())
+		return nil
+	}
+	if !as.text.Share(child.text) {
+		return unix.ENOMEM
+	}
+	tables, err := as.tables.Share(&as.lost)
+	if err != nil {
+		child.loseText()
+		return unix.ENOMEM
+	}
+	child.tables, child.windows = tables, as.p.mem.ref(as.windows)
+	child.drops.Store(as.drops.Load())
+	child.edit()
+	child.shoot()
+	return nil
+}
 
 // expel waits until every processor that runs now has left guest code once. mu is held, but not while waiting.
 func (as *addressSpace) expel() {
@@ -229,35 +290,39 @@ func (as *addressSpace) expel() {
 	}
 }
 
-// wipe starts with empty tables. mu is held.
-func (as *addressSpace) wipe() error {
-	as.drops.Add(1)
-	as.loseText()
-	old := as.tables
-	fresh, err := as.p.newTables()
-	if err != nil {
-		_ = old.Unmap(userLow, userHigh-userLow, &as.lost)
-		return err
+// wipe takes all tables away and lets the windows go. mu is held, but not while waiting.
+func (as *addressSpace) wipe() {
+	if as.tables == nil {
+		return
 	}
-	as.tables = fresh
-	as.lost.Extents = as.lost.Extents[:0]
-	as.flushes++
-	as.expel()
-	old.Release()
+	as.empty()
+	as.shoot()
 	as.letWindowsGo()
-	return nil
+}
+
+// prepare makes sure that there are tables, and that what patched text needs is mapped. mu is held, but not while waiting.
+func (as *addressSpace) prepare() error {
+	for {
+		if err := as.ready(); err == unix.ENOMEM {
+			as.died = &platform.Died{Reason: "there are no frames for its page tables"}
+			return as.died
+		} else if err != nil {
+			return err
+		}
+		if as.text.Recover(); len(as.edits.list) == 0 {
+			return nil
+		}
+		as.edit()
+		as.shoot()
+	}
 }
 
 // begin lets v run guest code in the address space and returns its CR3.
 func (as *addressSpace) begin(v *vcpu) (root uint64, err error) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	if err := as.ready(); err != nil {
+	if err := as.prepare(); err != nil {
 		return 0, err
-	}
-	if as.text.Recover(); len(as.edits.list) > 0 {
-		as.edit()
-		as.shoot()
 	}
 	if v.space != as || v.flush != as.flushes {
 		v.space, v.flush = as, as.flushes
@@ -266,6 +331,7 @@ func (as *addressSpace) begin(v *vcpu) (root uint64, err error) {
 	v.stop.Store(false)
 	v.entries++
 	as.running[v] = struct{}{}
+	as.tables.Enter()
 	return as.tables.Root() | v.toggle, nil
 }
 
@@ -298,13 +364,20 @@ func (as *addressSpace) Release() {
 	delete(as.p.spaces, as)
 	as.p.spacesMu.Unlock()
 	if t != nil {
-		t.Release()
+		var lost pagetable.Lost
+		t.Release(&lost)
+		as.p.pool.SetAside(lost.Frames)
 	}
 	if free != nil {
 		free()
 	}
 	as.p.mem.unref(windows)
-	if as.p.pool.Aside() > asideFrames {
-		as.p.reuse()
+	as.p.tidy()
+}
+
+// tidy makes frames that were set aside ready for use, when they are many.
+func (p *Platform) tidy() {
+	if p.pool.Aside() > asideFrames {
+		p.reuse()
 	}
 }

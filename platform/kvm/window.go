@@ -2,6 +2,7 @@ package kvm
 
 import (
 	"errors"
+	"maps"
 	"math/bits"
 	"sync"
 
@@ -236,6 +237,16 @@ func (m *memory) insert(w *window, flags uint32) error {
 	m.files[w.file] = append(m.files[w.file], w)
 	m.byGPA[w.gpa] = w
 	return nil
+}
+
+// ref returns references of another address space on the same windows.
+func (m *memory) ref(held map[*window]struct{}) map[*window]struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for w := range held {
+		w.refs++
+	}
+	return maps.Clone(held)
 }
 
 // unref drops an address space's references.

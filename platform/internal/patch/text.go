@@ -2,6 +2,7 @@ package patch
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -274,6 +275,26 @@ func (t *Text) Patch(rip, number uint64) bool {
 		return false
 	}
 	t.overlay(page, v)
+	return true
+}
+
+// Share makes child, the text of an empty address space that begins with all of this one's mappings, the same, and queues the
+// mappings of what it has of its own. It returns false, and nothing is done, when there is no slot for it.
+func (t *Text) Share(child *Text) bool {
+	if t.state == textActive {
+		if child.slot = t.store.takeSlot(); child.slot < 0 {
+			return false
+		}
+		from, to := t.store.slot(t.slot), t.store.slot(child.slot)
+		copy(to[:8*t.used], from)
+		copy(to[TableSize:][:TrampolineSize*t.used], from[TableSize:])
+		child.patched, child.sites, child.any, child.used = maps.Clone(t.patched), maps.Clone(t.sites), maps.Clone(t.any), t.used
+	}
+	child.pieces, child.state, child.lost = slices.Clone(t.pieces), t.state, t.lost
+	if child.state == textActive {
+		child.active.Store(true)
+		child.mapTable()
+	}
 	return true
 }
 

@@ -23,6 +23,20 @@ const (
 	branch = present | writable | user | accessed | dirty
 )
 
+// isBranch tells whether an entry of the second level or above leads to a table.
+func isBranch(e uint64) bool { return e&present != 0 && e&mapped == 0 }
+
+// readOnly is e without the right to write, now or once it is held no more.
+func readOnly(e uint64) uint64 { return e &^ (writable | keepWrite) }
+
+// through is what an entry of the lowest level amounts to behind link, the one of the second that leads to its table.
+func through(link, e uint64) uint64 {
+	if link&writable == 0 {
+		return readOnly(e)
+	}
+	return e
+}
+
 // KernelBranch is an entry that leads to the table at addr, for supervisor and user pages.
 func KernelBranch(addr uint64) uint64 { return addr | branch }
 

@@ -3,6 +3,7 @@ package pagetable
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 
 	"gosentry/platform"
@@ -35,89 +36,202 @@ func (m modelPage) seen() platform.Prot {
 	return 0
 }
 
-// branches are the entries that lead to tables, by where they are.
-func branches(t *Tables) map[[2]uint64]uint64 {
-	out := make(map[[2]uint64]uint64)
-	for _, frame := range t.frames {
-		for i, e := range t.pool.Table(frame) {
-			if e&present != 0 && e&mapped == 0 {
-				out[[2]uint64{frame, uint64(i)}] = e
-			}
-		}
-	}
-	return out
-}
-
 // areas are where the model's pages lie: across the borders of tables of each level.
 var areas = [...]uint64{0, 1<<21 - 8*FrameSize, 1<<30 - 8*FrameSize, 1<<39 - 8*FrameSize, Limit - 64*FrameSize}
 
-// TestModel compares random changes with a map of pages: what a walk finds, what may be stale, and that the way to a
-// page never changes.
+// TestModel compares random changes of trees that share their tables with maps of pages: what a walk finds, and that
+// no processor gets at what it should not, though it remembers as much as it may.
 func TestModel(t *testing.T) {
-	for _, large := range []bool{false, true} {
-		rapid.Check(t, func(t *rapid.T) { checkModel(t, large) })
+	for _, shadow := range []bool{false, true} {
+		t.Run(map[bool]string{false: "hardware", true: "shadow"}[shadow], func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) { checkModel(t, shadow) })
+		})
 	}
 }
 
-func checkModel(t *rapid.T, large bool) {
-	tables, err := New(testPool(1<<14), 1<<14, large)
+// modelTree is a tree, what it should map, and the processor that runs with it.
+type modelTree struct {
+	*Tables
+	pages map[uint64]modelPage
+	cpu   *processor
+	lost  Lost
+}
+
+// modelWorld is some trees of one pool.
+type modelWorld struct {
+	t      *rapid.T
+	pool   *Pool
+	shadow bool
+	hyp    *hypervisor
+	trees  []*modelTree
+}
+
+const modelFrames = 1 << 14
+
+func checkModel(t *rapid.T, shadow bool) {
+	w := &modelWorld{t: t, pool: testPool(modelFrames), shadow: shadow}
+	w.hyp = &hypervisor{pool: w.pool, shadow: shadow, shadows: make(map[shadowKey]map[int]uint64)}
+	first, err := New(w.pool, 1<<14, shadow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := make(map[uint64]modelPage)
+	w.add(first, make(map[uint64]modelPage))
 	for range rapid.IntRange(1, 40).Draw(t, "changes") {
-		addr := rapid.SampledFrom(areas[:]).Draw(t, "area") + rapid.Uint64Range(0, 20).Draw(t, "page")*FrameSize
-		pages := rapid.Uint64Range(1, 20).Draw(t, "pages")
-		to := rapid.Uint64Range(1, 1<<20).Draw(t, "to") * FrameSize
-		if large && rapid.Bool().Draw(t, "huge") {
-			addr, to = addr&^(largeSize-1), to&^(largeSize-1)
-			pages = rapid.SampledFrom([]uint64{511, 512, 513, 1024}).Draw(t, "pages")
-		}
-		pages = min(pages, (Limit-addr)/FrameSize)
-		prot := platform.Prot(rapid.IntRange(0, 7).Draw(t, "prot"))
-		before := branches(tables)
-		old := make(map[uint64]modelPage)
-		var lost Lost
-		op := rapid.IntRange(0, 4).Draw(t, "op")
-		if op > 2 {
-			pages = 1
-		}
-		err := carryOut(tables, op, addr, pages*FrameSize, to, prot, &lost)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range pages {
-			at := addr + i*FrameSize
-			p, there := model[at]
-			old[at] = p
-			switch {
-			case op == 0:
-				model[at] = modelPage{to: to + i*FrameSize, prot: prot}
-			case op == 1:
-				delete(model, at)
-			case !there:
-			case op == 2:
-				model[at] = modelPage{to: p.to, prot: prot}
-			case op == 3 && p.seen() != 0:
-				model[at] = modelPage{p.to, p.prot | platform.Read, true}
-			case op == 4:
-				model[at] = modelPage{p.to, p.prot, false}
+		tree := w.trees[rapid.IntRange(0, len(w.trees)-1).Draw(t, "tree")]
+		switch op := rapid.IntRange(0, 9).Draw(t, "op"); {
+		case op == 9 && len(w.trees) > 1:
+			w.release(tree)
+		case op == 8 && len(w.trees) < 4:
+			w.share(tree)
+		case op == 7:
+			w.pool.Reuse(w.hyp.flush)
+		default:
+			w.change(tree, min(op, 4))
+			if rapid.Bool().Draw(t, "more") {
+				w.remember(tree)
+				w.change(tree, rapid.IntRange(0, 2).Draw(t, "then"))
 			}
+			w.shoot(tree)
 		}
-		checkLost(t, old, model, lost)
-		if !large {
-			for at, e := range branches(tables) {
-				if was, ok := before[at]; ok && was != e {
-					t.Fatalf("the entry at %x changed from %#x to %#x", at, was, e)
-				}
-				delete(before, at)
-			}
-			if len(before) > 0 {
-				t.Fatalf("entries are gone: %x", before)
-			}
+		for _, tree := range w.trees {
+			checkWalk(t, tree.Tables, tree.pages)
+			w.try(tree)
 		}
-		checkWalk(t, tables, model)
 	}
+	for len(w.trees) > 0 {
+		w.release(w.trees[0])
+	}
+	if n := w.pool.Left() + w.pool.Aside(); n != modelFrames {
+		t.Fatalf("%d frames are lost", modelFrames-n)
+	}
+}
+
+func (w *modelWorld) add(t *Tables, pages map[uint64]modelPage) {
+	w.trees = append(w.trees, &modelTree{Tables: t, pages: pages, cpu: &processor{hyp: w.hyp}})
+}
+
+func (w *modelWorld) release(tree *modelTree) {
+	var lost Lost
+	tree.Release(&lost)
+	w.pool.SetAside(lost.Frames)
+	w.trees = slices.DeleteFunc(w.trees, func(o *modelTree) bool { return o == tree })
+}
+
+func (w *modelWorld) share(tree *modelTree) {
+	child, err := tree.Share(&tree.lost)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for at, p := range tree.pages {
+		if p.prot != 0 {
+			p.prot = p.prot&^platform.Write | platform.Read
+		}
+		tree.pages[at] = p
+	}
+	w.add(child, maps.Clone(tree.pages))
+	w.shoot(tree)
+}
+
+// shoot does what the owner of a tree does after changes.
+func (w *modelWorld) shoot(tree *modelTree) {
+	w.remember(tree)
+	if w.shadow {
+		w.hyp.forget(tree.lost.Extents)
+	}
+	if tree.lost.Moved || !w.shadow && len(tree.lost.Extents) > 0 {
+		tree.Enter()
+		tree.cpu.load(tree.Root())
+	}
+	w.pool.SetAside(tree.lost.Frames)
+	tree.lost = Lost{}
+}
+
+// remember has the tree's processor use the root that it has, though it should have another by now.
+func (w *modelWorld) remember(tree *modelTree) {
+	if tree.cpu.root == 0 {
+		return
+	}
+	for at := range tree.pages {
+		for _, access := range []platform.Prot{platform.Read, platform.Write, platform.Exec} {
+			tree.cpu.access(at, access)
+		}
+	}
+}
+
+// try has the tree's processor access every page in every way.
+func (w *modelWorld) try(tree *modelTree) {
+	if rapid.Bool().Draw(w.t, "enter") {
+		tree.Enter()
+		if tree.cpu.root != tree.Root() {
+			tree.cpu.load(tree.Root())
+		}
+	}
+	if tree.cpu.root == 0 {
+		return
+	}
+	for _, area := range areas {
+		for at := area; at < area+40*FrameSize; at += FrameSize {
+			p := tree.pages[at]
+			for _, access := range []platform.Prot{platform.Read, platform.Write, platform.Exec} {
+				to, ok := tree.cpu.access(at, access)
+				if want := p.seen()&access != 0; ok != want || ok && to != p.to {
+					w.t.Fatalf("%#x: access %d: %t to %#x, want %t to %#x", at, access, ok, to, want, p.to)
+				}
+			}
+		}
+	}
+}
+
+// change carries out a random change of a kind.
+func (w *modelWorld) change(tree *modelTree, op int) {
+	t := w.t
+	addr := rapid.SampledFrom(areas[:]).Draw(t, "area") + rapid.Uint64Range(0, 20).Draw(t, "page")*FrameSize
+	pages := rapid.Uint64Range(1, 20).Draw(t, "pages")
+	to := rapid.Uint64Range(1, 1<<20).Draw(t, "to") * FrameSize
+	if rapid.IntRange(0, 3).Draw(t, "huge") == 0 {
+		addr, to = addr&^(largeSize-1), to&^(largeSize-1)
+		pages = rapid.SampledFrom([]uint64{511, 512, 513, 1024}).Draw(t, "pages")
+	}
+	if pages = min(pages, (Limit-addr)/FrameSize); op > 2 {
+		pages = 1
+	}
+	if op == 1 && rapid.IntRange(0, 9).Draw(t, "all") == 0 {
+		addr, pages = 0, Limit/FrameSize
+	}
+	prot := platform.Prot(rapid.IntRange(0, 7).Draw(t, "prot"))
+	was := len(tree.lost.Extents)
+	if err := carryOut(tree.Tables, op, addr, pages*FrameSize, to, prot, &tree.lost); err != nil {
+		t.Fatal(err)
+	}
+	old := maps.Clone(tree.pages)
+	switch end := addr + pages*FrameSize; op {
+	case 0:
+		for i := range pages {
+			tree.pages[addr+i*FrameSize] = modelPage{to: to + i*FrameSize, prot: prot}
+		}
+	case 1:
+		maps.DeleteFunc(tree.pages, func(at uint64, _ modelPage) bool { return at >= addr && at < end })
+	default:
+		for at, p := range tree.pages {
+			if at >= addr && at < end {
+				tree.pages[at] = p.changed(op, prot)
+			}
+		}
+	}
+	checkLost(t, old, tree.pages, tree.lost.Extents[was:])
+}
+
+// changed is a page after an operation on what is mapped.
+func (m modelPage) changed(op int, prot platform.Prot) modelPage {
+	switch {
+	case op == 2:
+		return modelPage{to: m.to, prot: prot}
+	case op == 3 && m.seen() != 0:
+		return modelPage{m.to, m.prot | platform.Read, true}
+	case op == 4:
+		m.held = false
+	}
+	return m
 }
 
 func carryOut(t *Tables, op int, addr, length, to uint64, prot platform.Prot, lost *Lost) error {
@@ -131,17 +245,11 @@ func carryOut(t *Tables, op int, addr, length, to uint64, prot platform.Prot, lo
 	case 3:
 		return t.Hold(addr, lost)
 	}
-	return t.Unhold(addr)
+	return t.Unhold(addr, lost)
 }
 
-// checkLost compares lost with what the pages were and are.
-func checkLost(t *rapid.T, old, now map[uint64]modelPage, lost Lost) {
-	stale := make(map[uint64]bool)
-	for _, e := range lost.Extents {
-		for i := uint64(0); i < e.Length; i += FrameSize {
-			stale[e.Addr+i] = true
-		}
-	}
+// checkLost sees to it that only what is lost is withdrawn.
+func checkLost(t *rapid.T, old, now map[uint64]modelPage, told []Extent) {
 	need := make(map[uint64]bool)
 	for at, was := range old {
 		is := now[at]
@@ -149,8 +257,12 @@ func checkLost(t *rapid.T, old, now map[uint64]modelPage, lost Lost) {
 			need[was.to] = true
 		}
 	}
-	if !maps.Equal(need, stale) {
-		t.Fatalf("told of %v, want %v", stale, need)
+	for _, e := range told {
+		for i := uint64(0); i < e.Length; i += FrameSize {
+			if !need[e.Addr+i] {
+				t.Fatalf("%#x is withdrawn for nothing", e.Addr+i)
+			}
+		}
 	}
 }
 
@@ -175,7 +287,7 @@ func checkWalk(t *rapid.T, tables *Tables, model map[uint64]modelPage) {
 
 // TestFull runs out of frames in the middle of a Map; nothing is lost of what was there.
 func TestFull(t *testing.T) {
-	tables, err := New(testPool(100), 6, false)
+	tables, err := New(testPool(100), 6, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,11 +309,13 @@ func TestFull(t *testing.T) {
 // TestReuse keeps frames of a released tree from being used before a flush.
 func TestReuse(t *testing.T) {
 	p := testPool(8)
-	tables, _ := New(p, 8, false)
-	if err := tables.Map(0, FrameSize, 0x5000, platform.Read, nil); err != nil {
+	tables, _ := New(p, 8, true)
+	var lost Lost
+	if err := tables.Map(0, FrameSize, 0x5000, platform.Read, &lost); err != nil {
 		t.Fatal(err)
 	}
-	tables.Release()
+	tables.Release(&lost)
+	p.SetAside(lost.Frames)
 	if p.Aside() != 4 || p.Left() != 4 {
 		t.Fatalf("%d aside, %d left", p.Aside(), p.Left())
 	}
