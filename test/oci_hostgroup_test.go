@@ -15,7 +15,17 @@ func TestContainerHostGroup(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: control groups of the host cannot be made")
 	}
-	name := fmt.Sprintf("/sentry-test-%d/one", os.Getpid())
+	one := fmt.Sprintf("/sentry-test-%d/one", os.Getpid())
+	testHostGroup(t, one, one)
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		slice := fmt.Sprintf("sentrytest%d.slice", os.Getpid())
+		testHostGroup(t, slice+":by:one", "/"+slice+"/by-one.scope")
+	}
+}
+
+// testHostGroup has a configuration's cgroupsPath, and name is where that is in each hierarchy.
+func testHostGroup(t *testing.T, cgroupsPath, name string) {
+	t.Helper()
 	dirs := func() []string {
 		var all []string
 		for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
@@ -35,7 +45,7 @@ func TestContainerHostGroup(t *testing.T) {
 	shares := uint64(100)
 	e := newEngine(t, platforms()[0], func(c *specs.Spec) {
 		c.Process.Args = []string{"sleep", "1000"}
-		c.Linux.CgroupsPath = name
+		c.Linux.CgroupsPath = cgroupsPath
 		c.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
 	})
 	r := e.do("create", "--pid-file", "pid", "one")

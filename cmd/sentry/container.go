@@ -28,7 +28,7 @@ func runtimeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
-		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "accepted; limits are the kernel's inside"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "accepted; linux.cgroupsPath tells"},
 		&cli.StringFlag{Name: "rootless", Usage: "accepted; it is found out"},
 		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
 	}

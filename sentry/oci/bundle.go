@@ -149,6 +149,11 @@ func checkLinux(l *specs.Linux) error {
 	if err := checkPaths(l); err != nil {
 		return err
 	}
+	if ofSystemd(l.CgroupsPath) {
+		if _, err := systemdPath(l.CgroupsPath); err != nil {
+			return refuse("linux.cgroupsPath", "%v", err)
+		}
+	}
 	if err := checkMappings(l); err != nil {
 		return err
 	}

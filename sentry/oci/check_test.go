@@ -58,6 +58,8 @@ func TestRefusedFields(t *testing.T) {
 		{`{"solaris":{}}`, "solaris"},
 		{`{"vm":{"kernel":{"path":"/k"}}}`, "vm"},
 		{`{"zos":{}}`, "zos"},
+		{`{"linux":{"cgroupsPath":"machine:x:y"}}`, "linux.cgroupsPath"},
+		{`{"linux":{"cgroupsPath":"machine.slice:x:"}}`, "linux.cgroupsPath"},
 		{`{"process":{"args":[]}}`, "process.args"},
 		{`{"process":{"args":[""]}}`, "process.args"},
 		{`{"process":{"cwd":"tmp"}}`, "process.cwd"},
@@ -148,5 +150,25 @@ func TestSchedule(t *testing.T) {
 	want := control.Schedule{Policy: 2 | 0x40000000, Priority: 5, Nice: -3, IOPriority: 2<<13 | 6}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func TestSystemdPaths(t *testing.T) {
+	for from, want := range map[string]string{
+		"machine.slice:libpod:x":     "/machine.slice/libpod-x.scope",
+		"machine.slice::x":           "/machine.slice/x.scope",
+		":docker:x":                  "/system.slice/docker-x.scope",
+		"-.slice:a:x":                "/a-x.scope",
+		"a-b-c.slice:cri:x":          "/a.slice/a-b.slice/a-b-c.slice/cri-x.scope",
+		"kubepods.slice:a:pod.slice": "/kubepods.slice/pod.slice",
+	} {
+		if got, err := systemdPath(from); got != want || err != nil || !ofSystemd(from) {
+			t.Errorf("%s: %q, %v; want %q", from, got, err, want)
+		}
+	}
+	for _, bad := range []string{"a:b:c", "a--b.slice:b:c", "-a.slice:b:c", "a-.slice:b:c", "x/y.slice:b:c", ".slice:b:c", "a.slice:b:", "a.slice:b:c/d"} {
+		if got, err := systemdPath(bad); err == nil {
+			t.Errorf("%s: %q", bad, got)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"strings"
 
 	"gosentry/sentry/oci/hostcgroup"
 
@@ -45,25 +44,26 @@ func hostLimits(r *specs.LinuxResources) hostcgroup.Limits {
 	return l
 }
 
-// hostPath is the path of the container's control group on the host. There is none without a path in the
-// configuration, and none for a path of systemd's kind (slice:prefix:name): that
-// tree is systemd's own.
-func hostPath(l *specs.Linux) string {
-	if l == nil || l.CgroupsPath == "" || path.Clean("/"+l.CgroupsPath) == "/" {
-		return ""
+// hostPath is the path of the container's control group on the host; for none it says why.
+func hostPath(l *specs.Linux) (name, why string) {
+	switch {
+	case l == nil || l.CgroupsPath == "" || path.Clean("/"+l.CgroupsPath) == "/":
+		return "", "linux.cgroupsPath names no control group"
+	case !ofSystemd(l.CgroupsPath):
+		return l.CgroupsPath, ""
+	case systemdIsThere():
+		return "", "linux.cgroupsPath is of systemd's kind, and its groups are systemd's to make (have the engine use cgroupfs)"
 	}
-	if strings.Contains(l.CgroupsPath, ":") {
-		return ""
-	}
-	return l.CgroupsPath
+	name, _ = systemdPath(l.CgroupsPath) // it was checked
+	return name, ""
 }
 
 // joinHost makes the container's control group on the host and returns what moves the sandbox there.
-// Where the caller may not make one, as without root, the sandbox stays in the caller's, unless there is a limit
+// Where the caller may not make one, as without root or where systemd does, the sandbox stays in the caller's, unless there is a limit
 // that only the host can keep.
 func (c *creation) joinHost() (func(pid int) error, error) {
 	l := c.bundle.Config.Linux
-	name := hostPath(l)
+	name, why := hostPath(l)
 	var limits hostcgroup.Limits
 	if l != nil {
 		limits = hostLimits(l.Resources)
@@ -71,7 +71,7 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 	// A new group has none to take away.
 	limits.Memory, limits.Quota = max(limits.Memory, 0), max(limits.Quota, 0)
 	if name == "" {
-		return nil, c.mustHave(limits, noGroup)
+		return nil, c.mustHave(limits, why)
 	}
 	g, err := hostcgroup.Find(name)
 	if err != nil {
@@ -90,9 +90,6 @@ func (c *creation) joinHost() (func(pid int) error, error) {
 	}
 	return g.Add, nil
 }
-
-// noGroup is why there is no control group on the host.
-const noGroup = "linux.cgroupsPath names no control group"
 
 // mustHave refuses limits that only the host could keep. What is added to a sandbox runs in that one's group,
 // where the limits of the pod are kept.
@@ -115,9 +112,9 @@ func (c *container) updateHost(l hostcgroup.Limits) error {
 	if err != nil {
 		return err
 	}
-	name := hostPath(config.Linux)
+	name, why := hostPath(config.Linux)
 	if name == "" {
-		return c.mustHave(l, noGroup)
+		return c.mustHave(l, why)
 	}
 	g, err := hostcgroup.Find(name)
 	if err != nil {
