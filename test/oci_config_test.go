@@ -13,7 +13,7 @@ import (
 )
 
 // configApplets are those of busybox that the containers of tests of the configuration use.
-const configApplets = "sed awk stat df mkdir ionice dnsdomainname chown"
+const configApplets = "mknod head wc sed awk stat df mkdir ionice dnsdomainname chown"
 
 // configured runs a shell in a container with a configuration of its own, and compares what it prints.
 func configured(t *testing.T, script, want string, change func(e *engine, c *specs.Spec)) {

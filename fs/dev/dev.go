@@ -2,7 +2,8 @@
 // controlling terminal, links to a task's own descriptors, and empty directories
 // for others to be mounted on.
 //
-// It is fixed when it is made, but for modes, owners and times. Devices keep no
+// It is fixed when it is made, but for modes, owners and times. Containers have a file system in memory there instead,
+// which Fill fills. Nodes of devices on any file system are opened by their numbers (Config.Open). Devices keep no
 // state and take no locks.
 package dev
 
@@ -29,34 +30,75 @@ type Config struct {
 	Memory *mm.MemoryFile
 	// Terminal opens the caller's controlling terminal; ENXIO when it has none. nil:
 	// nobody has one.
-	Terminal func(c vfs.Caller, flags int) (vfs.FileOps, error)
+	Terminal Opener
 	// Multiplexer opens a new pseudo-terminal's master. nil: ptmx is a link to that of the devpts on pts, as in containers.
-	Multiplexer func(c vfs.Caller, flags int) (vfs.FileOps, error)
+	Multiplexer Opener
+	// Console opens the terminal that a container was given; nil: there is none.
+	Console Opener
+}
+
+// Opener opens a device.
+type Opener func(c vfs.Caller, flags int) (vfs.FileOps, error)
+
+// known is a device that exists.
+type known struct {
+	name         string // usual
+	major, minor uint32
+	open         Opener // nil: it is not there
+}
+
+// devices are those that there are.
+func (c *Config) devices() []known {
+	return []known{
+		{"null", majorMemory, 3, opens(null{})},
+		{"zero", majorMemory, 5, opens(&zero{memory: c.Memory})},
+		{"full", majorMemory, 7, opens(full{})},
+		{"random", majorMemory, 8, opens(random{})},
+		{"urandom", majorMemory, 9, opens(random{})},
+		{"tty", majorTTY, 0, c.openTerminal},
+		{"ptmx", majorTTY, 2, c.Multiplexer},
+		{"console", majorTTY, 1, c.Console},
+	}
+}
+
+// Exists tells whether there is a device that nodes with these numbers can stand for.
+func Exists(kind, major, minor uint32) bool {
+	for _, d := range new(Config).devices() {
+		if kind == unix.S_IFCHR && d.major == major && d.minor == minor {
+			return true
+		}
+	}
+	return false
+}
+
+// Open opens what a node with these numbers stands for; ENXIO for nothing.
+func (c Config) Open(who vfs.Caller, kind, major, minor uint32, flags int) (vfs.FileOps, error) {
+	for _, d := range c.devices() {
+		if kind == unix.S_IFCHR && d.major == major && d.minor == minor && d.open != nil {
+			return d.open(who, flags)
+		}
+	}
+	return nil, unix.ENXIO
+}
+
+// links are the symbolic links in /dev.
+func links() map[string]string {
+	return map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 }
 
 // New returns the root directory.
 func New(c Config) vfs.Inode {
 	fs := &pseudo.FS{Magic: tmpfsMagic, Mutable: true}
 	root := fs.NewDir(0o755)
-	add := func(name string, mode, major, minor uint32, open func(vfs.Caller, int) (vfs.FileOps, error)) {
-		root.Add(name, fs.NewDevice(unix.S_IFCHR|mode, major, minor, open))
+	for _, d := range c.devices() {
+		if d.open != nil {
+			root.Add(d.name, fs.NewDevice(unix.S_IFCHR|0o666, d.major, d.minor, d.open))
+		}
 	}
-	add("null", 0o666, majorMemory, 3, opens(null{}))
-	add("zero", 0o666, majorMemory, 5, opens(&zero{memory: c.Memory}))
-	add("full", 0o666, majorMemory, 7, opens(full{}))
-	add("random", 0o666, majorMemory, 8, opens(random{}))
-	add("urandom", 0o666, majorMemory, 9, opens(random{}))
-	add("tty", 0o666, majorTTY, 0, c.openTerminal)
-	if c.Multiplexer != nil {
-		add("ptmx", 0o666, majorTTY, 2, c.Multiplexer)
-	} else {
-		root.Add("ptmx", fs.NewFixedSymlink("pts/ptmx"))
+	if c.Multiplexer == nil {
+		root.Add("ptmx", fs.NewFixedSymlink(multiplexer))
 	}
-
-	for name, target := range map[string]string{
-		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
-		"stderr": "/proc/self/fd/2",
-	} {
+	for name, target := range links() {
 		root.Add(name, fs.NewFixedSymlink(target))
 	}
 	root.Add("shm", fs.NewDir(0o1777))
@@ -65,9 +107,35 @@ func New(c Config) vfs.Inode {
 	return root
 }
 
+// multiplexer is where a container's ptmx is.
+const multiplexer = "pts/ptmx"
+
+// Fill puts the devices and links that every container has into a directory, as nodes that Open is to open; console adds the
+// one of a container that has a terminal.
+func Fill(root vfs.Inode, who vfs.Caller, owner vfs.NewAttr, console bool) error {
+	for _, d := range new(Config).devices() {
+		if d.name == "ptmx" || d.name == "console" && !console {
+			continue
+		}
+		owner.Mode = unix.S_IFCHR | 0o666
+		if _, err := root.Mknod(who, d.name, owner, d.major, d.minor); err != nil {
+			return err
+		}
+	}
+	owner.Mode = unix.S_IFLNK | 0o777
+	all := links()
+	all["ptmx"] = multiplexer
+	for name, target := range all {
+		if _, err := root.Symlink(who, name, target, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // opens returns an open function for a device whose open files need nothing of
 // their own.
-func opens(ops vfs.FileOps) func(vfs.Caller, int) (vfs.FileOps, error) {
+func opens(ops vfs.FileOps) Opener {
 	return func(vfs.Caller, int) (vfs.FileOps, error) { return ops, nil }
 }
 

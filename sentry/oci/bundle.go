@@ -160,7 +160,7 @@ func checkLinux(l *specs.Linux) error {
 	if _, err := seccompProgram(l.Seccomp); err != nil {
 		return err
 	}
-	if err := checkDevices(l.Devices); err != nil {
+	if _, err := devices(l); err != nil {
 		return err
 	}
 	if p := l.Personality; p != nil && (p.Domain != specs.PerLinux || len(p.Flags) > 0) {

@@ -99,6 +99,10 @@ func TestRefusedFields(t *testing.T) {
 		{`{"linux":{"rootfsPropagation":"far"}}`, "linux.rootfsPropagation"},
 		{`{"linux":{"personality":{"domain":"LINUX32"}}}`, "linux.personality"},
 		{`{"linux":{"devices":[{"path":"/dev/sda","type":"b"}]}}`, "linux.devices[0].path"},
+		{`{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}],"resources":{"devices":[{"allow":true,"type":"c","major":10,"minor":229}]}}}`, "linux.devices[0].path"},
+		{`{"linux":{"devices":[{"path":"null","type":"c","major":1,"minor":3}]}}`, "linux.devices[0].path"},
+		{`{"linux":{"devices":[{"path":"/dev/null","type":"x","major":1,"minor":3}]}}`, "linux.devices[0].type"},
+		{`{"linux":{"devices":[{"path":"/dev/null","type":"c","major":-1,"minor":3}]}}`, "linux.devices[0]"},
 		{`{"linux":{"maskedPaths":["proc"]}}`, "linux.maskedPaths"},
 		{`{"linux":{"readonlyPaths":["proc"]}}`, "linux.readonlyPaths"},
 		{`{"linux":{"resources":{"memory":{"limit":4096}}}}`, "linux.resources.memory.limit"},
@@ -133,7 +137,8 @@ func TestAcceptedFields(t *testing.T) {
 		`{"mounts":[{"destination":"/t","type":"tmpfs","options":["nosuid","noexec","mode=700","size=1m"]}]}`,
 		`{"linux":{"resources":{"cpu":{"shares":5},"memory":{"limit":-1},"pids":{"limit":0},"devices":[{"allow":false}]},"cgroupsPath":"/a"}}`,
 		`{"linux":{"namespaces":[{"type":"user"}],"uidMappings":[{"hostID":1000,"size":1}],"gidMappings":[{"hostID":1000,"size":1}]}}`,
-		`{"linux":{"rootfsPropagation":"rslave","personality":{"domain":"LINUX"},"devices":[{"path":"/dev/null","type":"c"}]}}`,
+		`{"linux":{"rootfsPropagation":"rslave","personality":{"domain":"LINUX"},"devices":[{"path":"/dev/null","type":"c","major":1,"minor":3}]}}`,
+		`{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}],"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}`,
 	} {
 		if err := parseChanged(t, part); err != nil {
 			t.Errorf("%s: %v", part, err)

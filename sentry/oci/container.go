@@ -17,6 +17,7 @@ type Container struct {
 	Root         string // host directory
 	ReadOnlyRoot bool
 	Mounts       []Mount
+	Devices      []Device
 	Hostname     string
 	Domainname   string
 	Process      *control.Process
@@ -87,6 +88,9 @@ func (b *Bundle) container(id string) (*Container, error) {
 	}
 	c.Masked, c.ReadOnly, c.Sysctl = l.MaskedPaths, l.ReadonlyPaths, l.Sysctl
 	c.UIDs, c.GIDs = idMap(l.UIDMappings), idMap(l.GIDMappings)
+	if c.Devices, err = devices(l); err != nil {
+		return nil, err
+	}
 	if c.Seccomp, err = seccompProgram(l.Seccomp); err != nil {
 		return nil, err
 	}
@@ -94,18 +98,6 @@ func (b *Bundle) container(id string) (*Container, error) {
 		err = c.limit(l.Resources)
 	}
 	return c, err
-}
-
-// hostDevices are those that every container has, so that a configuration may name them.
-const hostDevices = " /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/console /dev/ptmx /dev/pts "
-
-func checkDevices(list []specs.LinuxDevice) error {
-	for i, d := range list {
-		if !strings.Contains(hostDevices, " "+d.Path+" ") {
-			return refuse(fmt.Sprintf("linux.devices[%d].path", i), "%s: devices of the host do not exist inside", d.Path)
-		}
-	}
-	return nil
 }
 
 // idMap is the text of a user namespace's map (user_namespaces(7)).

@@ -14,7 +14,9 @@ import (
 const systemdRuns = "/run/systemd/system"
 
 // ofSystemd tells whether a control group's path is of systemd's kind.
-func ofSystemd(name string) bool { return strings.Count(name, ":") == 2 && !strings.HasPrefix(name, "/") }
+func ofSystemd(name string) bool {
+	return strings.Count(name, ":") == 2 && !strings.HasPrefix(name, "/")
+}
 
 // systemdPath is where systemd would make the group.
 func systemdPath(name string) (string, error) {

@@ -56,7 +56,7 @@ func BootKernel(in *Inside) (Guest, error) {
 		memory.SetLimit(in.Memory)
 	}
 	sys := vfs.NewSystem()
-	if m.mounts, err = in.mountRoot(sys, memory); err != nil {
+	if m.mounts, err = in.mountRoot(sys, memory, m.devices(memory, func() *container { return m.first })); err != nil {
 		return nil, err
 	}
 	if err := m.openStdio(sys); err != nil {

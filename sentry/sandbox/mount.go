@@ -35,7 +35,7 @@ func (builder) FileSizeLimit() uint64 { return limits.Infinity }
 func (builder) Interrupted() bool { return false }
 
 // mountRoot makes a mount namespace whose root is an overlay over the root directory.
-func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namespace, error) {
+func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile, devices dev.Config) (*vfs.Namespace, error) {
 	fail := func(err error) (*vfs.Namespace, error) {
 		return nil, &Failure{What: "cannot mount the root file system", Cause: err}
 	}
@@ -43,7 +43,7 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile) (*vfs.Namesp
 	if err != nil {
 		return fail(err)
 	}
-	root, err := overlay.New(lower, overlay.Config{File: memory})
+	root, err := overlay.New(lower, overlay.Config{File: memory, Device: devices.Open})
 	if err != nil {
 		return fail(err)
 	}
@@ -76,6 +76,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		return err
 	}
 	w := &mounter{builder{user}, ns}
+	devices := dev.Config{Memory: memory, Terminal: k.OpenTerminal, Multiplexer: terminals.Open}
 	type step struct {
 		at     string
 		root   vfs.Inode
@@ -83,7 +84,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		fstype string
 	}
 	steps := []step{
-		{"/dev", dev.New(dev.Config{Memory: memory, Terminal: k.OpenTerminal, Multiplexer: terminals.Open}), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
+		{"/dev", dev.New(devices), vfs.NoSuid | vfs.NoExec, "devtmpfs"},
 		{"/proc", proc.New(k.NewProcView(systemInfo())), plain | vfs.NoExec, "proc"},
 		{"/sys", sys.New(sys.Config{CPUs: linux.CPUs()}), plain | vfs.NoExec | vfs.ReadOnly, "sysfs"},
 		{"/sys/fs/cgroup", k.Cgroups().Root().Inode(), plain | vfs.NoExec, "cgroup2"},
@@ -117,7 +118,8 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 	k.RegisterFileSystem("tmpfs", func(t *kernel.Task, options string) (vfs.Inode, error) {
 		c := t.Creds()
-		config, err := tmpfs.Config{File: t.Memory(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID}.WithOptions(options)
+		devices := dev.Config{Memory: t.Memory(), Terminal: k.OpenTerminal}
+		config, err := tmpfs.Config{File: t.Memory(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID, OpenDevice: devices.Open}.WithOptions(options)
 		if err != nil {
 			return nil, err
 		}

@@ -79,6 +79,9 @@ func (c *containerMounts) mountAll() (err error) {
 			return err
 		}
 	}
+	if err := c.makeDevices(in.Container.Devices); err != nil {
+		return err
+	}
 	for name, value := range in.Container.Sysctl {
 		if err := c.setSysctl(name, value); err != nil {
 			return &Failure{What: fmt.Sprintf("linux.sysctl: cannot set %s to %q", name, value), Cause: err}
@@ -155,23 +158,28 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 		return c.kernel.MessageQueues().Root(), nil
 	case "devpts":
 		return c.terminals.Root(), nil
-	case "devtmpfs":
-		return c.devices(), nil
-	case "tmpfs":
-		if m.At == "/dev" {
-			return c.devices(), nil
-		}
-		config, err := tmpfs.Config{File: c.kernel.Memory(), IDs: c.owner.UserNS, UID: c.who.creds.FSUID, GID: c.who.creds.FSGID}.WithOptions(m.Data)
-		if err != nil {
-			return nil, err
-		}
-		return tmpfs.New(config), nil
+	case "devtmpfs", "tmpfs":
+		return c.memory(m)
 	}
 	return nil, unix.ENODEV
 }
 
-func (c *containerMounts) devices() vfs.Inode {
-	return dev.New(dev.Config{Memory: c.kernel.Memory(), Terminal: c.m.kernel.OpenTerminal})
+// memory makes a file system in memory, with the devices that every container has if it is that of /dev.
+func (c *containerMounts) memory(m oci.Mount) (vfs.Inode, error) {
+	owner := c.who.creds
+	config := tmpfs.Config{File: c.kernel.Memory(), IDs: c.owner.UserNS, UID: owner.FSUID, GID: owner.FSGID, OpenDevice: c.nodes().Open}
+	if m.At == "/dev" {
+		config.Mode = 0o755
+	}
+	config, err := config.WithOptions(m.Data)
+	if err != nil {
+		return nil, err
+	}
+	root := tmpfs.New(config)
+	if m.At == "/dev" {
+		err = dev.Fill(root, c.who, vfs.NewAttr{UID: owner.FSUID, GID: owner.FSGID}, c.in.Container.Process.Terminal)
+	}
+	return root, err
 }
 
 // setSysctl writes a setting where processes inside would.

@@ -275,7 +275,7 @@ func (c *container) build(id string) (err error) {
 		limit = c.m.hostMemory
 	}
 	args.Memory = k.Memory().Part(limit)
-	if c.mounts, err = c.in.mountRoot(k.VFS(), args.Memory); err != nil {
+	if c.mounts, err = c.in.mountRoot(k.VFS(), args.Memory, c.m.devices(args.Memory, func() *container { return c })); err != nil {
 		args.Memory.ClosePart()
 		return err
 	}
