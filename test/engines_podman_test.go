@@ -107,6 +107,8 @@ var podmanStatus = []engineStep{
 	{args: "run --rm -i IMAGE cat", stdin: "through\n", out: "through\n"},
 	{args: "run --rm IMAGE sh -c 'echo out; echo err >&2'", out: "out\n", err: "^err\n$"},
 	{args: "run --rm --device /dev/fuse IMAGE true", status: 126, err: "linux.devices"},
+	{args: "run --rm --device /dev/zero:/dev/nought IMAGE sh -c 'head -c 7 /dev/nought | tr \"\\0\" x'", out: "xxxxxxx"},
+	{args: "run --rm --privileged IMAGE sh -c 'echo x >/dev/null; grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted'", out: "CapEff:\t0*1ffffffffff\nmounted\n"},
 }
 
 var podmanFiles = []engineStep{
