@@ -328,3 +328,38 @@ func TestPodFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestPodLeaks has containers come and go, which leave no descriptor, process or memory in the sandbox.
+func TestPodLeaks(t *testing.T) {
+	p := newPod(t, platforms()[0])
+	volume := t.TempDir()
+	round := func() {
+		p.add("brief", "ls -R / >/dev/null 2>&1; touch /v/x; exec sleep 1000", func(c *specs.Spec) {
+			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/v", Source: volume, Options: []string{"bind"}})
+		})
+		p.inside("brief", "until test -e /v/x; do true; done; busybox rm /v/x")
+		p.must("delete", "--force", "brief")
+	}
+	descriptors := func() int {
+		list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	round()
+	files, memory := descriptors(), p.usage("pause").Memory.Usage.Usage
+	for range 5 {
+		round()
+	}
+	now := descriptors()
+	for end := time.Now().Add(5 * time.Second); now > files && time.Now().Before(end); now = descriptors() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if now > files {
+		t.Errorf("%d descriptors after the first container, %d after five more", files, now)
+	}
+	if now := p.usage("pause").Memory.Usage.Usage; now > memory+1<<20 {
+		t.Errorf("%d bytes of memory after the first container, %d after five more", memory, now)
+	}
+}

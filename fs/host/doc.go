@@ -12,7 +12,8 @@
 //
 // An inode remembers its parent and its name. Descriptors of directories are a
 // cache, bounded and ordered by use; a directory that lost its descriptor is opened again
-// by walking down from the nearest ancestor that still has one. A regular file has descriptors only while it
+// by walking down from the nearest ancestor that still has one. A tree has no end of its own: when nothing leads to it any
+// more, and Go has collected it, its descriptors are closed. A regular file has descriptors only while it
 // is open or mapped; all who open it the same way share one, since positions live in the VFS and
 // every transfer is a pread or pwrite.
 //

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +22,16 @@ type handle struct {
 	refs       int
 	prev, next *handle // the ring of directories, or a file's other handles (next only)
 	mapped     uint64  // bytes of a file that are mapped; they hold one reference
+	collected  runtime.Cleanup
 
 	listMu  sync.Mutex
 	listPos int64 // the descriptor's position
 	listed  bool  // something was listed since it was opened
 }
+
+// closeWithTree has the descriptor of a directory, or of the root, closed when the whole tree is collected, unless it
+// is forgotten before.
+func (h *handle) closeWithTree() { h.collected = runtime.AddCleanup(h, closeFD, h.fd) }
 
 // link puts h in front of the ring. Caller holds t.mu.
 func (t *tree) link(h *handle) {
@@ -109,6 +115,7 @@ func (t *tree) forget(h *handle) {
 	if h.owner.open == h {
 		h.owner.open = nil
 	}
+	h.collected.Stop()
 }
 
 // openDir opens the directory s below parent and returns a held handle.
@@ -139,6 +146,7 @@ func (t *tree) openDir(parent *handle, s step) (*handle, error) {
 		return other, nil
 	}
 	s.n.open = h
+	h.closeWithTree()
 	t.link(h)
 	t.dirs++
 	evicted = t.evict(t.cfg.MaxDirs, evicted)

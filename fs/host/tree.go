@@ -90,6 +90,7 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 		}
 	}
 	n.open = h
+	h.closeWithTree()
 	return root, nil
 }
 

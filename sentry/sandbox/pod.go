@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"gosentry/fs/tty"
@@ -157,6 +158,9 @@ func (m *machine) remove(id string) {
 	c.End()
 	c.Wait()
 	m.pod.set(id, nil)
+	// Descriptors of its directories are closed when nothing leads to them any more.
+	m.kernel.VFS().DropCache()
+	go runtime.GC()
 }
 
 // addition is what a container is made from that is added to a sandbox. Descriptors are numbers among those that come
