@@ -175,7 +175,7 @@ func lookVerbs() []containerVerb {
 				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "ids only"},
 			},
 			run: listContainers},
-		{name: "ps", usage: "list a container's processes", args: "ID", id: true, more: -1, verbatim: true,
+		{name: "ps", usage: "list a container's processes, as ps does with the same arguments", args: "ID [-ef | -o LIST]", id: true, more: -1, verbatim: true,
 			flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "table or json"}},
 			run:   listProcesses},
 		{name: "spec", usage: "write a config.json to begin with",
@@ -256,28 +256,6 @@ func listContainers(cmd *cli.Command, r *oci.Runtime, _ string, _ []string) (int
 		return 0, badFlag("format", format, "give table or json")
 	}
 	return 0, nil
-}
-
-func listProcesses(cmd *cli.Command, r *oci.Runtime, id string, _ []string) (int, error) {
-	ids, err := r.Processes(id)
-	if err != nil {
-		return 0, err
-	}
-	switch format := cmd.String("format"); format {
-	case "json":
-		if ids == nil {
-			ids = []int32{}
-		}
-		return 0, json.NewEncoder(os.Stdout).Encode(ids)
-	case "table":
-		fmt.Println("PID")
-		for _, p := range ids {
-			fmt.Println(p)
-		}
-		return 0, nil
-	default:
-		return 0, badFlag("format", format, "give table or json")
-	}
 }
 
 // writeSpec writes a configuration where there is none.

@@ -51,7 +51,18 @@ func readStrings(m *mm.MemoryManager, r mm.Range, cursor uint64, b *bytes.Buffer
 // wrote over the zero at their end (setproctitle(3)) has its title there, of at
 // most a page, which may go on in the environment.
 func writeCmdline(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
-	m := d.task.Memory()
+	return commandLine(d.task.Memory(), cursor, b)
+}
+
+// CommandLine returns the beginning of what writeCmdline writes, a few kilobytes at most. m is of the process, nil for one that
+// has ended.
+func CommandLine(m *mm.MemoryManager) []byte {
+	var b bytes.Buffer
+	commandLine(m, 0, &b) //nolint:errcheck // what cannot be read is not there
+	return b.Bytes()
+}
+
+func commandLine(m *mm.MemoryManager, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	if m == nil {
 		return 0, false, nil
 	}

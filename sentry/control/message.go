@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/json"
+	"time"
 
 	"gosentry/sentry/limits"
 )
@@ -16,6 +17,7 @@ const (
 	OpSignal Op = "signal" // Request.Signal, to the first process, to Request.PID, or to All
 	OpExec   Op = "exec"   // Request.Process with its descriptors; Answer.PID, then Answer.Exit
 	OpPS     Op = "ps"     // Answer.PIDs
+	OpLook   Op = "look"   // Answer.Processes
 	OpPause  Op = "pause"
 	OpResume Op = "resume"
 	OpStats  Op = "stats"  // Answer.Stats
@@ -71,7 +73,23 @@ type Answer struct {
 	PID    int32   `json:",omitempty"`
 	Exit   *int    `json:",omitempty"` // as a shell shows it: 128+n for signal n
 	PIDs   []int32 `json:",omitempty"`
-	Stats  *Stats  `json:",omitempty"`
+	// Processes are those of PIDs.
+	Processes []ProcessInfo `json:",omitempty"`
+	Stats     *Stats        `json:",omitempty"`
+}
+
+// ProcessInfo is what is to be said of a process that runs, with its ids in the container.
+type ProcessInfo struct {
+	PID, PPID, Group, Session int32
+	UID                       uint32
+	State                     byte // as in proc_pid_stat(5)
+	Threads                   int
+	TTY                       uint32        // device, 0 for none
+	Start                     time.Time     // of the process
+	CPU                       time.Duration // user and system time
+	Size, Resident            uint64        // bytes
+	Name                      Bytes
+	Args                      Bytes // each ended by a zero; a long list is cut
 }
 
 // Process is a program to run in the container.

@@ -213,6 +213,12 @@ func (r *Runtime) Processes(id string) ([]int32, error) {
 	return a.PIDs, err
 }
 
+// Look tells of the container's processes, in the order of their ids.
+func (r *Runtime) Look(id string) ([]control.ProcessInfo, error) {
+	a, err := r.running(id, "list the processes of", control.Request{Op: control.OpLook})
+	return a.Processes, err
+}
+
 // Pause stops all processes of the container where they are.
 func (r *Runtime) Pause(id string) error {
 	_, err := r.running(id, "pause", control.Request{Op: control.OpPause})

@@ -90,6 +90,8 @@ func (c *container) handle(r control.Request) control.Answer {
 		err = c.signal(r)
 	case control.OpPS:
 		return control.Answer{PIDs: c.program.Processes()}
+	case control.OpLook:
+		return control.Answer{Processes: c.processes()}
 	case control.OpStats:
 		return control.Answer{Stats: c.stats()}
 	case control.OpUpdate:
