@@ -1,6 +1,8 @@
 package ptrace
 
 import (
+	"slices"
+
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/pool"
@@ -9,7 +11,7 @@ import (
 )
 
 // maxTracees is how many tracees a process may have to be used again.
-const maxTracees = 4
+const maxTracees = 5
 
 // process is a blank process with its tracees.
 type process = pool.Process[*tracee]
@@ -38,12 +40,22 @@ func spawn(proc *process) (*tracee, error) {
 	return &tracee{Guest: pairs.NewGuest(tid, proc.LeaderCPU()), proc: proc}, nil
 }
 
-// clean unmaps what is the guest's. A process with many tracees is not used again: each is a host thread, and most
-// serve OS threads that will not come back.
+// clean unmaps what is the guest's, and sees to it that there is a thread for an OS thread that has none there. A process with many
+// tracees is not used again: each is a host thread, and most serve OS threads that will not come back.
 func clean(proc *process) error {
-	if proc.Seats() > maxTracees {
+	seats := proc.Idle()
+	if len(seats) > maxTracees {
+		proc.Keep(seats...)
 		return unix.E2BIG
 	}
+	if !slices.ContainsFunc(seats, func(t *tracee) bool { return t.owner == nil }) {
+		t, err := spawn(proc)
+		if err != nil {
+			return err
+		}
+		seats = append(seats, t)
+	}
+	proc.Keep(seats...)
 	return proc.Reset()
 }
 

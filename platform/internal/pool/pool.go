@@ -64,7 +64,7 @@ func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error
 	return p, nil
 }
 
-// take returns a process for as, whose lock is held, where there is a choice one that has a seat of r's own.
+// take returns a process for as, whose lock is held, where there is a choice the one that suits r best.
 func (p *Pool[S]) take(as *Space[S], r Runner[S]) (*Process[S], error) {
 	for range 3 {
 		proc, err := p.find(as, r)
@@ -113,17 +113,20 @@ func (p *Pool[S]) find(as *Space[S], r Runner[S]) (*Process[S], error) {
 	return proc, nil
 }
 
-// spare takes a process from the store; nil if there is none. mu is held.
+// spare takes the process from the store that suits r best, of several the one that was stored last; nil if there is
+// none. mu is held.
 func (p *Pool[S]) spare(r Runner[S]) *Process[S] {
-	i := len(p.spares) - 1
-	if i < 0 {
+	best, rank := -1, -1
+	for i, proc := range p.spares {
+		if n := proc.rank(r); n >= rank {
+			best, rank = i, n
+		}
+	}
+	if best < 0 {
 		return nil
 	}
-	if j := slices.IndexFunc(p.spares, func(proc *Process[S]) bool { return proc.suits(r) }); j >= 0 {
-		i = j
-	}
-	proc := p.spares[i]
-	p.spares = slices.Delete(p.spares, i, i+1)
+	proc := p.spares[best]
+	p.spares = slices.Delete(p.spares, best, best+1)
 	return proc
 }
 

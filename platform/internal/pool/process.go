@@ -46,14 +46,9 @@ func (p *Process[S]) take(r Runner[S]) (S, error) {
 		var none S
 		return none, blank.ErrDead
 	}
-	best, rank := -1, 0
-	for i, s := range p.idle {
-		if n := r.Rank(s); n > 0 && n >= rank {
-			best, rank = i, n
-		}
-	}
+	best, rank := p.bestLocked(r)
 	p.held++
-	if best >= 0 {
+	if rank > 0 {
 		s := p.idle[best]
 		p.idle = slices.Delete(p.idle, best, best+1)
 		p.mu.Unlock()
@@ -67,11 +62,22 @@ func (p *Process[S]) take(r Runner[S]) (S, error) {
 	return s, err
 }
 
-// suits tells whether an idle seat of p is r's own.
-func (p *Process[S]) suits(r Runner[S]) bool {
+// bestLocked is the index and the rank of the idle seat that r ranks highest.
+func (p *Process[S]) bestLocked(r Runner[S]) (best, rank int) {
+	for i, s := range p.idle {
+		if n := r.Rank(s); n > 0 && n >= rank {
+			best, rank = i, n
+		}
+	}
+	return best, rank
+}
+
+// rank is the rank of the best idle seat.
+func (p *Process[S]) rank(r Runner[S]) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.idle, func(s S) bool { return r.Rank(s) == Own })
+	_, rank := p.bestLocked(r)
+	return rank
 }
 
 // Idle takes all idle seats away from p, whose seats are not in use.
@@ -83,18 +89,11 @@ func (p *Process[S]) Idle() []S {
 	return seats
 }
 
-// Keep adds an idle seat.
-func (p *Process[S]) Keep(s S) {
+// Keep adds idle seats.
+func (p *Process[S]) Keep(seats ...S) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.idle = append(p.idle, s)
-}
-
-// Seats is how many seats there are.
-func (p *Process[S]) Seats() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.idle) + p.held
+	p.idle = append(p.idle, seats...)
 }
 
 // idleNow tells whether no context holds a seat.

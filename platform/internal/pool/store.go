@@ -49,21 +49,21 @@ func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
 	p.mu.Lock()
 	delete(p.procs, proc)
 	p.mu.Unlock()
-	go func() {
-		defer proc.doom()
-		if p.dying.Add(1) > maxDying {
-			p.dying.Add(-1)
-			return
-		}
+	if p.dying.Add(1) > maxDying {
+		p.dying.Add(-1)
+		go proc.doom()
+		return
+	}
+	time.AfterFunc(unmapDelay, func() {
 		defer p.dying.Add(-1)
+		defer proc.doom()
 		proc.YieldToOthers(p.Pairs.Mask(pairs.AnyCPU))
-		time.Sleep(unmapDelay)
 		var calls []blank.Call
 		for _, piece := range q.Pieces(unmapPiece) {
 			calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
 		}
 		_ = proc.Do(calls) // else its end does it
-	}()
+	})
 }
 
 // work sees to it that retired processes are emptied and the store is filled. mu is held.
