@@ -22,7 +22,6 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_SCHED_SETAFFINITY},
 		{Number: unix.SYS_SCHED_SETATTR},
 		{Number: unix.SYS_SCHED_GETATTR},
-		{Number: unix.SYS_SETPRIORITY, Arg: 0, Values: []uint32{unix.PRIO_PROCESS}},
 		{Number: unix.SYS_FUTEX},
 		{Number: unix.SYS_TGKILL, Arg: 2, Values: []uint32{uint32(kickSignal)}},
 		{Number: unix.SYS_LSEEK, Arg: 2, Values: []uint32{unix.SEEK_CUR}},

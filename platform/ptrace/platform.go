@@ -48,6 +48,7 @@ func newPlatform(limit, running int) (*Platform, error) {
 	if err == nil {
 		p.pool, err = pool.New(pool.Config[*tracee]{
 			Factory: factory, Pairs: p.pairs, Limit: limit, High: blank.High, Spawn: spawn, Clean: clean,
+			Alike: func(a, b *tracee) bool { return a.owner == b.owner },
 		}, p.try)
 	}
 	if err != nil {

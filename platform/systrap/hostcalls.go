@@ -26,7 +26,6 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_SCHED_SETAFFINITY},
 		{Number: unix.SYS_SCHED_SETATTR},
 		{Number: unix.SYS_SCHED_GETATTR},
-		{Number: unix.SYS_SETPRIORITY, Arg: 0, Values: []uint32{unix.PRIO_PROCESS}},
 		{Number: unix.SYS_MUNMAP},
 		{Number: unix.SYS_CLOSE},
 	}

@@ -44,6 +44,25 @@ func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
 
 // changeAll makes the calls for list, in the room of calls, and returns one of their errors.
 func (p *Process) changeAll(list []platform.Change, calls []Call) (failed unix.Errno, err error) {
+	calls = callsFor(list, calls)
+	if err := p.Do(calls); err != nil {
+		return 0, err
+	}
+	return failure(calls), nil
+}
+
+// failure is one of the errors of calls.
+func failure(calls []Call) (failed unix.Errno) {
+	for i := range calls {
+		if e := calls[i].Errno; e != 0 {
+			failed = e
+		}
+	}
+	return failed
+}
+
+// callsFor returns the calls for list, in the room of calls.
+func callsFor(list []platform.Change, calls []Call) []Call {
 	calls = calls[:len(list)]
 	for i, c := range list {
 		switch c.Op {
@@ -58,13 +77,26 @@ func (p *Process) changeAll(list []platform.Change, calls []Call) (failed unix.E
 			calls[i] = ProtectCall(c.Addr, c.Length, uint8(c.Prot))
 		}
 	}
-	if err := p.Do(calls); err != nil {
-		return 0, err
+	return calls
+}
+
+// StartOut is CarryOut without waiting. It returns what FinishOut wants, nil where it did nothing. Before FinishOut returns, no descriptor
+// that is to be mapped may be closed.
+func (p *Process) StartOut(q *changes.Queue) []Call {
+	calls := callsFor(q.Pending(), make([]Call, q.Len()))
+	if p.Start(calls) != nil {
+		return nil
 	}
-	for i := range calls {
-		if e := calls[i].Errno; e != 0 {
-			failed = e
-		}
+	q.Done()
+	return calls
+}
+
+// FinishOut waits for what StartOut began. When the host refused a part of it, everything is unmapped, which forget is called to say.
+func (p *Process) FinishOut(calls []Call, forget func()) error {
+	err := p.Await()
+	if err == nil && failure(calls) != 0 {
+		forget()
+		err = p.Reset()
 	}
-	return failed, nil
+	return err
 }

@@ -13,9 +13,6 @@ import (
 // ErrDead says that a blank process is there no more.
 var ErrDead = errors.New("the blank process is dead")
 
-// lowestNice is the nice value of the lowest priority.
-const lowestNice = 19
-
 // Call is a system call for a leader to make, and how it ended. A number that
 // is not an error is lost.
 type Call struct {
@@ -49,7 +46,8 @@ type Process struct {
 	mu      sync.Mutex // the leader works for its holder
 	page    *orders
 	dead    bool
-	threads []int // made by SpawnThread and not forgotten
+	given   []Call // that the leader works on
+	threads []int  // made by SpawnThread and not forgotten
 }
 
 // PID is the process id, which is also the leader's thread id.
@@ -62,7 +60,10 @@ func (p *Process) Do(calls []Call) error {
 	defer p.mu.Unlock()
 	for len(calls) > 0 {
 		n := min(len(calls), maxCalls)
-		if err := p.order(calls[:n]); err != nil {
+		if err := p.give(calls[:n]); err != nil {
+			return err
+		}
+		if err := p.collect(); err != nil {
 			return err
 		}
 		calls = calls[n:]
@@ -70,10 +71,27 @@ func (p *Process) Do(calls []Call) error {
 	return nil
 }
 
-// order gives one page full of calls. p.mu is held.
-func (p *Process) order(calls []Call) error {
-	if p.dead {
-		return ErrDead
+// Start is Do without waiting: until Await, calls belong to p. E2BIG when there are too many for that.
+func (p *Process) Start(calls []Call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(calls) > maxCalls {
+		return unix.E2BIG
+	}
+	return p.give(calls)
+}
+
+// Await waits until what was started is done.
+func (p *Process) Await() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.collect()
+}
+
+// give hands the leader one page full of calls, once it has done those before. p.mu is held.
+func (p *Process) give(calls []Call) error {
+	if err := p.collect(); err != nil {
+		return err
 	}
 	o := p.page
 	for i, c := range calls {
@@ -84,6 +102,19 @@ func (p *Process) order(calls []Call) error {
 	atomic.StoreUint32(&o.ack, 0)
 	atomic.AddUint32(&o.command, 1)
 	Wake(&o.command)
+	p.given = calls
+	return nil
+}
+
+// collect waits for the calls that were given, if any were. p.mu is held.
+func (p *Process) collect() error {
+	if p.dead {
+		return ErrDead
+	}
+	if p.given == nil {
+		return nil
+	}
+	o := p.page
 	for patience := 20 * time.Millisecond; atomic.LoadUint32(&o.ack) == 0; {
 		if Wait(&o.ack, 0, patience) == unix.ETIMEDOUT {
 			if p.gone() {
@@ -93,9 +124,10 @@ func (p *Process) order(calls []Call) error {
 			patience = min(2*patience, time.Second)
 		}
 	}
-	for i := range calls {
-		calls[i].Errno = unix.Errno(atomic.LoadUint32(&o.errnos[i]))
+	for i := range p.given {
+		p.given[i].Errno = unix.Errno(atomic.LoadUint32(&o.errnos[i]))
 	}
+	p.given = nil
 	return nil
 }
 
@@ -146,17 +178,6 @@ func (p *Process) Forget(tid int) {
 
 // Pin lets the leader run on the processors of mask only.
 func (p *Process) Pin(mask *unix.CPUSet) error { return setAffinity(p.pid, mask) }
-
-// YieldToOthers has the process run only when little else does, for good, on the processors of mask. It does
-// not starve: while it ends it takes locks that others wait for.
-func (p *Process) YieldToOthers(mask *unix.CPUSet) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, tid := range append(slices.Clone(p.threads), p.pid) {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, lowestNice)
-		_ = setAffinity(tid, mask)
-	}
-}
 
 // Reset unmaps everything a guest could have mapped.
 func (p *Process) Reset() error {

@@ -25,6 +25,8 @@ type Config[S Seat] struct {
 	Spawn func(p *Process[S]) (S, error)
 	// Clean unmaps all that a guest had in p and leaves nothing of it running. An error when p is not to be used any more.
 	Clean func(p *Process[S]) error
+	// Alike tells whether two seats serve the same OS thread; nil if any does.
+	Alike func(a, b S) bool
 	// End ends a seat whose process is about to be killed. It may be nil.
 	End func(S)
 }
@@ -86,7 +88,7 @@ func (p *Pool[S]) find(as *Space[S], r Runner[S]) (*Process[S], error) {
 		p.mu.Unlock()
 		return nil, unix.ESHUTDOWN
 	}
-	if proc := p.spare(r); proc != nil {
+	if proc := p.spare(r.Rank); proc != nil {
 		p.procs[proc] = as
 		p.work()
 		p.mu.Unlock()
@@ -113,13 +115,30 @@ func (p *Pool[S]) find(as *Space[S], r Runner[S]) (*Process[S], error) {
 	return proc, nil
 }
 
-// spare takes the process from the store that suits r best, of several the one that was stored last; nil if there is
+// fromStore is take for an as whose context is not here to ask; nil if none is in store.
+func (p *Pool[S]) fromStore(as *Space[S]) *Process[S] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	proc := p.spare(func(s S) int {
+		if p.Alike == nil || p.Alike(s, as.lastSeat) {
+			return Own
+		}
+		return Usable
+	})
+	if proc != nil {
+		p.procs[proc] = as
+		p.work()
+	}
+	return proc
+}
+
+// spare takes the process from the store whose best seat ranks highest, of several the one that was stored last; nil if there is
 // none. mu is held.
-func (p *Pool[S]) spare(r Runner[S]) *Process[S] {
-	best, rank := -1, -1
+func (p *Pool[S]) spare(rank func(S) int) *Process[S] {
+	best, highest := -1, -1
 	for i, proc := range p.spares {
-		if n := proc.rank(r); n >= rank {
-			best, rank = i, n
+		if n := proc.highest(rank); n >= highest {
+			best, highest = i, n
 		}
 	}
 	if best < 0 {
@@ -193,8 +212,7 @@ func (p *Pool[S]) evict() *Process[S] {
 	if victim == nil {
 		return nil
 	}
-	proc := victim.proc
-	victim.proc = nil
+	proc := victim.lose()
 	victim.forget()
 	victim.mu.Unlock()
 	return proc

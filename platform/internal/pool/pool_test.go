@@ -2,7 +2,11 @@ package pool
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,6 +223,84 @@ func TestAbandon(t *testing.T) {
 	}
 	if as.Drops() != 0 {
 		t.Error("counts as a drop")
+	}
+}
+
+// maps tells whether the process of as has something mapped at mapAt.
+func maps(t *testing.T, as *Space[*chair]) bool {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", as.Process().PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(b), fmt.Sprintf("%08x-", mapAt))
+}
+
+// TestAhead unmaps all of a space with much in it and maps something again: that is under way in another process before a context comes.
+// What the host refuses then is as if it had been forgotten.
+func TestAhead(t *testing.T) {
+	e := newEnv(t, 8)
+	for _, test := range []struct {
+		name  string
+		file  int32
+		drops uint64
+	}{{"done", int32(e.file), 0}, {"refused", 9999, 1}} {
+		as, r := e.space(muchMapped), e.sitter()
+		r.visit(t, as)
+		e.wait("no spares", func() bool { return len(e.spares) > 0 })
+		old := as.Process()
+		if err := as.Apply([]platform.Change{
+			{Op: platform.Unmap, Addr: blank.Low, Length: blank.High - blank.Low},
+			{Op: platform.Map, File: test.file, Addr: mapAt, Length: pageSize, Prot: platform.Read},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if as.Process() == nil || as.Process() == old || as.Queue().Len() != 0 {
+			t.Errorf("%s: nothing is done ahead", test.name)
+		}
+		r.visit(t, as)
+		if mapped := maps(t, as); as.Drops() != test.drops || mapped != (test.drops == 0) {
+			t.Errorf("%s: %d drops, mapped: %v", test.name, as.Drops(), mapped)
+		}
+	}
+}
+
+// TestAheadUnmapped takes back what is being mapped ahead.
+func TestAheadUnmapped(t *testing.T) {
+	e := newEnv(t, 8)
+	as, r := e.space(muchMapped), e.sitter()
+	r.visit(t, as)
+	e.wait("no spares", func() bool { return len(e.spares) > 0 })
+	for _, list := range [][]platform.Change{{
+		{Op: platform.Unmap, Addr: blank.Low, Length: blank.High - blank.Low},
+		{Op: platform.Map, File: int32(e.file), Addr: mapAt, Length: pageSize, Prot: platform.Read},
+	}, {
+		{Op: platform.Unmap, Addr: mapAt, Length: pageSize},
+	}} {
+		if err := as.Apply(list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if as.ahead != nil {
+		t.Error("a descriptor may still be used that may be closed now")
+	}
+	r.visit(t, as)
+	if maps(t, as) {
+		t.Error("it is still mapped")
+	}
+}
+
+// TestSweep gives up a process with much in it: it comes back to the store empty.
+func TestSweep(t *testing.T) {
+	e := newEnv(t, 8)
+	as, r := e.space(2*muchMapped), e.sitter()
+	r.visit(t, as)
+	proc := as.Process()
+	r.Drop()
+	as.Release()
+	e.wait("not stored", func() bool { return slices.Contains(e.spares, proc) })
+	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", proc.PID())); strings.Contains(string(b), "memfd:pool") {
+		t.Errorf("it is not empty:\n%s", b)
 	}
 }
 

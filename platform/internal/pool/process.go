@@ -35,6 +35,14 @@ type Process[S Seat] struct {
 	after  func() // to be called when nothing of the guest's is mapped, or nil
 }
 
+// pin has the leader run on processor cpu, or with pairs.AnyCPU on any. The lock of the space is held, or there is none.
+func (p *Process[S]) pin(cpu int) {
+	if p.leaderCPU != cpu {
+		p.Pin(p.pool.Pairs.Mask(cpu))
+		p.leaderCPU = cpu
+	}
+}
+
 // LeaderCPU is where the leader is pinned, and what it makes from now on. The lock of the space is held, or there is none.
 func (p *Process[S]) LeaderCPU() int { return p.leaderCPU }
 
@@ -46,7 +54,7 @@ func (p *Process[S]) take(r Runner[S]) (S, error) {
 		var none S
 		return none, blank.ErrDead
 	}
-	best, rank := p.bestLocked(r)
+	best, rank := p.bestLocked(r.Rank)
 	p.held++
 	if rank > 0 {
 		s := p.idle[best]
@@ -62,22 +70,22 @@ func (p *Process[S]) take(r Runner[S]) (S, error) {
 	return s, err
 }
 
-// bestLocked is the index and the rank of the idle seat that r ranks highest.
-func (p *Process[S]) bestLocked(r Runner[S]) (best, rank int) {
+// bestLocked is the index of the idle seat that ranks highest, and its rank; 0 if none will do.
+func (p *Process[S]) bestLocked(rank func(S) int) (best, highest int) {
 	for i, s := range p.idle {
-		if n := r.Rank(s); n > 0 && n >= rank {
-			best, rank = i, n
+		if n := rank(s); n > 0 && n >= highest {
+			best, highest = i, n
 		}
 	}
-	return best, rank
+	return best, highest
 }
 
-// rank is the rank of the best idle seat.
-func (p *Process[S]) rank(r Runner[S]) int {
+// highest is the rank of the best idle seat.
+func (p *Process[S]) highest(rank func(S) int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, rank := p.bestLocked(r)
-	return rank
+	_, highest := p.bestLocked(rank)
+	return highest
 }
 
 // Idle takes all idle seats away from p, whose seats are not in use.

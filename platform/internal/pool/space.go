@@ -60,9 +60,11 @@ type Space[S Seat] struct {
 
 	mu       sync.Mutex
 	queue    changes.Queue
-	proc     *Process[S] // nil before the first Begin, after eviction and at the end
-	dropping *Process[S] // abandon waits until no context runs guest code in it
-	left     sync.Cond   // that may be so now
+	proc     *Process[S]  // nil before the first Begin, after eviction and at the end
+	ahead    []blank.Call // what proc's leader was started on before there was a Begin, or nil
+	lastSeat S            // that a context took
+	dropping *Process[S]  // abandon waits until no context runs guest code in it
+	left     sync.Cond    // that may be so now
 	died     *platform.Died
 	released bool
 	lastUse  uint64 // Pool.uses when a context last took a seat
@@ -108,10 +110,16 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 	if as.released || as.died != nil {
 		return nil
 	}
+	if err := as.settle(); err != nil {
+		as.dead(err)
+		return nil
+	}
+	abandoned := false
 	for _, c := range list {
 		switch {
 		case c.Length == 0:
 		case c.Op == platform.Unmap && c.Length == high-blank.Low && as.queue.Mapped() >= muchMapped:
+			abandoned = as.proc != nil
 			as.abandon()
 		default:
 			as.add(c)
@@ -122,8 +130,36 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 		return as.flush(pairs.AnyCPU)
 	case as.queue.Len() > maxPending:
 		as.forget()
+	case abandoned:
+		as.getAhead()
 	}
 	return nil
+}
+
+// getAhead takes a process that is in store, like the one before, and has its leader begin to carry out what is pending: what calls Apply has
+// more to do until a context comes back. mu is held.
+func (as *Space[S]) getAhead() {
+	if as.proc != nil || as.released || as.died != nil || as.queue.Len() == 0 {
+		return
+	}
+	if as.proc = as.pool.fromStore(as); as.proc == nil {
+		return
+	}
+	if as.watch != nil {
+		as.watch.Recover()
+	}
+	as.proc.pin(pairs.AnyCPU)
+	as.ahead = as.proc.StartOut(&as.queue)
+}
+
+// settle waits for what getAhead began. mu is held.
+func (as *Space[S]) settle() error {
+	calls := as.ahead
+	if calls == nil || as.proc == nil {
+		return nil
+	}
+	as.ahead = nil
+	return as.proc.FinishOut(calls, as.forget)
 }
 
 // add queues c. mu is held.
@@ -152,6 +188,14 @@ func (as *Space[S]) wipe() {
 	}
 }
 
+// lose takes its process away, if it has one. What is still being mapped there is nobody's: whoever empties the process waits
+// for that. mu is held.
+func (as *Space[S]) lose() *Process[S] {
+	proc := as.proc
+	as.proc, as.ahead = nil, nil
+	return proc
+}
+
 // forget says that nothing is mapped any more. mu is held.
 func (as *Space[S]) forget() {
 	as.wipe()
@@ -161,8 +205,7 @@ func (as *Space[S]) forget() {
 // abandon unmaps everything by giving the process up: contexts in guest code are stopped and
 // go on in another one. mu is held, and let go meanwhile.
 func (as *Space[S]) abandon() {
-	old, queue := as.proc, as.queue
-	as.proc = nil
+	old, queue := as.lose(), as.queue
 	as.wipe()
 	if old == nil {
 		return
@@ -204,10 +247,13 @@ func (as *Space[S]) Begin(r Runner[S]) error {
 		if s, err = as.seat(r); err != nil {
 			return as.unlessRefused(err)
 		}
-		as.lastUse = as.pool.uses.Add(1)
+		as.lastUse, as.lastSeat = as.pool.uses.Add(1), s
 	}
 	t := r.Thread()
 	t.Follow(s.Place())
+	if err := as.settle(); err != nil {
+		return as.dead(err)
+	}
 	if as.watch != nil {
 		as.watch.Recover()
 	}
@@ -274,9 +320,8 @@ func (as *Space[S]) dead(err error) error {
 	if as.died == nil {
 		as.died = died
 	}
-	if as.proc != nil {
-		as.pool.discard(as.proc)
-		as.proc = nil
+	if proc := as.lose(); proc != nil {
+		as.pool.discard(proc)
 	}
 	as.queue.Wipe()
 	return died
@@ -284,18 +329,14 @@ func (as *Space[S]) dead(err error) error {
 
 // flush has the leader carry out what is pending, on processor cpu. mu is held.
 func (as *Space[S]) flush(cpu int) error {
-	if as.proc.leaderCPU != cpu {
-		as.proc.Pin(as.pool.Pairs.Mask(cpu))
-		as.proc.leaderCPU = cpu
-	}
+	as.proc.pin(cpu)
 	return as.proc.CarryOut(&as.queue, as.forget)
 }
 
 // Release implements platform.AddressSpace.
 func (as *Space[S]) Release() {
 	as.mu.Lock()
-	proc, queue := as.proc, as.queue
-	as.proc = nil
+	proc, queue := as.lose(), as.queue
 	as.released = true
 	as.queue.Wipe()
 	var after func()

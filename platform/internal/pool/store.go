@@ -15,8 +15,11 @@ const (
 	minSpares = 2
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
-	// unmapPiece is how much the host unmaps at a time where nobody waits for it.
-	unmapPiece = 1 << 20
+	// unmapPiece is how much the host unmaps in one call where nobody waits for it. After unmapPieces of them it has a rest of unmapPause,
+	// longer than they take, so that others get to run.
+	unmapPiece  = 1 << 20
+	unmapPieces = 8
+	unmapPause  = time.Millisecond
 	// maxDying is how many processes with much memory may take their time to end.
 	maxDying = 8
 	// unmapDelay is how long such a process is left alone: what a fork was made for is done first.
@@ -43,8 +46,8 @@ func (p *Pool[S]) discard(proc *Process[S]) {
 	go proc.doom()
 }
 
-// discardFull is discard for a process with much memory, mapped as q says. The host frees it page by page and
-// may not let go of the processor meanwhile, so it is unmapped bit by bit when little else is to be done.
+// discardFull takes a process with much memory, mapped as q says, back or kills it. The host frees memory page by page and
+// may not let go of the processor meanwhile, so it is unmapped bit by bit, later.
 func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
 	p.mu.Lock()
 	delete(p.procs, proc)
@@ -55,15 +58,40 @@ func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
 		return
 	}
 	time.AfterFunc(unmapDelay, func() {
-		defer p.dying.Add(-1)
-		defer proc.doom()
-		proc.YieldToOthers(p.Pairs.Mask(pairs.AnyCPU))
-		var calls []blank.Call
-		for _, piece := range q.Pieces(unmapPiece) {
-			calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
-		}
-		_ = proc.Do(calls) // else its end does it
+		proc.pin(pairs.AnyCPU)
+		p.sweep(proc, q.Pieces(unmapPiece))
 	})
+}
+
+// sweep unmaps some of the pieces, and comes back for the others.
+func (p *Pool[S]) sweep(proc *Process[S], pieces [][2]uint64) {
+	n := min(len(pieces), unmapPieces)
+	var calls []blank.Call
+	for _, piece := range pieces[:n] {
+		calls = append(calls, blank.UnmapCall(piece[0], piece[1]-piece[0]))
+	}
+	err := proc.Do(calls)
+	if err == nil && n < len(pieces) {
+		time.AfterFunc(unmapPause, func() { p.sweep(proc, pieces[n:]) })
+		return
+	}
+	p.dying.Add(-1)
+	if err == nil && p.readmit(proc) {
+		proc.disuse()
+	} else {
+		proc.doom()
+	}
+}
+
+// readmit counts a process again, if there may be one more.
+func (p *Pool[S]) readmit(proc *Process[S]) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released || !p.mayMake() {
+		return false
+	}
+	p.procs[proc] = nil
+	return true
 }
 
 // work sees to it that retired processes are emptied and the store is filled. mu is held.
