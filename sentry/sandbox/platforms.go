@@ -12,6 +12,8 @@ import (
 	"gosentry/platform/ptrace"
 	"gosentry/platform/systrap"
 	"gosentry/sentry/sandbox/seccomp"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Platforms returns the names that Spec.Platform may have, the one first that is tried first where it is empty.
@@ -60,17 +62,21 @@ func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
 	if in.Platform != "" {
 		return in.start(in.Platform)
 	}
-	var failures []error
-	for _, name := range defaultPlatforms() {
-		p, rules, err := in.start(name)
-		if err == nil {
-			in.Log.Debugf("platform %s", name)
+	return firstThatStarts(defaultPlatforms(), in.start, in.Log)
+}
+
+// firstThatStarts starts the first platform of names that can be. The error is that of the last one.
+func firstThatStarts(names []string, start func(name string) (platform.Platform, []seccomp.Rule, error), log *logrus.Entry) (
+	p platform.Platform, rules []seccomp.Rule, err error,
+) {
+	for _, name := range names {
+		if p, rules, err = start(name); err == nil {
+			log.Debugf("platform %s", name)
 			return p, rules, nil
 		}
-		in.Log.Warnf("platform %s: %v", name, err)
-		failures = append(failures, err)
+		log.Warnf("platform %s: %v", name, err)
 	}
-	return nil, nil, failures[len(failures)-1]
+	return nil, nil, err
 }
 
 // start starts a platform by its name.
