@@ -77,6 +77,26 @@ func (p *Platform) Verdict() string {
 	return fmt.Sprintf("SYSCALL %s%s; %s; %d processors", p.entry, calls, paging, p.vcpus)
 }
 
+// Statistics says in words how often processors have left guest code; it is empty where KVM does not count that.
+func (p *Platform) Statistics() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sum := uint64(0)
+	for _, v := range p.all {
+		s, err := v.kvm.OpenStats()
+		if err != nil {
+			return ""
+		}
+		n, ok := s.Exits()
+		s.Close()
+		if !ok {
+			return ""
+		}
+		sum += n
+	}
+	return fmt.Sprintf("%d exits", sum)
+}
+
 // take returns a free processor, best the one that the calling thread tid used last: KVM takes long to
 // move one to another thread on some hosts. The caller has a slot.
 func (p *Platform) take(tid int) (*vcpu, error) {

@@ -16,6 +16,7 @@ import (
 	"gosentry/sentry/personality/linux"
 	"gosentry/sentry/sandbox/seccomp"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +28,7 @@ type machine struct {
 	streams *host.Streams
 	stdio   [3]*vfs.File
 	calls   []seccomp.Rule
+	counts  func() string   // what the platform has counted; nil: nothing
 	tracing *kernel.Tracing // nil: none
 	// hostMemory is the limit of memory where none is asked for, in bytes.
 	hostMemory uint64
@@ -47,7 +49,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.calls = in.hostCalls(calls)
+	m.calls, m.counts = in.hostCalls(calls), counter(plat)
 	memory, err := mm.NewMemoryFile(m.hostMemory)
 	if err != nil {
 		return nil, &Failure{What: "cannot make the memory file", Cause: err}
@@ -130,6 +132,9 @@ func (m *machine) SendExternal(sig unix.Signal) {
 func (m *machine) Wait() (Exit, error) {
 	s, err := m.kernel.Wait()
 	m.endTrace()
+	if m.counts != nil && m.in.Log.Logger.IsLevelEnabled(logrus.DebugLevel) {
+		m.in.Log.Debugf("platform: %s", m.counts())
+	}
 	if err != nil {
 		return Exit{}, err
 	}

@@ -79,6 +79,14 @@ func firstThatStarts(names []string, start func(name string) (platform.Platform,
 	return nil, nil, err
 }
 
+// counter returns what says how much a platform has asked of the host so far, nil if it does not count.
+func counter(p platform.Platform) func() string {
+	if c, ok := p.(interface{ Statistics() string }); ok {
+		return c.Statistics
+	}
+	return nil
+}
+
 // start starts a platform by its name.
 func (in *Inside) start(name string) (platform.Platform, []seccomp.Rule, error) {
 	switch name {

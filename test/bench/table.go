@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,8 +27,9 @@ func what(name string) string {
 		"thread":  "pthread create + join",
 		"map_64k": "map, touch, unmap 64 KiB", "page_touch": "a page's first touch", "ping_pong": "pipe ping-pong of two processes",
 		"start": "start of /bin/true, whole process", "sh_100_true": "sh running /bin/true 100 times",
-		"memory": "memory (PSS) for `sleep`", bundleRow: "`run` of a busybox bundle, start to end (native: runc)",
-		"gcc": "gcc -O2 of hello.c", "python3": "python3, four imports", "find": "find /usr/lib",
+		"memory": "memory (PSS) for `sleep`", "exits": "exits for each call, as KVM counts them",
+		bundleRow: "`run` of a busybox bundle, start to end (native: runc)",
+		"gcc":     "gcc -O2 of hello.c", "python3": "python3, four imports", "find": "find /usr/lib",
 		"tar": "tar of /usr/include", "git_status": "git status", "go_build": "go build of hello.go, empty cache",
 	}
 	if t, ok := texts[name]; ok {
@@ -58,12 +60,15 @@ func printTable(out io.Writer, ways []way, rows []row, notes []string) {
 
 // cell shows the values of one way: median, spread and, but for the first way, the ratio to the first.
 func (r *row) cell(i int, first bool) string {
+	if errors.Is(r.errs[i], errNone) {
+		return "-"
+	}
 	if r.errs[i] != nil || len(r.values[i]) == 0 {
 		return "failed"
 	}
 	m, spread := summary(r.values[i])
 	text := fmt.Sprintf("%s ± %.0f %%", r.unit.show(m), 100*spread)
-	if first || r.unit == bytes || len(r.values[0]) == 0 {
+	if first || r.unit != nanoseconds || len(r.values[0]) == 0 {
 		return text
 	}
 	base, _ := summary(r.values[0])
@@ -78,8 +83,11 @@ func ratio(v float64) string {
 }
 
 func (u unit) show(v float64) string {
-	if u == bytes {
+	switch u {
+	case bytes:
 		return fmt.Sprintf("%.1f MB", v/1e6)
+	case number:
+		return fmt.Sprintf("%.3f", v)
 	}
 	switch {
 	case v < 1000:

@@ -38,7 +38,7 @@ const (
 func Requests() []uint32 {
 	return []uint32{
 		kvmRun, kvmGetXSave, kvmSetXSave, kvmSetUserMemoryRegion, kvmCreateVCPU, kvmSetCPUID2, kvmGetSregs, kvmSetSregs,
-		kvmGetMSRs, kvmSetMSRs, kvmSetXCRs, kvmSetDeviceAttr, kvmGetRegs, kvmSetRegs,
+		kvmGetMSRs, kvmSetMSRs, kvmSetXCRs, kvmSetDeviceAttr, kvmGetRegs, kvmSetRegs, kvmGetStatsFD,
 	}
 }
 

@@ -72,5 +72,13 @@ func (s *Stats) Read(name string) (value uint64, ok bool) {
 	return binary.LittleEndian.Uint64(b[:]), err == nil && n == len(b)
 }
 
+// Exits returns how often the processor has left its guest but for interrupts of the host's; ok is false where this KVM
+// does not count that.
+func (s *Stats) Exits() (n uint64, ok bool) {
+	all, ok := s.Read("exits")
+	interrupts, known := s.Read("irq_exits")
+	return all - interrupts, ok && known
+}
+
 // Close lets the counters go.
 func (s *Stats) Close() { unix.Close(s.fd) }
