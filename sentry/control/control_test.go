@@ -1,0 +1,169 @@
+package control
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fake carries requests out without a sandbox.
+type fake struct {
+	mu    sync.Mutex
+	added map[string]*fakeContainer
+}
+
+type fakeContainer struct {
+	made  string
+	files int
+	once  sync.Once
+	ended chan struct{}
+}
+
+func (c *fakeContainer) Wait() int {
+	<-c.ended
+	return 9
+}
+
+func (c *fakeContainer) End() { c.once.Do(func() { close(c.ended) }) }
+
+func (f *fake) get(id string) *fakeContainer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.added[id]
+}
+
+func (f *fake) Handle(r Request) Answer {
+	c := f.get(r.Container)
+	switch {
+	case c == nil:
+		return Answer{Error: "no container " + r.Container}
+	case r.Op == OpDelete:
+		c.End()
+	case r.Op == OpWait:
+		status := c.Wait()
+		return Answer{Exit: &status}
+	}
+	return Answer{Status: Running}
+}
+
+func (f *fake) Exec(container string, p *Process, files []int) (int32, func() int, error) {
+	closeAll(files)
+	if f.get(container) == nil {
+		return 0, nil, errors.New("no container " + container)
+	}
+	return 7, func() int { return len(p.Args) }, nil
+}
+
+func (f *fake) Create(container string, made []byte, files []int) (Added, error) {
+	closeAll(files)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.added[container] != nil {
+		return nil, errors.New("there is one")
+	}
+	c := &fakeContainer{made: string(made), files: len(files), ended: make(chan struct{})}
+	f.added[container] = c
+	return c, nil
+}
+
+// serve answers on a socket in a new directory.
+func serve(t *testing.T) (dir string, f *fake) {
+	t.Helper()
+	dir, f = t.TempDir(), &fake{added: map[string]*fakeContainer{}}
+	fd, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewServer(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(f) //nolint:errcheck // it ends with the socket
+	t.Cleanup(func() { s.listener.Close() })
+	return dir, f
+}
+
+// TestAdded has containers that live as long as the connections over which they were made.
+func TestAdded(t *testing.T) {
+	dir, f := serve(t)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	list := make([]int, MaxFiles)
+	for i := range list {
+		list[i] = int(null.Fd())
+	}
+	one, err := Create(dir, "one", []byte(`{"a":1}`), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := f.get("one"); c.made != `{"a":1}` || c.files != MaxFiles {
+		t.Errorf("made from %s and %d descriptors", c.made, c.files)
+	}
+	if _, err := Create(dir, "one", []byte(`{}`), nil); err == nil || err.Error() != "there is one" {
+		t.Errorf("a second one: %v", err)
+	}
+	if _, err := Create(dir, "many", []byte(`{}`), append(list, 0)); !errors.Is(err, unix.E2BIG) {
+		t.Errorf("too many descriptors: %v", err)
+	}
+	if a, err := Ask(dir, Request{Op: OpStatus, Container: "one"}); err != nil || a.Status != Running {
+		t.Errorf("status: %+v, %v", a, err)
+	}
+	if _, err := Ask(dir, Request{Op: OpStatus, Container: "two"}); err == nil {
+		t.Error("a container that is not there has a status")
+	}
+	run, err := Exec(dir, "one", &Process{Args: BytesOf([]string{"a", "b", "c"})}, nil)
+	if err != nil || run.PID != 7 {
+		t.Fatalf("exec: %+v, %v", run, err)
+	}
+	if status, err := run.Wait(); status != 3 || err != nil {
+		t.Errorf("exec ends with %d, %v", status, err)
+	}
+	go Ask(dir, Request{Op: OpDelete, Container: "one"}) //nolint:errcheck // the ends tell
+	for range 2 {
+		if status, err := Wait(dir, "one"); status != 9 || err != nil {
+			t.Errorf("wait: %d, %v", status, err)
+		}
+	}
+	if status, err := one.Wait(); status != 9 || err != nil {
+		t.Errorf("its keeper: %d, %v", status, err)
+	}
+}
+
+// TestHand gives a container's connection to another owner, whose end is the container's.
+func TestHand(t *testing.T) {
+	dir, f := serve(t)
+	made, err := Create(dir, "c", []byte(`{}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept *Program
+	err = made.Hand(func(fd int) error {
+		other, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			kept, err = Take(other)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := f.get("c").ended
+	select {
+	case <-ended:
+		t.Fatal("it ended with the first owner")
+	case <-time.After(50 * time.Millisecond):
+	}
+	kept.conn.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it outlives its owner")
+	}
+}
