@@ -238,3 +238,93 @@ func BenchmarkAnswered(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*calls), "ns/call")
 }
+
+// TestAnswersRacing has threads ask, each with an answer of its own that comes and goes, while the page they ask on is patched, replaced,
+// unmapped and patched again.
+func TestAnswersRacing(t *testing.T) {
+	p := testPlatform(t)
+	g := hotPair(t, p)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range uint64(3) {
+		own := told + i
+		c := p.NewContext(nil).(*context)
+		group.Go(func() {
+			defer c.Release()
+			regs := startRegs()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ev, err := c.Run(g.as, regs)
+				switch {
+				case err == nil && ev.Kind == platform.Syscall && regs.Rax == asked:
+					regs.Rax = own
+				case err == nil && ev.Kind == platform.Syscall && regs.Rax == marker && regs.Rbx == own:
+				case err == nil && ev.Kind == platform.Fault && ev.Signal == unix.SIGSEGV && ev.Addr == regs.Rip:
+					regs = startRegs() // unmapped just now
+				default:
+					t.Errorf("%+v %v %+v, want the answer %d", ev, err, regs, own)
+					return
+				}
+			}
+		})
+		group.Go(func() {
+			for round := 0; ; round++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Microsecond):
+				}
+				if round%3 == 0 {
+					c.SetAnswers(nil)
+				} else {
+					c.SetAnswers([]platform.Answer{{Number: asked, Value: uint32(own)}})
+				}
+			}
+		})
+	}
+	for round := range 100 {
+		time.Sleep(300 * time.Microsecond)
+		if round%5 == 4 {
+			g.as.Apply([]platform.Change{{Op: platform.Unmap, Addr: guestAt, Length: pageSize}})
+		}
+		if err := g.as.Apply([]platform.Change{g.plain()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	group.Wait()
+}
+
+// TestTrampolinesCode jumps to every byte of a trampoline that answers, with areas and nonsense in the registers. Another guest does not notice.
+func TestTrampolinesCode(t *testing.T) {
+	p := testPlatform(t)
+	other := hotPair(t, p)
+	other.SetAnswers(answer4242())
+	var g *guest
+	for at := range uint64(2 * patch.TrampolineSize) {
+		for _, r11 := range []uint64{0, 1, guestAt + pageSize, other.s.base()} {
+			if g == nil {
+				g = hotPair(t, p)
+				g.SetAnswers(answer4242())
+			}
+			g.regs = startRegs()
+			g.regs.Rip, g.regs.R11, g.regs.Rcx = trampolinesAt+at, r11, g.s.base()
+			if r11 == 1 {
+				g.regs.R11, g.regs.Rcx = g.s.base(), 0
+			}
+			if _, err := g.bounded(t); err != nil {
+				g.Leave()
+				g = nil
+			}
+		}
+		if at%32 == 0 {
+			if other.next(t, marker); other.regs.Rbx != told {
+				t.Fatalf("another guest's answer has become %d", other.regs.Rbx)
+			}
+		}
+	}
+}
