@@ -37,10 +37,20 @@
 // Both sides spin for a while before they sleep on the state word. A side that is about to sleep says so, and is woken only then.
 // A thread that waits long sleeps: an idle guest takes no processor time.
 //
+// What a call costs then is lines of memory that go from one processor to the other. A patched call sends one and gets it back: the
+// state, the number, the first arguments and the result lie in it, and are written just before the state; the other registers are
+// stored where they differ from what the area has, which the sentry has not to fetch then.
+//
 // # Patched calls
 //
 // A call made often is patched (package patch). The trampoline knows the way back, finds the
 // thread's area in the base of GS, and goes to the handler without a signal. The extended state stays in the processor; the handler stores it before it sleeps, or when asked.
+//
+// A call whose result the kernel has told beforehand (platform.Answerer) comes back from the trampoline with it. The results are in a page
+// of the area that is mapped for reading alone in the blank process, so neither the guest's instructions nor the handler's write to it; they are those of the
+// context that holds the seat, and taken back before that lets it go. The sentry takes them back while the guest runs, too: one
+// word a call says whether there is a result, and is read with it. A kick that comes in a trampoline finds the call not begun: it has
+// written to nothing but registers that the call is going to write to, so the thread goes on at the site.
 //
 // The sentry reads text from the file, so that a tracer sees it plain; the guest itself
 // sees the patch, the table of pointers, and a base of GS that it has not set. When the guest is single-stepped, all patches of
