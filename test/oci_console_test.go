@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,7 +28,7 @@ func newConsoleSocket(t *testing.T) *consoleSocket {
 	s := &consoleSocket{path: filepath.Join(dir, "s")}
 	if s.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
 		if err = unix.Bind(s.fd, &unix.SockaddrUnix{Name: s.path}); err == nil {
-			err = unix.Listen(s.fd, 4)
+			err = errors.Join(unix.Listen(s.fd, 4), os.Chmod(dir, 0o755), os.Chmod(s.path, 0o666))
 		}
 	}
 	if err != nil {
@@ -166,7 +167,7 @@ func (k *typist) jobs(name, size string) {
 func consoleEngine(t *testing.T, platform string, change func(*specs.Spec)) *engine {
 	t.Helper()
 	e := newEngine(t, platform, change)
-	for name := range strings.FieldsSeq("tty stty kill printf") {
+	for name := range strings.FieldsSeq("tty stty kill printf head tr") {
 		if err := os.Symlink("busybox", filepath.Join(e.bundle, "rootfs/bin", name)); err != nil {
 			t.Fatal(err)
 		}

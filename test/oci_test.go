@@ -22,13 +22,14 @@ type engine struct {
 	platform string
 	root     string // of the containers
 	bundle   string
+	user     uint32 // whose containers they are; 0: ours
 }
 
 // newEngine makes a bundle around busybox, and a directory for containers.
 func newEngine(t *testing.T, platform string, change func(*specs.Spec)) *engine {
 	t.Helper()
 	need(t, "busybox")
-	e := &engine{t, platform, filepath.Join(t.TempDir(), "run"), t.TempDir()}
+	e := &engine{t: t, platform: platform, root: filepath.Join(t.TempDir(), "run"), bundle: t.TempDir()}
 	rootfs := filepath.Join(e.bundle, "rootfs")
 	for _, dir := range []string{"bin", "proc", "sys", "dev", "etc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, dir), 0o755); err != nil {
@@ -70,7 +71,7 @@ func newEngine(t *testing.T, platform string, change func(*specs.Spec)) *engine 
 func (e *engine) do(args ...string) result {
 	e.t.Helper()
 	argv := append([]string{sentry(e.t), "--root", e.root, "--platform", e.platform}, args...)
-	return command{dir: e.bundle, leaves: true}.run(e.t, argv)
+	return command{dir: e.bundle, leaves: true, asUser: e.user}.run(e.t, argv)
 }
 
 // must runs a verb that has to succeed, and returns its output.

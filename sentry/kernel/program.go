@@ -30,9 +30,9 @@ func (p *Program) Wait() ExitStatus {
 func (p *Program) ID() int32 { return p.task.tg.pid.In(p.task.pidns) }
 
 // Signal sends a signal from outside to the process of the program's container with the given id in its pid
-// namespace, 0 for the program itself. ESRCH.
+// namespace, 0 for the program itself; signal 0 only looks. ESRCH.
 func (p *Program) Signal(id int32, sig signal.Signal) error {
-	if !signal.Valid(sig) {
+	if sig != 0 && !signal.Valid(sig) {
 		return unix.EINVAL
 	}
 	k := p.task.k
@@ -45,6 +45,9 @@ func (p *Program) Signal(id int32, sig signal.Signal) error {
 			return unix.ESRCH
 		}
 		tg = o.tg
+	}
+	if sig == 0 {
+		return nil
 	}
 	return tg.signalFromOutside(sig)
 }
@@ -59,9 +62,6 @@ func (tg *ThreadGroup) signalFromOutside(sig signal.Signal) error {
 
 // SignalAll sends a signal to every process of the program's container that its pid namespace has.
 func (p *Program) SignalAll(sig signal.Signal) error {
-	if !signal.Valid(sig) {
-		return unix.EINVAL
-	}
 	for _, id := range p.Processes() {
 		if err := p.Signal(id, sig); err != nil && err != unix.ESRCH {
 			return err
