@@ -349,3 +349,120 @@ func TestTripleFault(t *testing.T) {
 		t.Error("a dead address space runs")
 	}
 }
+
+// TestTruncatedShared shortens a host file that two address spaces map by the same tables, and lengthens it.
+func TestTruncatedShared(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	fd, err := unix.MemfdCreate("file", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	size := func(n int64) {
+		if err := unix.Ftruncate(fd, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size(4 * pageSize)
+	g.apply(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(fd), Addr: dataAt, Length: 4 * pageSize})
+	child := p.newSpace()
+	defer child.Release()
+	if err := g.as.Share(child); err != nil {
+		t.Fatal(err)
+	}
+	g.regs.Rbx = dataAt + 3*pageSize
+	bus := platform.Event{Kind: platform.Fault, Signal: unix.SIGBUS, Code: busAdrErr, Access: platform.Read, Addr: g.regs.Rbx}
+	parent := g.as
+	for range 3 {
+		g.as = parent
+		g.want(syscallEvent)
+		size(pageSize)
+		g.want(bus)
+		g.as = child
+		g.want(bus)
+		size(4 * pageSize)
+		g.want(syscallEvent)
+	}
+	parent.Release()
+	g.want(syscallEvent)
+}
+
+// TestGivenBack frees memory that a guest has written to: the file gives it back to the host although a window has it mapped, and
+// the guest reads zeros there.
+func TestGivenBack(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	const first, pages = 8, 40
+	for i := uint64(first); i < first+pages; i++ {
+		g.mem[i*pageSize] = 1
+		g.apply(g.at(dataAt+i*pageSize, i, readWrite))
+		g.regs.Rbx = dataAt + i*pageSize
+		if g.want(syscallEvent); g.regs.Rax != 1 {
+			t.Fatalf("page %d: %d", i, g.regs.Rax)
+		}
+	}
+	blocks := func() int64 {
+		var st unix.Stat_t
+		if err := unix.Fstat(g.fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks
+	}
+	before := blocks()
+	g.apply(platform.Change{Op: platform.Unmap, Addr: dataAt + first*pageSize, Length: pages * pageSize})
+	if err := unix.Fallocate(g.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, first*pageSize, pages*pageSize); err != nil {
+		t.Fatal(err)
+	}
+	if n := before - blocks(); n < pages*pageSize/512 {
+		t.Errorf("%d blocks of %d were given back", n, pages*pageSize/512)
+	}
+	g.apply(g.at(dataAt, first, platform.Read))
+	g.regs.Rbx = dataAt
+	if g.want(syscallEvent); g.regs.Rax != 0 {
+		t.Errorf("freed memory reads as %d", g.regs.Rax)
+	}
+}
+
+// TestSlotsOnDemand maps pages here and there in a large file: windows, which are memory slots, are made for those alone.
+func TestSlotsOnDemand(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	fd, err := unix.MemfdCreate("large", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	before := len(p.mem.byGPA)
+	for i, window := range []uint64{0, 0, 5, 1000, 5} {
+		offset := window*windowSize + uint64(i)*pageSize
+		if err := unix.Ftruncate(fd, int64(offset+pageSize)); err != nil { // the file grows, and shrinks
+			t.Fatal(err)
+		}
+		unix.Pwrite(fd, []byte{byte(i + 1)}, int64(offset))
+		g.apply(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(fd), Addr: dataAt, Length: pageSize, Offset: offset})
+		g.regs.Rbx = dataAt
+		if g.want(syscallEvent); g.regs.Rax != uint64(i+1) {
+			t.Errorf("page %d reads as %d", i, g.regs.Rax)
+		}
+	}
+	var sizes uint64
+	for _, w := range p.mem.files[fileKeyOf(t, fd)] {
+		sizes += w.length()
+	}
+	if n := len(p.mem.byGPA) - before; n != 3 || sizes > 3*windowSize {
+		t.Errorf("%d windows of %d bytes", n, sizes)
+	}
+}
+
+func fileKeyOf(t *testing.T, fd int) fileKey {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return fileKey{st.Dev, st.Ino}
+}

@@ -299,3 +299,47 @@ func TestShareFails(t *testing.T) {
 	}
 	p.pool.SetAside(taken[5:])
 }
+
+// TestPatchedShared has an address space begin with another's patched text: it has a table, trampolines and answers of its own,
+// which the other's end does not touch.
+func TestPatchedShared(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := patchGuest(t, p)
+	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told}})
+	if g.next(marker); g.regs.Rbx != told {
+		t.Fatalf("the answer is %d", g.regs.Rbx)
+	}
+	parent, first := g.as, g.c
+	child := p.newSpace()
+	if err := parent.Share(child); err != nil {
+		t.Fatal(err)
+	}
+	g.c = p.NewContext(nil).(*context)
+	defer g.c.Release()
+	g.as, g.regs.Rip = child, codeAt
+	if !g.patched() {
+		t.Error("the child's text is not patched")
+	}
+	g.next(asked)
+	g.next(marker)
+	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told + 1}})
+	if g.next(marker); g.regs.Rbx != told+1 {
+		t.Errorf("the child's answer is %d", g.regs.Rbx)
+	}
+	regs := arch.Registers{Rip: codeAt}
+	if ev, err := first.Run(parent, &regs); err != nil || regs.Rbx != told {
+		t.Errorf("the parent's answer is %d: %+v %v", regs.Rbx, ev, err)
+	}
+	first.Release()
+	parent.Release()
+	other := patchGuest(t, p) // takes the parent's slot
+	defer other.as.Release()
+	for range 3 {
+		if g.next(marker); g.regs.Rbx != told+1 {
+			t.Fatalf("the child's answer is %d once the parent is gone", g.regs.Rbx)
+		}
+		other.next(asked)
+		other.next(marker)
+	}
+}
