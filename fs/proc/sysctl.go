@@ -53,7 +53,7 @@ var settings = []struct{ path, value string }{
 	{"kernel/sched_rr_timeslice_ms", "100"},
 	{"kernel/sched_rt_period_us", "1000000"},
 	{"kernel/sched_rt_runtime_us", "950000"},
-	{"kernel/seccomp/actions_avail", "kill_process kill_thread trap errno trace log allow"},
+	{"kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow"},
 	{"kernel/sysrq", "0"},
 	{"kernel/tainted", "0"},
 	{"kernel/unprivileged_bpf_disabled", "2"},

@@ -121,6 +121,12 @@ func (p Path) Hold() { p.Mount.files.Add(1) }
 // Unhold ends one Hold.
 func (p Path) Unhold() { p.Mount.files.Add(-1) }
 
+// magic tells whether p is a link to an object, on which nothing can be mounted.
+func (p Path) magic() bool {
+	_, ok := p.Dentry.inode.(MagicLink)
+	return ok
+}
+
 // top follows mounts that cover p.
 func (p Path) top() Path {
 	for p.Dentry.mounts.Load() != 0 {

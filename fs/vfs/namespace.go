@@ -162,7 +162,7 @@ func (ns *Namespace) graft(t tree, path Path) error {
 	switch {
 	case !ns.uses(path.Mount):
 		return unix.EINVAL
-	case path.Deleted():
+	case path.Deleted() || path.magic():
 		return unix.ENOENT
 	case path.IsDir() != (t[0].root.kind == unix.S_IFDIR):
 		return unix.ENOTDIR
@@ -234,7 +234,7 @@ func (ns *Namespace) mayMove(from, path Path) error {
 	switch {
 	case from.Dentry != m.root || path.IsDir() != (m.root.kind == unix.S_IFDIR):
 		return unix.EINVAL
-	case path.Deleted():
+	case path.Deleted() || path.magic():
 		return unix.ENOENT
 	case o == ns && (m == ns.root.Load() || !ns.has(m) || m.locked || m.at.Load().Mount.group != nil || path.Mount.ns.Load() != ns),
 		o != ns && (!ns.uses(m) || m != o.root.Load() || path.Mount.ns.Load() == o),

@@ -94,16 +94,22 @@ func (c *Chain) Extends(older *Chain) bool {
 	return older == nil
 }
 
-// Judge runs all filters and returns the strictest answer with its data; of equal ones
-// that of the newest filter.
-func (c *Chain) Judge(call *Call) (Action, uint16) {
-	data := call.encode()
-	result := uint32(Allow)
+// Verdict is what filters say of a call.
+type Verdict struct {
+	Action Action
+	Data   uint16
+	By     *Chain // the filter whose answer it is; nil when none had one
+}
+
+// Judge runs all filters and returns the strictest answer; of equal ones that of the newest filter.
+func (c *Chain) Judge(call *Call) Verdict {
+	data := call.Encode()
+	result, by := uint32(Allow), (*Chain)(nil)
 	for ; c != nil; c = c.older {
 		r := c.program.run(&data)
 		if int32(r&actionMask) < int32(result&actionMask) {
-			result = r
+			result, by = r, c
 		}
 	}
-	return Action(result & actionMask), uint16(result)
+	return Verdict{Action(result & actionMask), uint16(result), by}
 }

@@ -23,8 +23,8 @@ type Call struct {
 	Args   [6]uint64
 }
 
-// encode lays c out as struct seccomp_data.
-func (c *Call) encode() (b [DataSize]byte) {
+// Encode lays c out as struct seccomp_data.
+func (c *Call) Encode() (b [DataSize]byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], c.Number)
 	le.PutUint32(b[4:], c.Arch)

@@ -63,8 +63,8 @@ func TestJudge(t *testing.T) {
 			if want == Allow {
 				data = 0
 			}
-			if a, d := c.Judge(&Call{}); a != want || d != data && want != Allow {
-				t.Errorf("%x before %x: %x %d", strict, lax, a, d)
+			if v := c.Judge(&Call{}); v.Action != want || v.Data != data && want != Allow || want != Allow && (v.By == c) != (data == 2) {
+				t.Errorf("%x before %x: %x %d", strict, lax, v.Action, v.Data)
 			}
 		}
 	}

@@ -107,7 +107,7 @@ func TestAnswersWatched(t *testing.T) {
 			o := <-other
 			g.call(func(t *Task) (uint64, error) {
 				o.expectAnswers(g, "a thread", true)
-				_, err := t.AddCallFilter(callfilter.Program{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}, true)
+				_, err := t.AddCallFilter(callfilter.Program{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}, true, nil)
 				o.expectAnswers(g, "a thread with filters", false)
 				return 0, err
 			})

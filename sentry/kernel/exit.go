@@ -95,6 +95,7 @@ func (t *Task) exit() {
 	t.joinCoreDump()
 	t.releaseRobustList()
 	t.releaseMM()
+	t.leaveListener()
 	t.fds.Swap(nil).DecRef(t)
 	t.fs.Load().decRef()
 	t.leaveNamespaces()

@@ -20,6 +20,10 @@ type callRules struct {
 	mode   int
 	chain  *callfilter.Chain
 	strict func(number uint64) bool // SeccompStrict: the calls that are left
+
+	// listener is told of what the filter leaves to it; nil for none.
+	listener *CallListener
+	filter   *callfilter.Chain
 }
 
 // SeccompMode returns the mode of the calling thread.
@@ -44,9 +48,25 @@ func (t *Task) SetSeccompStrict(allowed func(number uint64) bool) error {
 }
 
 func (t *Task) setRulesLocked(r *callRules) {
-	t.rules.Store(r)
+	if !t.unlistened && r.listener != nil {
+		r.listener.attend(1)
+	}
+	if old := t.rules.Swap(r); !t.unlistened && old != nil && old.listener != nil {
+		old.listener.attend(-1)
+	}
 	t.hooks.Or(hookFilter)
 	t.dropAnswers()
+}
+
+// leaveListener says that the thread, which ends, makes no more calls.
+func (t *Task) leaveListener() {
+	t.tg.sigMu.Lock()
+	t.unlistened = true
+	r := t.rules.Load()
+	t.tg.sigMu.Unlock()
+	if r != nil && r.listener != nil {
+		r.listener.leave()
+	}
 }
 
 // MayFilterCalls tells whether the thread may install filters: EACCES without no_new_privs or
@@ -60,8 +80,9 @@ func (t *Task) MayFilterCalls() error {
 
 // AddCallFilter puts a filter in front of the thread's and, with all, gives the resulting
 // chain to every thread of the process. It returns the id of a thread that cannot take
-// it, as its own filters are others; then nothing has changed. EINVAL in strict mode, ENOMEM.
-func (t *Task) AddCallFilter(p callfilter.Program, all bool) (failed int32, err error) {
+// it, as its own filters are others; then nothing has changed. l, which may be nil, is told of the calls that the filter leaves to
+// it. EINVAL in strict mode, ENOMEM, EBUSY for a second listener.
+func (t *Task) AddCallFilter(p callfilter.Program, all bool, l *CallListener) (failed int32, err error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
 	t.tg.sigMu.Lock()
@@ -70,22 +91,17 @@ func (t *Task) AddCallFilter(p callfilter.Program, all bool) (failed int32, err 
 	if own.seccompMode() == SeccompStrict {
 		return 0, unix.EINVAL
 	}
-	var chain *callfilter.Chain
-	if own != nil {
-		chain = own.chain
-	}
-	next, err := chain.Push(p)
+	rules, err := own.with(p, l)
 	if err != nil {
 		return 0, err
 	}
-	rules := &callRules{mode: SeccompFilter, chain: next}
 	if !all {
 		t.setRulesLocked(rules)
 		return 0, nil
 	}
 	for _, o := range t.tg.tasks {
 		r := o.rules.Load()
-		if o != t && !o.exited && r != nil && (r.mode == SeccompStrict || !chain.Extends(r.chain)) {
+		if o != t && !o.exited && r != nil && (r.mode == SeccompStrict || !own.callFilters().Extends(r.chain)) {
 			return o.pid.In(t.pidns), nil
 		}
 	}
@@ -96,6 +112,29 @@ func (t *Task) AddCallFilter(p callfilter.Program, all bool) (failed int32, err 
 		}
 	}
 	return 0, nil
+}
+
+func (r *callRules) callFilters() *callfilter.Chain {
+	if r == nil {
+		return nil
+	}
+	return r.chain
+}
+
+// with returns r with one more filter, and l for those of its calls that it leaves to a listener. ENOMEM, EBUSY.
+func (r *callRules) with(p callfilter.Program, l *CallListener) (*callRules, error) {
+	next, err := r.callFilters().Push(p)
+	if err != nil {
+		return nil, err
+	}
+	n := &callRules{mode: SeccompFilter, chain: next, listener: l, filter: next}
+	if r != nil && r.listener != nil {
+		if l != nil {
+			return nil, unix.EBUSY
+		}
+		n.listener, n.filter = r.listener, r.filter
+	}
+	return n, nil
 }
 
 // keepNoNewPrivs gives the thread no_new_privs, whatever it does to its credentials meanwhile.
@@ -133,11 +172,11 @@ func (t *Task) filterCall() bool {
 		t.endThread(ExitStatus{Signal: unix.SIGKILL})
 		return false
 	}
-	action, data := r.chain.Judge(t.judgedCall())
-	if action == callfilter.Trace {
-		return t.filterTraced(data)
+	v := r.chain.Judge(t.judgedCall())
+	if v.Action == callfilter.Trace {
+		return t.filterTraced(v.Data)
 	}
-	return t.carryOut(action, data)
+	return t.carryOut(v)
 }
 
 // suspendsFilters tells whether the tracer has switched the filters off.
@@ -166,25 +205,25 @@ func (t *Task) filterTraced(data uint16) bool {
 		return false
 	}
 	t.Regs.SetResult(negative(unix.ENOSYS))
-	action, data := t.rules.Load().chain.Judge(t.judgedCall())
-	return action == callfilter.Trace || t.carryOut(action, data)
+	v := t.rules.Load().chain.Judge(t.judgedCall())
+	return v.Action == callfilter.Trace || t.carryOut(v)
 }
 
 // carryOut does what the filters said.
-func (t *Task) carryOut(action callfilter.Action, data uint16) bool {
+func (t *Task) carryOut(v callfilter.Verdict) bool {
 	const maxErrno = 4095
-	switch action {
+	switch v.Action {
 	case callfilter.Allow:
 		return true
 	case callfilter.Log:
 		t.k.log.Infof("process %d: seccomp: call %d", t.pid.numbers[0], t.call.number)
 		return true
 	case callfilter.Errno:
-		t.Regs.SetResult(negative(unix.Errno(min(data, maxErrno))))
-	case callfilter.UserNotif: // nobody listens
-		t.Regs.SetResult(negative(unix.ENOSYS))
+		t.Regs.SetResult(negative(unix.Errno(min(v.Data, maxErrno))))
+	case callfilter.UserNotif:
+		return t.askListener(v.By)
 	case callfilter.Trap:
-		info := t.forbidden(data)
+		info := t.forbidden(v.Data)
 		t.forceSignal(&info)
 	case callfilter.KillThread:
 		t.endThread(ExitStatus{Signal: unix.SIGSYS})
@@ -192,6 +231,23 @@ func (t *Task) carryOut(action callfilter.Action, data uint16) bool {
 		t.endForbidden()
 	}
 	return false
+}
+
+// askListener leaves the call to who listens to the filter.
+func (t *Task) askListener(filter *callfilter.Chain) bool {
+	r := t.rules.Load()
+	if r.listener == nil || r.filter != filter {
+		t.Regs.SetResult(negative(unix.ENOSYS))
+		return false
+	}
+	carryOut, result, err := r.listener.ask(t, t.judgedCall())
+	switch {
+	case err != nil:
+		t.finishCall(err)
+	case !carryOut:
+		t.Regs.SetResult(result)
+	}
+	return err == nil && carryOut
 }
 
 // forbidden is the siginfo of SIGSYS for the call in hand, which the registers then show as not begun.

@@ -207,7 +207,7 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 	if len(a.Filter) == 0 {
 		return nil
 	}
-	_, err = t.AddCallFilter(a.Filter, false)
+	_, err = t.AddCallFilter(a.Filter, false, nil)
 	return err
 }
 

@@ -98,7 +98,9 @@ type Task struct {
 	gone      bool        // the thread is off the group's list
 	status    ExitStatus  // of the thread itself
 	parked    bool        // waits in a stop for job control
-	tracee    *tracee     // nil unless traced; written with Kernel.tree held too
+	// unlistened is set once the thread no longer counts for the listener to its filters.
+	unlistened bool
+	tracee     *tracee // nil unless traced; written with Kernel.tree held too
 
 	// work is set when the loop must look for signals, stops or death before
 	// guest code runs; wake ends a blocked call.

@@ -25,7 +25,7 @@ func TestSeccompConditions(t *testing.T) {
 					Names: []string{"write"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 5, Value: v, ValueTwo: w, Op: op}},
 				}}})
 				for _, a := range values {
-					action, _ := chain.Judge(&callfilter.Call{Number: unix.SYS_WRITE, Arch: filterArch, Args: [6]uint64{5: a}})
+					action := chain.Judge(&callfilter.Call{Number: unix.SYS_WRITE, Arch: filterArch, Args: [6]uint64{5: a}}).Action
 					if got := action == callfilter.Allow; got != want(a, v, w) {
 						t.Fatalf("%s of %#x, %#x and %#x: %t", op, a, v, w, got)
 					}
@@ -91,12 +91,13 @@ func TestSeccompRules(t *testing.T) {
 		{unix.SYS_DUP, [6]uint64{5}, callfilter.Errno, uint16(unix.EPERM)},
 		{unix.SYS_PTRACE, [6]uint64{}, callfilter.KillProcess, 0},
 	} {
-		action, data := chain.Judge(&callfilter.Call{Number: c.number, Arch: filterArch, Args: c.args})
+		verdict := chain.Judge(&callfilter.Call{Number: c.number, Arch: filterArch, Args: c.args})
+		action, data := verdict.Action, verdict.Data
 		if action != c.want || action == callfilter.Errno && data != c.data {
 			t.Errorf("call %d of %v: %#x with %d, want %#x with %d", c.number, c.args, action, data, c.want, c.data)
 		}
 	}
-	if action, _ := chain.Judge(&callfilter.Call{Number: unix.SYS_READ, Arch: 0x40000003}); action != callfilter.KillProcess {
+	if action := chain.Judge(&callfilter.Call{Number: unix.SYS_READ, Arch: 0x40000003}).Action; action != callfilter.KillProcess {
 		t.Errorf("another architecture: %#x", action)
 	}
 }

@@ -3,6 +3,7 @@ package linux
 import (
 	"encoding/binary"
 
+	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
 	"gosentry/sentry/callfilter"
@@ -16,9 +17,11 @@ const (
 	seccompTSync      = 1 << 0
 	seccompLog        = 1 << 1
 	seccompSpecAllow  = 1 << 2
+	seccompListener   = 1 << 3
 	seccompTSyncESRCH = 1 << 4
+	seccompKillable   = 1 << 5
 
-	seccompFlags = seccompTSync | seccompLog | seccompSpecAllow | seccompTSyncESRCH
+	seccompFlags = seccompTSync | seccompLog | seccompSpecAllow | seccompListener | seccompTSyncESRCH | seccompKillable
 )
 
 // sysSeccomp is seccomp(2).
@@ -33,6 +36,11 @@ func sysSeccomp(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return seccompFilter(t, uint32(a[1]), a[2])
 	case unix.SECCOMP_GET_ACTION_AVAIL:
 		return 0, seccompAvailable(t, uint32(a[1]), a[2])
+	case unix.SECCOMP_GET_NOTIF_SIZES:
+		if uint32(a[1]) != 0 {
+			return 0, unix.EINVAL
+		}
+		return 0, t.CopyOut(mm.Addr(a[2]), []byte{80, 0, 24, 0, callfilter.DataSize, 0})
 	}
 	return 0, unix.EINVAL
 }
@@ -67,7 +75,7 @@ func seccompAvailable(t *kernel.Task, flags uint32, addr uint64) error {
 	}
 	switch callfilter.Action(action) {
 	case callfilter.KillProcess, callfilter.KillThread, callfilter.Trap, callfilter.Errno,
-		callfilter.Trace, callfilter.Log, callfilter.Allow:
+		callfilter.UserNotif, callfilter.Trace, callfilter.Log, callfilter.Allow:
 		return nil
 	}
 	return unix.EOPNOTSUPP
@@ -76,7 +84,10 @@ func seccompAvailable(t *kernel.Task, flags uint32, addr uint64) error {
 // seccompFilter installs the program of the struct sock_fprog at addr. It returns the id of a thread that
 // cannot be given it, if all are to have it.
 func seccompFilter(t *kernel.Task, flags uint32, addr uint64) (uint64, error) {
-	if flags&^seccompFlags != 0 {
+	listens := flags&seccompListener != 0
+	switch {
+	case flags&^seccompFlags != 0, flags&seccompKillable != 0 && !listens,
+		listens && flags&(seccompTSync|seccompTSyncESRCH) == seccompTSync:
 		return 0, unix.EINVAL
 	}
 	var fprog [2]uint64 // u16 length, address
@@ -98,11 +109,31 @@ func seccompFilter(t *kernel.Task, flags uint32, addr uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	failed, err := t.AddCallFilter(program, flags&seccompTSync != 0)
+	if listens {
+		return seccompListen(t, program, flags)
+	}
+	failed, err := addFilter(t, program, flags, nil)
+	return uint64(failed), err
+}
+
+func addFilter(t *kernel.Task, p callfilter.Program, flags uint32, l *kernel.CallListener) (int32, error) {
+	failed, err := t.AddCallFilter(p, flags&seccompTSync != 0, l)
 	if failed != 0 && flags&seccompTSyncESRCH != 0 {
 		return 0, unix.ESRCH
 	}
-	return uint64(failed), err
+	return failed, err
+}
+
+// seccompListen installs a filter with a listener and returns the descriptor of that.
+func seccompListen(t *kernel.Task, p callfilter.Program, flags uint32) (uint64, error) {
+	fd, err := t.FDs().Open(t.Limits(), true, func() (*vfs.File, error) {
+		l := kernel.NewCallListener(flags&seccompKillable != 0)
+		if _, err := addFilter(t, p, flags, l); err != nil {
+			return nil, err
+		}
+		return t.Kernel().ListenerFile(l), nil
+	})
+	return uint64(fd), err
 }
 
 func loadInstructions(t *kernel.Task, addr uint64, n int) ([]unix.SockFilter, error) {
