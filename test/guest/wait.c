@@ -300,8 +300,10 @@ static void exit_signals(void)
 	int st;
 	struct sigaction sa = {.sa_handler = on_chld};
 	sigaction(SIGUSR1, &sa, NULL);
+	chld = 0;
 	pid_t p = clone(quick, stack + sizeof stack, SIGUSR1, (void *)3);
-	sleep_ms(30);
+	for (int i = 0; i < 500 && chld == 0; i++)
+		sleep_ms(10);
 	say("told by SIGUSR1", "%d", chld);
 	say("plain wait", "%s", ret(waitpid(p, &st, WNOHANG)));
 	say("__WCLONE", "%s %s", yes(waitpid(p, &st, __WCLONE) == p), status(st));
