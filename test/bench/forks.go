@@ -13,6 +13,7 @@ func forkSeries(forks string) []series {
 		args []string
 	}{
 		{[]string{"fork_1m", "fork_1m_end", "fork_1m_touch"}, []string{"touched", "1"}},
+		{[]string{"fork_1m_cold"}, []string{"cold", "1"}},
 		{[]string{"fork_64m_alone", "fork_64m_end", "fork_64m_touch"}, []string{"touched", "64"}},
 		{[]string{"fork_1g", "fork_1g_end", "fork_1g_touch"}, []string{"touched", "1024"}},
 		{[]string{"children_100", "children_100_end"}, []string{"children", "100"}},

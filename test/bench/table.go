@@ -19,6 +19,7 @@ func what(name string) string {
 		"fork_64m": "... with 64 MiB, touched again before each fork", "vfork": "vfork + exit + wait",
 		"fork_exec": "fork + exec of a static program", "vfork_exec": "vfork + exec of it", "posix_spawn": "posix_spawn of it",
 		"fork_1m": "fork alone, 1 MiB touched again before each", "fork_1m_end": "... exit + wait", "fork_1m_touch": "... touching it all again",
+		"fork_1m_cold":   "fork alone, 1 MiB, with nothing of it in the processor's caches",
 		"fork_64m_alone": "fork alone, 64 MiB touched", "fork_64m_end": "... exit + wait", "fork_64m_touch": "... touching it all again",
 		"fork_1g": "fork alone, 1 GiB touched", "fork_1g_end": "... exit + wait", "fork_1g_touch": "... touching it all again",
 		"children_100": "100 sleeping children: each created", "children_100_end": "... each ended and waited for",

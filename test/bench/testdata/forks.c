@@ -2,6 +2,8 @@
 //
 //	forks touched MIB   a fork with so much memory touched again before each: the fork until the parent
 //	                    goes on, the child's exit with the parent's wait, and the touches that follow
+//	forks cold MIB      that fork alone with other memory read in between, so that the processor's caches hold nothing of the
+//	                    kernel's: what touching much does to any fork, whatever it has to copy
 //	forks children N    N children that sleep, all at once: the creation of one, and its end with the wait
 //	forks cow           a page written to while a child has it too
 #include <fcntl.h>
@@ -66,7 +68,21 @@ static void reap(pid_t p)
 	must(waitpid(p, &st, 0) == p && st == 0, "wait");
 }
 
-static void touched(size_t mib)
+// spoil reads much memory that a fork has nothing to do with.
+static void spoil(void)
+{
+	const size_t size = 64 << 20;
+	static volatile char *m;
+	if (!m) {
+		m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		must(m != MAP_FAILED, "mmap");
+		touch(m, size);
+	}
+	for (size_t i = 0; i < size; i += 64)
+		(void)m[i];
+}
+
+static void touched(size_t mib, int cold)
 {
 	static int64_t forked[MOST], ended[MOST], touches[MOST];
 	size_t size = mib << 20;
@@ -74,6 +90,8 @@ static void touched(size_t mib)
 	volatile char *m = memory(size);
 	touch(m, size);
 	for (int i = -1; i < rounds; i++) {
+		if (cold)
+			spoil();
 		int64_t t0 = now();
 		pid_t p = fork();
 		if (p == 0)
@@ -90,6 +108,8 @@ static void touched(size_t mib)
 		touches[i] = t;
 	}
 	print("fork", forked, rounds);
+	if (cold)
+		return;
 	print("end", ended, rounds);
 	print("touch", touches, rounds);
 }
@@ -144,7 +164,9 @@ static void cow(void)
 int main(int argc, char **argv)
 {
 	if (argc > 2 && !strcmp(argv[1], "touched"))
-		touched(atol(argv[2]));
+		touched(atol(argv[2]), 0);
+	else if (argc > 2 && !strcmp(argv[1], "cold"))
+		touched(atol(argv[2]), 1);
 	else if (argc > 2 && !strcmp(argv[1], "children"))
 		children(atoi(argv[2]));
 	else if (argc > 1 && !strcmp(argv[1], "cow"))
