@@ -16,6 +16,13 @@
 // pointer that rename replaces. So a walk over cached names takes no lock and
 // allocates nothing: it reads tables of atomic pointers.
 //
+// # Mounts
+//
+// A Namespace is a list of mounts, each behind those that it stands on. One lock guards the lists of all namespaces, since
+// what happens to a shared mount happens to its peers and slaves wherever they are. A change is counted
+// before it is made: either all its copies fit or nothing happens. A tree that is mounted nowhere
+// is in a nameless namespace that its file keeps.
+//
 // # Files
 //
 // A File is an open file description. It is counted, since closing must happen

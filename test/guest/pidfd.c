@@ -70,6 +70,9 @@ static void switches(void)
 	waitpid(p, NULL, 0);
 	prctl(PR_SET_TIMERSLACK, 0);
 	say("own default", "%d", prctl(PR_GET_TIMERSLACK));
+	int tsc = 77;
+	say("time stamp counter", "%s %d %s", ret(prctl(PR_GET_TSC, &tsc)), tsc, ret(prctl(PR_GET_TSC, NULL)));
+	say("set it", "%s %s %s", ret(prctl(PR_SET_TSC, PR_TSC_ENABLE)), ret(prctl(PR_SET_TSC, 0)), ret(prctl(PR_SET_TSC, 3)));
 	say("thp", "%d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
 	say("thp get with an argument", "%s", ret(prctl(PR_GET_THP_DISABLE, 1, 0, 0, 0)));
 	say("thp set", "%s", ret(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)));

@@ -58,7 +58,14 @@ func prctlTuning(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, nil
 	case unix.PR_GET_TIMERSLACK:
 		return t.TimerSlack(), nil
-	case unix.PR_GET_TSC, unix.PR_GET_UNALIGN, unix.PR_GET_FPEMU, unix.PR_GET_ENDIAN:
+	case unix.PR_GET_TSC:
+		return 0, store32(t, a[1], unix.PR_TSC_ENABLE)
+	case unix.PR_SET_TSC: // taking it away is a matter of the host's threads, which threads of the guest share
+		if a[1] != unix.PR_TSC_ENABLE {
+			return 0, unix.EINVAL
+		}
+		return 0, nil
+	case unix.PR_GET_UNALIGN, unix.PR_GET_FPEMU, unix.PR_GET_ENDIAN:
 		return 0, unix.EINVAL
 	case unix.PR_SET_THP_DISABLE:
 		if a[2] != 0 || a[3] != 0 || a[4] != 0 {

@@ -16,7 +16,7 @@ func processCalls() []Call {
 		{112, "setsid", "", "", sysSetsid},
 		{121, "getpgid", "int", "", sysGetpgid},
 		{124, "getsid", "int", "", sysGetsid},
-		{157, "prctl", "int hex hex hex hex", "names, death signal, dumpable, capabilities, subreaper, no_new_privs, timer slack", sysPrctl},
+		{157, "prctl", "int hex hex hex hex", "names, death signal, dumpable, capabilities, subreaper, no_new_privs, timer slack; the time stamp counter cannot be taken away", sysPrctl},
 		{158, "arch_prctl", "hex hex", "FS and GS only", sysArchPrctl},
 		{186, "gettid", "", "", sysGettid},
 		{202, "futex", "ptr hex uint ptr ptr uint", "", sysFutex},
