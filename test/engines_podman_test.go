@@ -14,6 +14,7 @@ type podman struct {
 	dir  string
 	argv []string
 	env  []string
+	user uint32 // who runs it; 0: root
 }
 
 // podmanConfig keeps podman from what the host may not have (raising limits, networks) and from
@@ -27,12 +28,15 @@ lock_type = "file"
 `
 
 // newPodman makes podman ready, or skips where it does not run at all.
-func newPodman(t *testing.T) *podman {
+func newPodman(t *testing.T) *podman { return newPodmanOf(t, 0) }
+
+// newPodmanOf makes podman ready for an ordinary user.
+func newPodmanOf(t *testing.T, user uint32) *podman {
 	t.Helper()
 	needRoot(t)
 	need(t, "busybox", "podman", "conmon")
 	dir := engineHome(t)
-	p := &podman{dir: dir}
+	p := &podman{dir: dir, user: user}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	storage := fmt.Sprintf("[storage]\ndriver = \"vfs\"\nrunroot = %q\ngraphroot = %q\n", in("run"), in("root"))
 	for name, text := range map[string]string{"containers.conf": podmanConfig, "storage.conf": storage} {
@@ -46,6 +50,9 @@ func newPodman(t *testing.T) *podman {
 		"--cgroup-manager=cgroupfs", "--runtime", engineRuntime(t, dir),
 	}
 	writeImage(t, in("image.tar"))
+	if err := os.Chown(dir, int(user), int(user)); err != nil {
+		t.Fatal(err)
+	}
 	if r := p.do(t, "", "load", "-q", "-i", in("image.tar")); r.status != 0 {
 		t.Skipf("podman does not work here: %s", lastLine(r.stderr))
 	}
@@ -61,10 +68,10 @@ func lastLine(text string) string {
 // do runs podman.
 func (p *podman) do(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
-	if args[0] == "run" || args[0] == "create" {
+	if (args[0] == "run" || args[0] == "create") && p.user == 0 {
 		args = append([]string{args[0], "--cgroup-parent", "/" + cgroupOf(p.dir)}, args[1:]...)
 	}
-	return command{env: p.env, stdin: stdin, dir: p.dir}.run(t, append(append([]string{}, p.argv...), args...))
+	return command{env: p.env, stdin: stdin, dir: p.dir, asUser: p.user}.run(t, append(append([]string{}, p.argv...), args...))
 }
 
 // steps runs commands; IMAGE and HOME stand for the image and podman's home.

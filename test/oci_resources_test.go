@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gosentry/sentry/oci"
 
@@ -93,22 +94,32 @@ func TestContainerWait(t *testing.T) {
 	})
 }
 
-// TestContainerOOM is told of a process that needs more than there is.
+// TestContainerOOM is told of a process that needs more than there is: it is killed, and events says so.
 func TestContainerOOM(t *testing.T) {
 	eachPlatform(t, func(t *testing.T, platform string) {
 		memory := int64(24 << 20)
-		e := newEngine(t, platform, func(c *specs.Spec) {
+		e := consoleEngine(t, platform, func(c *specs.Spec) {
 			shell("exec sleep 1000")(c)
 			c.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}}
 		})
 		e.must("run", "-d", "oom")
 		defer e.do("delete", "--force", "oom")
-		e.do("exec", "oom", "sh", "-c", "x=0123456789abcdef; while :; do x=$x$x; done")
-		if u := e.usage("oom"); u.Memory.Usage.Failcnt == 0 && u.Memory.Usage.Usage > 24<<20 {
+		told := make(chan result)
+		go func() { told <- e.do("events", "--interval", "100ms", "oom") }()
+		time.Sleep(300 * time.Millisecond)
+		if r := e.do("exec", "oom", "sh", "-c", `x=$(head -c 50m /dev/zero | tr '\0' x)`); r.status != 137 {
+			t.Errorf("want the end by SIGKILL: %v", r)
+		}
+		if u := e.usage("oom"); u.Memory.Usage.Failcnt != 1 || u.Memory.Usage.Usage > 24<<20 {
 			t.Errorf("used after the limit: %+v", u.Memory)
 		}
 		if got := e.status("oom"); got != specs.StateRunning {
 			t.Errorf("the container is %s", got)
+		}
+		time.Sleep(time.Second) // longer than events looks for them
+		e.must("kill", "oom", "KILL")
+		if r := <-told; strings.Count(r.stdout, `{"type":"oom","id":"oom"}`+"\n") != 1 {
+			t.Errorf("events: %v", r)
 		}
 	})
 }

@@ -51,15 +51,23 @@ type Runtime struct {
 	Launch Launch
 }
 
-// DefaultRoot is the directory of containers where none is named.
+// DefaultRoot is the directory of containers where none is named. Root of a user namespace is an ordinary user of the host, unless
+// it says that it means to be root.
 func DefaultRoot() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+	ordinary := os.Geteuid() != 0 || inUserNamespace() && os.Getenv("USER") != "root"
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && ordinary {
 		return filepath.Join(dir, "sentry")
 	}
 	if os.Geteuid() == 0 {
 		return "/run/sentry"
 	}
 	return filepath.Join(os.TempDir(), fmt.Sprintf("sentry-%d", os.Geteuid()))
+}
+
+// inUserNamespace tells whether this process is in a user namespace that is not the host's first.
+func inUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295"
 }
 
 // maxID bounds an id's length in bytes: it becomes a file's name.
