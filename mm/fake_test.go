@@ -51,14 +51,16 @@ type fakePage struct {
 
 // fakeSpace executes changes. Ranges over huge are recorded in lists only.
 type fakeSpace struct {
-	mu       sync.Mutex
-	pages    map[uint64]fakePage
-	applies  int
-	changes  []platform.Change
-	fail     error // the next Apply
-	drops    uint64
-	shares   int
-	released bool
+	mu      sync.Mutex
+	pages   map[uint64]fakePage
+	applies int
+	changes []platform.Change
+	fail    error // the next Apply
+	drops   uint64
+	shares  int
+
+	shareFrom uint64
+	released  bool
 }
 
 // countingSpace is a fakeSpace that tells its drops.
@@ -72,6 +74,8 @@ func (s countingSpace) Drops() uint64 {
 
 // sharingSpace is a countingSpace that another can begin as a copy of.
 type sharingSpace struct{ countingSpace }
+
+func (s sharingSpace) ShareFrom() uint64 { return s.shareFrom }
 
 // Share forgets everything before, or refuses, at times.
 func (s sharingSpace) Share(child platform.AddressSpace) error {

@@ -81,14 +81,14 @@ func (m *MemoryManager) unforkVMAs(c *MemoryManager, end pos) {
 	}
 }
 
-// share lets c begin with what m's AddressSpace has mapped, where that can be shared: neither side may write to any of it
+// share lets c begin with what m's AddressSpace has mapped, where that can be shared and is worth it: neither side may write to any of it
 // then. What c does not inherit is unmapped again.
 func (m *MemoryManager) share(c *MemoryManager) bool {
 	if d, ok := c.as.(dropCounter); ok {
 		c.drops = d.Drops()
 	}
 	s, ok := m.as.(platform.Sharer)
-	if !ok || m.apply() != nil || s.Share(c.as) != nil {
+	if !ok || m.writableBytes() < s.ShareFrom() || m.apply() != nil || s.Share(c.as) != nil {
 		return false
 	}
 	c.drops = m.drops

@@ -127,6 +127,12 @@ func TestForkShares(t *testing.T) {
 	if x, y := w.read(c, a+2*pg), w.read(w.m, a+3*pg); x != 7 || y != 7 {
 		t.Errorf("the sides read %d and %d", x, y)
 	}
+	space(w.m).shareFrom = 2*forgetOver + 1
+	d := w.fork()
+	defer d.DecUsers()
+	if space(w.m).shares != 1 {
+		t.Error("shared although it is not worth it")
+	}
 }
 
 // forkWork is what a fork and the child's end ask the platform for.

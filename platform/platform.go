@@ -66,6 +66,8 @@ type AddressSpace interface {
 // Sharer is an AddressSpace that another can begin as a copy of, at a cost that does not grow with what is mapped.
 type Sharer interface {
 	AddressSpace
+	// ShareFrom is from how many bytes mapped for writing on Share costs less than to withdraw that right by Apply.
+	ShareFrom() uint64
 	// Share gives child, an empty address space of the same platform that no context runs in, all that is mapped here, and
 	// takes the right to write to any of it from both. When it returns, no context runs guest code with
 	// that right. ENOMEM: the host refuses, nothing has changed. Where an address space has a method Drops, the

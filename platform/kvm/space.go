@@ -227,6 +227,18 @@ func (as *addressSpace) shoot() {
 // maxKept bounds buffers that are kept.
 const maxKept = 1024
 
+// shadowShareFrom is ShareFrom where tables are shadowed: new tables have both sides fault once more for each of the few
+// pages that a small process executes, while to withdraw a right costs 40 us a MiB.
+const shadowShareFrom = 1 << 20
+
+// ShareFrom implements platform.Sharer.
+func (as *addressSpace) ShareFrom() uint64 {
+	if as.p.mem.shadow {
+		return shadowShareFrom
+	}
+	return 0
+}
+
 // Share implements platform.Sharer.
 func (as *addressSpace) Share(with platform.AddressSpace) error {
 	child, ok := with.(*addressSpace)
