@@ -34,9 +34,7 @@ func (ns *Namespace) newTreeFile(t tree) (*File, error) {
 func (ns *Namespace) MountDetached(i *Instance, flags MountFlags) (*File, error) {
 	ns.sys.mountMu.Lock()
 	defer ns.sys.mountMu.Unlock()
-	m := &Mount{id: ns.sys.mountID.Add(1), fs: i.fs, root: i.fs.root, source: i.source}
-	m.flags.Store(uint32(flags))
-	return ns.newTreeFile(tree{m})
+	return ns.newTreeFile(tree{i.newMount(flags)})
 }
 
 // CopyDetached returns the file of a copy of what is at from, with recursive set with the mounts below it, that is mounted
@@ -79,6 +77,13 @@ func (s *System) NewInstance(root Inode, fstype, source string) (*Instance, erro
 		return nil, err
 	}
 	return &Instance{m.fs, source}, nil
+}
+
+// newMount returns a mount of the file system's root, which is mounted nowhere yet.
+func (i *Instance) newMount(flags MountFlags) *Mount {
+	m := &Mount{id: i.fs.sys.mountID.Add(1), fs: i.fs, root: i.fs.root, source: i.source}
+	m.flags.Store(uint32(flags))
+	return m
 }
 
 // InstanceAt returns the file system of p; EINVAL unless p is the root of a mount.

@@ -68,10 +68,16 @@ func (ns *Namespace) Root() Path { return ns.root.Load().Root().top() }
 // not; EINVAL when path is not in this namespace; ENOENT when it was removed. One
 // inode is mounted once: use Bind for more.
 func (ns *Namespace) MountAt(path Path, root Inode, flags MountFlags, fstype, source string) (*Mount, error) {
-	m, err := ns.sys.newMount(root, flags, fstype, source)
+	i, err := ns.sys.NewInstance(root, fstype, source)
 	if err != nil {
 		return nil, err
 	}
+	return ns.MountInstance(path, i, flags)
+}
+
+// MountInstance is MountAt for a file system that may be mounted elsewhere too.
+func (ns *Namespace) MountInstance(path Path, i *Instance, flags MountFlags) (*Mount, error) {
+	m := i.newMount(flags)
 	defer path.Dentry.keepName()()
 	ns.sys.mountMu.Lock()
 	defer ns.sys.mountMu.Unlock()

@@ -36,6 +36,7 @@ type machine struct {
 	server *control.Server // of a container's sandbox
 	first  *container      // that the sandbox is for; nil for a program of "sentry do"
 	pod    pod
+	shared sharedMemories
 
 	draining atomic.Bool // the guest has ended
 	hurry    sync.Once

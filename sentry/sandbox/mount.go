@@ -169,10 +169,19 @@ type mounter struct {
 }
 
 func (w *mounter) mount(at string, root vfs.Inode, flags vfs.MountFlags, fstype, source string) error {
-	attr, err := root.Attr()
+	i, err := w.ns.System().NewInstance(root, fstype, source)
+	var attr vfs.Attr
+	if err == nil {
+		attr, err = root.Attr()
+	}
 	if err != nil {
 		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}
 	}
+	return w.mountInstance(at, i, attr, flags)
+}
+
+// mountInstance mounts a file system whose root has these attributes.
+func (w *mounter) mountInstance(at string, i *vfs.Instance, attr vfs.Attr, flags vfs.MountFlags) error {
 	isDir := attr.Mode&unix.S_IFMT == unix.S_IFDIR
 	walk := vfs.WalkArgs{Root: w.ns.Root(), Start: w.ns.Root(), Directory: isDir}
 	p, err := vfs.Walk(w.who, walk, at)
@@ -182,7 +191,7 @@ func (w *mounter) mount(at string, root vfs.Inode, flags vfs.MountFlags, fstype,
 		}
 	}
 	if err == nil {
-		_, err = w.ns.MountAt(p, root, flags, fstype, source)
+		_, err = w.ns.MountInstance(p, i, flags)
 	}
 	if err != nil {
 		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}

@@ -123,15 +123,18 @@ func (c *containerMounts) withDevices(given []oci.Mount) (mounts []oci.Mount, er
 }
 
 func (c *containerMounts) mountOne(m oci.Mount) error {
-	root, err := c.root(m)
-	if err != nil {
-		return &Failure{What: fmt.Sprintf("cannot make the %s at %s", m.Type, m.At), Cause: err}
-	}
 	var flags vfs.MountFlags
 	for on, flag := range map[*bool]vfs.MountFlags{&m.ReadOnly: vfs.ReadOnly, &m.NoSuid: vfs.NoSuid, &m.NoDev: vfs.NoDev, &m.NoExec: vfs.NoExec} {
 		if *on {
 			flags |= flag
 		}
+	}
+	if m.Type == "bind" && m.At == sharedMemory && !m.ReadOnly {
+		return c.mountShared(m, flags)
+	}
+	root, err := c.root(m)
+	if err != nil {
+		return &Failure{What: fmt.Sprintf("cannot make the %s at %s", m.Type, m.At), Cause: err}
 	}
 	source, fstype := m.Source, m.Type
 	switch m.Type {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"gosentry/fs/tty"
 	"gosentry/fs/vfs"
@@ -28,6 +29,7 @@ type container struct {
 	// terminals are those of /dev/pts; console is the program's, nil: it has none.
 	terminals *tty.FileSystem
 	console   *console
+	sharing   []hostFile // of sharedMemories; only for who makes and ends the container
 
 	mu      sync.Mutex
 	started bool // guarded by mu, as is paused
@@ -75,6 +77,12 @@ func (c *container) End() {
 	default:
 		c.kernel.Abort(c.program, unix.SIGKILL)
 	}
+}
+
+// release takes apart an added container in which nothing runs any more, or will.
+func (c *container) release() {
+	c.kernel.Release()
+	c.m.shared.give(c)
 }
 
 // maxAdded bounds the containers that are added to a sandbox: each costs it memory and descriptors.
@@ -158,9 +166,11 @@ func (m *machine) remove(id string) {
 	c.End()
 	c.Wait()
 	m.pod.set(id, nil)
-	// Descriptors of its directories are closed when nothing leads to them any more.
-	m.kernel.VFS().DropCache()
-	go runtime.GC()
+	// Descriptors of its directories are closed when nothing leads to them any more, which is so in a moment.
+	time.AfterFunc(answerPatience, func() {
+		m.kernel.VFS().DropCache()
+		runtime.GC()
+	})
 }
 
 // addition is what a container is made from that is added to a sandbox. Descriptors are numbers among those that come
@@ -207,7 +217,7 @@ func (m *machine) add(id string, text []byte, files []int) (*container, error) {
 	m.pod.set(id, c)
 	go func() {
 		s := c.program.Wait()
-		c.kernel.Release()
+		c.release()
 		c.console.finish(answerPatience)
 		m.streams.Drain(answerPatience)
 		c.end(s.Shell())
@@ -292,7 +302,7 @@ func (c *container) build(id string) (err error) {
 	}
 	if err != nil {
 		c.console.close()
-		c.kernel.Release()
+		c.release()
 		return startFailure(string(box.Process.Args[0]), err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"os"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -28,7 +29,7 @@ func clearCapabilitiesAllThreads() error {
 
 // nameProcess sets what ps(1) shows instead of the "exe" of /proc/self/exe.
 func nameProcess() {
-	name := []byte(innerName + "\x00")
+	name := []byte(os.Args[0] + "\x00")
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
 	runtime.KeepAlive(name)
 }

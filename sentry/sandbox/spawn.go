@@ -18,7 +18,7 @@ import (
 // The first argument of a process inside: what IsInner looks for, and what a process list shows.
 const (
 	innerName  = "sentry-sandbox"
-	keeperName = "sentry-container"
+	keeperName = "sentry-keeper"
 )
 
 // self names the running program for execve, whatever became of its path.
