@@ -157,7 +157,8 @@ static void user_copies(void)
 
 static void pivots(void)
 {
-	own_place();
+	if (unshare(CLONE_NEWNS))
+		_exit(1);
 	dirs("a b");
 	tmpfs("a");
 	dirs("a/old a/new");
@@ -177,9 +178,11 @@ static void pivots(void)
 
 static void pivot_root(void)
 {
+	own_place();
 	if (fork() == 0)
 		pivots();
 	wait(NULL);
+	leave_place();
 }
 
 static ino_t ino(const char *path)
