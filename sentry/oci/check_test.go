@@ -69,7 +69,6 @@ func TestRefusedFields(t *testing.T) {
 		{`{"process":{"rlimits":[{"type":"RLIMIT_SPEED","soft":1,"hard":1}]}}`, "process.rlimits"},
 		{`{"process":{"rlimits":[{"type":"RLIMIT_CPU","soft":2,"hard":1}]}}`, "process.rlimits"},
 		{`{"process":{"rlimits":[{"type":"RLIMIT_CPU","soft":1,"hard":1},{"type":"RLIMIT_CPU","soft":1,"hard":1}]}}`, "process.rlimits"},
-		{`{"process":{"capabilities":{"bounding":["CAP_FLY"]}}}`, "process.capabilities"},
 		{`{"process":{"oomScoreAdj":1001}}`, "process.oomScoreAdj"},
 		{`{"process":{"scheduler":{"policy":"SCHED_DEADLINE"}}}`, "process.scheduler.policy"},
 		{`{"process":{"scheduler":{"policy":"SCHED_OTHER","nice":20}}}`, "process.scheduler.nice"},
@@ -137,6 +136,7 @@ func TestAcceptedFields(t *testing.T) {
 		`{"mounts":[{"destination":"/t","type":"tmpfs","options":["nosuid","noexec","mode=700","size=1m"]}]}`,
 		`{"linux":{"resources":{"cpu":{"shares":5},"memory":{"limit":-1},"pids":{"limit":0},"devices":[{"allow":false}]},"cgroupsPath":"/a"}}`,
 		`{"linux":{"namespaces":[{"type":"user"}],"uidMappings":[{"hostID":1000,"size":1}],"gidMappings":[{"hostID":1000,"size":1}]}}`,
+		`{"process":{"capabilities":{"bounding":["CAP_FLY"]}}}`,
 		`{"linux":{"rootfsPropagation":"rslave","personality":{"domain":"LINUX"},"devices":[{"path":"/dev/null","type":"c","major":1,"minor":3}]}}`,
 		`{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}],"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}`,
 	} {

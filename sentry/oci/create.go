@@ -54,6 +54,9 @@ func (r *Runtime) create(a CreateArgs, foreground bool) (*creation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if list := unknownCapabilities(b.Config.Process.Capabilities); len(list) > 0 {
+		fmt.Fprintf(os.Stderr, "sentry: warning: process.capabilities: %q are not known, and left out\n", list)
+	}
 	c := &creation{bundle: b, box: box}
 	if c.pod, err = r.sandboxOf(b.Config.Annotations); err != nil {
 		return nil, err
@@ -105,7 +108,7 @@ func (r *Runtime) claim(id string, b *Bundle, pod *container) (*container, error
 	if err != nil {
 		c.discard() //nolint:errcheck // the first error counts
 		c.close()
-		return nil, err
+		return nil, fmt.Errorf("cannot make container %q: %w", id, err)
 	}
 	return c, nil
 }

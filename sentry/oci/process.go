@@ -9,7 +9,6 @@ import (
 	"gosentry/sentry/limits"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // CheckProcess refuses what a process cannot have; field is where it stands in the configuration.
@@ -32,9 +31,6 @@ func CheckProcess(p *specs.Process, field string) error {
 	if _, err := limitTable(p.Rlimits); err != nil {
 		return refuse(field+".rlimits", "%v", err)
 	}
-	if _, err := capabilities(p.Capabilities); err != nil {
-		return refuse(field+".capabilities", "%v", err)
-	}
 	if _, err := schedule(p); err != nil {
 		return fmt.Errorf("%s.%w", field, err)
 	}
@@ -50,12 +46,11 @@ const defaultUmask = 0o22
 // ProcessOf translates a checked process.
 func ProcessOf(p *specs.Process) *control.Process {
 	table, _ := limitTable(p.Rlimits)
-	caps, _ := capabilities(p.Capabilities)
 	times, _ := schedule(p)
 	out := &control.Process{
 		Args: control.BytesOf(p.Args), Env: control.BytesOf(p.Env), Cwd: control.Bytes(p.Cwd),
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: defaultUmask,
-		Capabilities: caps, NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal, Schedule: times,
+		Capabilities: capabilities(p.Capabilities), NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal, Schedule: times,
 	}
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask & 0o777
@@ -108,11 +103,12 @@ var capabilityNames = []string{
 	"CHECKPOINT_RESTORE",
 }
 
-func capabilities(c *specs.LinuxCapabilities) (*control.Capabilities, error) {
-	if c == nil {
-		return &control.Capabilities{}, nil
-	}
+// capabilities are the sets of a configuration. What is not known is left out, as the specification wants it.
+func capabilities(c *specs.LinuxCapabilities) *control.Capabilities {
 	var out control.Capabilities
+	if c == nil {
+		return &out
+	}
 	for _, set := range []struct {
 		to    *uint64
 		names []string
@@ -121,12 +117,28 @@ func capabilities(c *specs.LinuxCapabilities) (*control.Capabilities, error) {
 		{&out.Permitted, c.Permitted}, {&out.Ambient, c.Ambient},
 	} {
 		for _, n := range set.names {
-			bit := slices.Index(capabilityNames, strings.TrimPrefix(n, "CAP_"))
-			if bit < 0 || bit > unix.CAP_LAST_CAP {
-				return nil, fmt.Errorf("%q is not known", n)
+			if bit := capability(n); bit >= 0 {
+				*set.to |= 1 << bit
 			}
-			*set.to |= 1 << bit
 		}
 	}
-	return &out, nil
+	return &out
+}
+
+// capability is a capability's number, -1 for a name that is not known.
+func capability(name string) int {
+	return slices.Index(capabilityNames, strings.TrimPrefix(name, "CAP_"))
+}
+
+// unknownCapabilities are the names that capabilities leaves out.
+func unknownCapabilities(c *specs.LinuxCapabilities) (list []string) {
+	if c == nil {
+		return nil
+	}
+	for _, n := range slices.Concat(c.Bounding, c.Effective, c.Inheritable, c.Permitted, c.Ambient) {
+		if capability(n) < 0 && !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
