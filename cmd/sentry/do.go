@@ -43,7 +43,7 @@ when the sandbox failed.`,
 func doFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
-		&cli.BoolFlag{Name: "no-patch", Usage: "systrap: do not patch system calls that are made often in the program's text"},
+		&cli.BoolFlag{Name: "no-patch", Usage: "systrap, kvm: do not patch system calls that are made often in the program's text"},
 		&cli.StringFlag{Name: "rootfs", Usage: "use `DIR` as the root file system, read-only under an overlay in memory", Value: "/"},
 		&cli.StringSliceFlag{Name: "rw", Usage: "show `DIR` inside at the same path, writable: changes are real"},
 		&cli.StringSliceFlag{Name: "ro", Usage: "show `DIR[:INSIDE]` inside, read-only"},
