@@ -53,10 +53,15 @@ func newPodmanOf(t *testing.T, user uint32) *podman {
 	if err := os.Chown(dir, int(user), int(user)); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		p.do(t, "", "rm", "-f", "-a", "-t", "0")
+		if user != 0 {
+			p.do(t, "", "system", "migrate") // ends the process that holds an ordinary user's namespaces
+		}
+	})
 	if r := p.do(t, "", "load", "-q", "-i", in("image.tar")); r.status != 0 {
 		t.Skipf("podman does not work here: %s", lastLine(r.stderr))
 	}
-	t.Cleanup(func() { p.do(t, "", "rm", "-f", "-a", "-t", "0") })
 	return p
 }
 

@@ -2,6 +2,9 @@ package loader
 
 import (
 	"debug/elf"
+	"math"
+	"math/bits"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,6 +130,31 @@ func runVDSO(t *testing.T, f *mm.MemoryFile, v *VDSO, fast bool) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+}
+
+// TestInverses divides as the code does.
+func TestInverses(t *testing.T) {
+	check := func(ns uint64) {
+		high, _ := bits.Mul64(ns>>secondTwos, secondInverse)
+		if got := high >> (secondBits - 64); got != ns/nsPerSecond {
+			t.Fatalf("%d ns are %d s", ns, got)
+		}
+		rest := ns % nsPerSecond
+		if got := rest * thousandth >> thousandthBits; got != rest/1000 {
+			t.Fatalf("%d ns are %d us", rest, got)
+		}
+	}
+	for shift := range 64 {
+		for _, s := range []uint64{1, 2, 3, 7, 1e6, 18446744073} {
+			for d := range uint64(4) {
+				check(s<<shift*nsPerSecond + d - 2)
+				check(math.MaxUint64>>shift - d*s)
+			}
+		}
+	}
+	for range 1_000_000 {
+		check(rand.Uint64() >> rand.IntN(64))
+	}
 }
 
 // TestVDSOHeaders reads the image as debuggers do.

@@ -86,9 +86,16 @@ func (a *assembler) cmpMem32(r, base reg, disp int8) { a.mem(false, 0x3b, r, bas
 // mulMem sets rdx:rax to rax times [base+disp].
 func (a *assembler) mulMem(base reg, disp int8) { a.mem(true, 0xf7, 4, base, disp) }
 
-// div divides rdx:rax by r; the quotient goes to rax, the rest to rdx.
-func (a *assembler) div(r reg) { a.regs(true, 0xf7, 6, r) }
+// mul sets rdx:rax to rax times r.
+func (a *assembler) mul(r reg) { a.regs(true, 0xf7, 4, r) }
 
+// mulBy sets dst to src times n.
+func (a *assembler) mulBy(dst, src reg, n int32) {
+	a.regs(true, 0x69, dst, src)
+	a.imm32(uint32(n))
+}
+
+func (a *assembler) sub(dst, src reg)   { a.regs(true, 0x29, src, dst) }
 func (a *assembler) or(dst, src reg)    { a.regs(true, 0x09, src, dst) }
 func (a *assembler) zero(r reg)         { a.regs(false, 0x31, r, r) }
 func (a *assembler) test(x, y reg)      { a.regs(true, 0x85, x, y) }
@@ -116,6 +123,11 @@ func (a *assembler) shl(r reg, n byte) {
 	a.raw(n)
 }
 
+func (a *assembler) shr(r reg, n byte) {
+	a.regs(true, 0xc1, 5, r)
+	a.raw(n)
+}
+
 func (a *assembler) shr32(r reg, n byte) {
 	a.regs(false, 0xc1, 5, r)
 	a.raw(n)
@@ -132,6 +144,13 @@ func (a *assembler) set32(r reg, n uint32) {
 	a.rex(false, 0, r)
 	a.raw(0xb8 | byte(r&7))
 	a.imm32(n)
+}
+
+// set64 sets r to n.
+func (a *assembler) set64(r reg, n uint64) {
+	a.rex(true, 0, r)
+	a.raw(0xb8 | byte(r&7))
+	a.code = le.AppendUint64(a.code, n)
 }
 
 // lea sets r to the address of label.

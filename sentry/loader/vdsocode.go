@@ -18,6 +18,13 @@ const (
 
 const (
 	nsPerSecond = 1e9
+	// nsPerSecond is 2^secondTwos * 5^9; the inverse is 2^secondBits / 5^9, rounded up.
+	secondTwos    = 9
+	secondBits    = 75
+	secondInverse = 0x44b82fa09b5a53
+	// A number below nsPerSecond, times thousandth and without the last thousandthBits bits, is a thousandth of it.
+	thousandth     = 274877907
+	thousandthBits = 38
 	// seqTries bounds how often the parameters are read while they change; then a
 	// system call answers, so a guest cannot hang on the sentry.
 	seqTries = 1000
@@ -77,9 +84,8 @@ func emitNow(a *assembler, name string) {
 	a.load32(rax, r10, paramMode)
 	a.cmp32(rax, paramModeTSC)
 	a.jumpIf(ifNotEqual, call)
-	a.lfence()
+	a.lfence() // no second one: a time read too late is checked against the same span
 	a.rdtsc()
-	a.lfence()
 	a.shl(rdx, 32)
 	a.or(rax, rdx)
 	a.subMem(rax, r10, paramBase)
@@ -98,11 +104,20 @@ func emitNow(a *assembler, name string) {
 	a.place(name + ".done")
 }
 
-// emitSplit divides the nanoseconds in rax into seconds in rax, the rest in rdx.
+// emitSplit divides the nanoseconds in rax into seconds in rax, the rest in rdx. It clobbers rcx and r9.
+//
+// A division takes as long as all the rest of a clock, so it is a multiplication by the inverse (Granlund and Montgomery,
+// "Division by Invariant Integers using Multiplication", 1994), right for all 64-bit numbers.
 func emitSplit(a *assembler) {
-	a.zero(rdx)
-	a.set32(rcx, nsPerSecond)
-	a.div(rcx)
+	a.mov(rcx, rax)
+	a.shr(rax, secondTwos)
+	a.set64(r9, secondInverse)
+	a.mul(r9)
+	a.shr(rdx, secondBits-64)
+	a.mov(rax, rdx)
+	a.mulBy(r9, rax, nsPerSecond)
+	a.sub(rcx, r9)
+	a.mov(rdx, rcx)
 }
 
 // emitClockGettime is int clock_gettime(clockid_t, struct timespec *). The coarse clocks and the
@@ -142,10 +157,8 @@ func emitGettimeofday(a *assembler, name string) {
 	emitNow(a, name)
 	emitSplit(a)
 	a.store(rdi, 0, rax)
-	a.mov(rax, rdx)
-	a.zero(rdx)
-	a.set32(rcx, 1000)
-	a.div(rcx)
+	a.mulBy(rax, rdx, thousandth)
+	a.shr(rax, thousandthBits)
 	a.store(rdi, 8, rax)
 	a.place(name + ".zone")
 	a.zero(rax)
