@@ -37,7 +37,12 @@ func (g *testGuest) runner(as *addressSpace, rbx, rcx uint64) (c *context, done 
 // moves waits until the word at page changes.
 func (g *testGuest) moves(page uint64) {
 	g.Helper()
-	old := g.word(page).Load()
+	g.movesFrom(page, g.word(page).Load())
+}
+
+// movesFrom waits until the word at page is another than old.
+func (g *testGuest) movesFrom(page, old uint64) {
+	g.Helper()
 	for deadline := time.Now().Add(10 * time.Second); g.word(page).Load() == old; time.Sleep(10 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			g.Fatalf("nothing is written to page %d", page)
@@ -200,7 +205,7 @@ func TestSecrets(t *testing.T) {
 		stops := []func(){read(parent, 10), read(child, 11)}
 		for page := range uint64(2) {
 			g.word(10 + page).Store(secret)
-			g.moves(10 + page)
+			g.movesFrom(10+page, secret)
 		}
 		// DONTNEED, a fork's copy, or an end: the page is another's now.
 		for i, as := range []*addressSpace{parent, child} {
