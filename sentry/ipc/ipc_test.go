@@ -9,6 +9,7 @@ import (
 	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 )
 
 var (
@@ -195,5 +196,68 @@ func TestTable(t *testing.T) {
 	const row = "\n         5          0   600                   100     1     0      0     0     0     0     0          0          0          1                     0                     0\n"
 	if !strings.HasSuffix(b.String(), row) {
 		t.Errorf("%s", b.String())
+	}
+}
+
+// TestPieces counts the pieces of a segment that are attached, page by page and in any order, as package mm tells of them.
+func TestPieces(t *testing.T) {
+	n := newNamespace(t, 1<<20)
+	id, err := n.Memory.Get(root, Get{Flags: create}, 64*mm.PageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.Memory.segments.find(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := n.Memory.config.Budget.Used()
+	rapid.Check(t, func(t *rapid.T) {
+		m := new(mm.MemoryManager)
+		layers := map[[2]uint64]int{} // how often each page is attached, by its address and its offset
+		type mapping struct{ start, pages, off uint64 }
+		var there []mapping
+		count := func(x mapping, n int) {
+			ar := mm.Range{Start: mm.Addr(x.start * mm.PageSize), End: mm.Addr((x.start + x.pages) * mm.PageSize)}
+			n1 := s.countLocked(m, ar, x.off*mm.PageSize, n)
+			if n1 < -1 || n1 > 1 {
+				t.Fatalf("%+v makes %d pieces", x, n1)
+			}
+			for i := range x.pages {
+				layers[[2]uint64{x.start + i, x.off + i}] += n
+			}
+		}
+		page := rapid.Uint64Range(0, 7)
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			if i := rapid.IntRange(0, 2*len(there)).Draw(t, "which"); i < len(there) {
+				x := there[i]
+				there = append(there[:i], there[i+1:]...)
+				// A part of a mapping may go before the rest.
+				cut := rapid.Uint64Range(0, x.pages-1).Draw(t, "cut")
+				count(mapping{x.start + cut, x.pages - cut, x.off + cut}, -1)
+				if cut > 0 {
+					there = append(there, mapping{x.start, cut, x.off})
+				}
+			} else {
+				x := mapping{page.Draw(t, "start"), 1 + page.Draw(t, "pages"), page.Draw(t, "off")}
+				there = append(there, x)
+				count(x, 1)
+			}
+			want := 0
+			for at, n := range layers {
+				want += max(n-layers[[2]uint64{at[0] - 1, at[1] - 1}], 0)
+			}
+			if s.attaches != want {
+				t.Fatalf("%d pieces, want %d", s.attaches, want)
+			}
+		}
+		for _, x := range there {
+			count(x, -1)
+		}
+		if s.attaches != 0 || len(s.attached) != 0 {
+			t.Fatalf("%d pieces are left, %v", s.attaches, s.attached)
+		}
+	})
+	if after := n.Memory.config.Budget.Used(); after != before {
+		t.Errorf("%d bytes are charged, %d before", after, before)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"gosentry/platform"
 	rlimits "gosentry/sentry/limits"
 
-	"github.com/tidwall/btree"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,13 +39,27 @@ type Segment struct {
 	Perm
 	atime, dtime, ctime int64
 	creator, last       Process
-	attached            map[*mm.MemoryManager]*btree.Map[uint64, piece]
+	attached            map[*mm.MemoryManager]edges
 	attaches            int
 	destroyed           bool
 }
 
-// piece is a run of pages of an address space that maps a run of the segment, by its start.
-type piece struct{ end, off uint64 }
+// edges are where the pieces of an address space that map a segment begin (above zero) and end (below), how many each. Two
+// that meet at an edge and go on in the segment are one. Pieces may lie above each other: what was mapped over is taken away
+// after the new is there, and a call on memory holds its part a second time.
+type edges map[edge]int
+
+// edge is an address, and the offset in the segment less the address there.
+type edge struct{ addr, delta uint64 }
+
+// add changes the number at an edge by n, and returns by how many more pieces begin there.
+func (e edges) add(at edge, n int) int {
+	old := e[at]
+	if e[at] = old + n; e[at] == 0 {
+		delete(e, at)
+	}
+	return max(old+n, 0) - max(old, 0)
+}
 
 func (s *Segment) perm() *Perm { return &s.Perm }
 
@@ -90,7 +103,7 @@ func (s *SharedMemory) newSegment(p Perm, c *Caller, g Get, size uint64, l Limit
 	return &Segment{
 		SharedMemory: mm.NewHeldMemory(s.config.Memory, size), of: s, size: size,
 		name: fmt.Sprintf("/SYSV%08x (deleted)", uint32(p.Key)), Perm: p, ctime: s.config.Now(), creator: c.Process,
-		attached: make(map[*mm.MemoryManager]*btree.Map[uint64, piece]),
+		attached: make(map[*mm.MemoryManager]edges),
 	}, nil
 }
 
@@ -191,44 +204,30 @@ func (s *Segment) AddMapping(m *mm.MemoryManager, ar mm.Range, off uint64, writa
 	if s.destroyed {
 		return unix.EIDRM
 	}
-	if err := s.attachLocked(m, ar, off); err != nil {
+	if more := s.countLocked(m, ar, off, 1); more <= 0 {
+		s.of.config.Budget.Give(-more * attachCost)
+	} else if err := s.of.config.Budget.Take(more * attachCost); err != nil {
+		s.countLocked(m, ar, off, -1)
 		return err
 	}
 	s.last, s.atime = m.Owner(), s.of.config.Now()
 	return s.SharedMemory.AddMapping(m, ar, off, writable)
 }
 
-// attachLocked notes a new piece, or that one has grown.
-func (s *Segment) attachLocked(m *mm.MemoryManager, ar mm.Range, off uint64) error {
-	pieces := s.attached[m]
-	if pieces == nil {
-		pieces = new(btree.Map[uint64, piece])
-		s.attached[m] = pieces
+// countLocked counts n more of a piece, and returns how many more pieces that makes.
+func (s *Segment) countLocked(m *mm.MemoryManager, ar mm.Range, off uint64, n int) int {
+	e := s.attached[m]
+	if e == nil {
+		e = make(edges)
+		s.attached[m] = e
 	}
 	start, end := uint64(ar.Start), uint64(ar.End)
-	before, last := at(pieces, start)
-	if last.end == start && last.off+start-before == off {
-		pieces.Set(before, piece{end, last.off})
-		return nil
+	more := e.add(edge{start, off - start}, n) + e.add(edge{end, off - start}, -n)
+	if len(e) == 0 {
+		delete(s.attached, m)
 	}
-	if err := s.of.config.Budget.Take(attachCost); err != nil {
-		if pieces.Len() == 0 {
-			delete(s.attached, m)
-		}
-		return err
-	}
-	pieces.Set(start, piece{end, off})
-	s.attaches++
-	return nil
-}
-
-// at returns the piece that begins at or before addr, with its start.
-func at(pieces *btree.Map[uint64, piece], addr uint64) (start uint64, p piece) {
-	pieces.Descend(addr, func(s uint64, q piece) bool {
-		start, p = s, q
-		return false
-	})
-	return start, p
+	s.attaches += more
+	return more
 }
 
 // RemoveMapping implements mm.Mappable.
@@ -236,40 +235,10 @@ func (s *Segment) RemoveMapping(m *mm.MemoryManager, ar mm.Range, off uint64, wr
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	s.SharedMemory.RemoveMapping(m, ar, off, writable)
-	s.detachLocked(m, uint64(ar.Start), uint64(ar.End))
+	// A piece that is cut in two is charged without asking: it is bounded by the mappings.
+	s.of.config.Budget.Give(-s.countLocked(m, ar, off, -1) * attachCost)
 	s.last, s.dtime = m.Owner(), s.of.config.Now()
 	s.of.destroyUnusedLocked(s)
-}
-
-// detachLocked cuts [from, to) out of the pieces.
-func (s *Segment) detachLocked(m *mm.MemoryManager, from, to uint64) {
-	pieces := s.attached[m]
-	for from < to {
-		start, p := at(pieces, to-1)
-		if p.end <= from {
-			break
-		}
-		pieces.Delete(start)
-		s.changeAttachesLocked(-1)
-		if p.end > to {
-			pieces.Set(to, piece{p.end, p.off + to - start})
-			s.changeAttachesLocked(1)
-		}
-		if start < from {
-			pieces.Set(start, piece{from, p.off})
-			s.changeAttachesLocked(1)
-		}
-		to = max(start, from)
-	}
-	if pieces.Len() == 0 {
-		delete(s.attached, m)
-	}
-}
-
-// changeAttachesLocked counts pieces. A piece that was cut in two is charged without asking: it is bounded by the mappings.
-func (s *Segment) changeAttachesLocked(by int) {
-	s.attaches += by
-	s.of.config.Budget.Give(-by * attachCost)
 }
 
 // MappedName implements mm.Mappable: the inode number is the id.

@@ -196,7 +196,40 @@ static void rights(void)
 	shmctl(closed, IPC_RMID, NULL);
 }
 
+// What is done to parts of a segment that is attached.
+static void parts(void)
+{
+	int id = fresh(8 * PAGE);
+	char *room = mmap(NULL, 16 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *a = shmat(id, room, SHM_REMAP);
+	say("sync of a part", "%s", ret(msync(a + PAGE, PAGE, MS_SYNC)));
+	say("sync of all", "%s", ret(msync(a, 8 * PAGE, MS_SYNC | MS_INVALIDATE)));
+	say("synced", "%ld", attached(id));
+	a[2 * PAGE] = 1;
+	say("punch", "%s", ret(madvise(a + PAGE, 2 * PAGE, MADV_REMOVE)));
+	say("punched", "%ld, %d", attached(id), a[2 * PAGE]);
+	say("over itself", "%s", yes(shmat(id, a, SHM_REMAP) == a));
+	say("counts", "%ld", attached(id));
+	say("over itself, later", "%s", yes(shmat(id, a + 4 * PAGE, SHM_REMAP) == a + 4 * PAGE));
+	say("counts", "%ld", attached(id));
+	say("unmap in the middle", "%s", ret(munmap(a + PAGE, PAGE)));
+	say("counts", "%ld", attached(id));
+	say("sync of a rest", "%s", ret(msync(a + 2 * PAGE, PAGE, MS_SYNC)));
+	pid_t pid = fork();
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	say("after a child", "%ld", attached(id));
+	munmap(a, 12 * PAGE);
+	say("none", "%ld", attached(id));
+	a = shmat(id, NULL, 0);
+	say("remove", "%s", ret(shmctl(id, IPC_RMID, NULL)));
+	munmap(a, PAGE);
+	say("sync still", "%s", ret(msync(a + PAGE, 7 * PAGE, MS_SYNC)));
+	say("left", "%ld", attached(id));
+}
+
 static const struct section sections[] = {
-	{"creation", creation}, {"attaching", attaching}, {"processes", processes}, {"names", names}, {"rights", rights},
+	{"creation", creation}, {"attaching", attaching}, {"parts", parts}, {"processes", processes}, {"names", names}, {"rights", rights},
 };
 GUEST(sections)
