@@ -185,6 +185,14 @@ func TestContainerBadState(t *testing.T) {
 		}
 		e.clean("bad", "a state.json of "+text)
 	}
+	e.must("run", "-d", "bad")
+	if err := os.Remove(filepath.Join(e.root, "bad/config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if r := e.do("exec", "bad", "true"); r.status == 0 || !strings.Contains(r.stderr, `"bad": its configuration`) {
+		t.Errorf("exec without config.json: %v", r)
+	}
+	e.clean("bad", "no config.json")
 }
 
 // TestContainerBadFiles damages or removes each file of a container's directory: verbs say so, and delete --force cleans.

@@ -16,8 +16,11 @@ import (
 // config is the configuration as it was when the container was made.
 func (c *container) config() (*specs.Spec, error) {
 	text, err := readBounded(filepath.Join(c.dir, configName), maxConfig)
+	if _, gone := os.Stat(c.dir); err != nil && errors.Is(gone, os.ErrNotExist) {
+		return nil, fmt.Errorf("container %q %w", c.ID, ErrNotExist) // deleted meanwhile
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("container %q: its configuration cannot be read (delete --force removes it): %w", c.ID, err)
 	}
 	return parseConfig(text)
 }
