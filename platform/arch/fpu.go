@@ -26,11 +26,6 @@ const (
 // standard format with all components that the host enabled, but for AMX tiles.
 func FPUSize() int { return host().size }
 
-// HostFPUSize is the length in bytes of the standard format with all components
-// that the host enabled. PTRACE_SETREGSET takes NT_X86_XSTATE in this length
-// only; what is behind FPUSize bytes is zero for guests.
-func HostFPUSize() int { return host().hostSize }
-
 // FPUFeatures is the set of XSAVE components that guests have, as bits of XCR0.
 func FPUFeatures() uint64 { return host().features }
 

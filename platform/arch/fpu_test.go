@@ -6,8 +6,8 @@ import (
 )
 
 func TestFPUSizes(t *testing.T) {
-	if n := FPUSize(); n < xsaveHeaderEnd || n > HostFPUSize() {
-		t.Errorf("FPUSize %d, HostFPUSize %d", n, HostFPUSize())
+	if n := FPUSize(); n < xsaveHeaderEnd || n > host().hostSize {
+		t.Errorf("FPUSize %d, the host's %d", n, host().hostSize)
 	}
 	if FPUFeatures()&fpsse != fpsse || FPUFeatures()&amxComponents != 0 {
 		t.Errorf("features %#x", FPUFeatures())
@@ -18,7 +18,7 @@ func TestFPUSizes(t *testing.T) {
 }
 
 func TestSanitizeFPU(t *testing.T) {
-	b := bytes.Repeat([]byte{0xff}, HostFPUSize())
+	b := bytes.Repeat([]byte{0xff}, host().hostSize)
 	SanitizeFPU(b)
 	if !ValidFPU(b) {
 		t.Errorf("still faults: %x", b[:xsaveHeaderEnd])

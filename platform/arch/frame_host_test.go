@@ -194,8 +194,8 @@ func TestMinSigStackSize(t *testing.T) {
 		t.Skip(err)
 	}
 	for ; len(b) >= 16; b = b[16:] {
-		if v := le.Uint64(b[8:]); le.Uint64(b) == atMinsigstksz && v != minSigStack(HostFPUSize()) {
-			t.Errorf("%d, the host says %d", minSigStack(HostFPUSize()), v)
+		if v := le.Uint64(b[8:]); le.Uint64(b) == atMinsigstksz && v != minSigStack(host().hostSize) {
+			t.Errorf("%d, the host says %d", minSigStack(host().hostSize), v)
 		}
 	}
 }
