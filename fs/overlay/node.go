@@ -179,29 +179,8 @@ func (n *node) SetAttr(c vfs.Caller, s vfs.SetAttr) error {
 	if err != nil {
 		return err
 	}
-	m.set(s)
+	m.attr.Change(s)
 	return nil
-}
-
-// set applies all of s but the size.
-func (m *meta) set(s vfs.SetAttr) {
-	a := &m.attr
-	if s.Set&vfs.SetMode != 0 {
-		a.Mode = a.Mode&unix.S_IFMT | s.Mode&0o7777
-	}
-	if s.Set&vfs.SetUID != 0 {
-		a.UID = s.UID
-	}
-	if s.Set&vfs.SetGID != 0 {
-		a.GID = s.GID
-	}
-	if s.Set&vfs.SetAtime != 0 {
-		a.Atime = s.Atime
-	}
-	if s.Set&vfs.SetMtime != 0 {
-		a.Mtime = s.Mtime
-	}
-	a.Ctime = vfs.Now()
 }
 
 // touched notes a change of what a directory or a file contains.

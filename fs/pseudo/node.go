@@ -42,11 +42,8 @@ type Node struct {
 	kind  uint32
 	owner Owner
 
-	mu                  sync.Mutex
-	mode                uint32
-	uid                 cred.UID
-	gid                 cred.GID
-	atime, mtime, ctime unix.Timespec
+	mu   sync.Mutex
+	attr vfs.Attr // but for the inode number
 }
 
 // NewNode makes a node; mode has type and permissions.
@@ -60,15 +57,18 @@ func (fs *FS) NewNode(mode uint32) *Node {
 func (n *Node) Init(fs *FS, mode uint32) {
 	now := vfs.Now()
 	n.fs, n.ino = fs, fs.NextIno()
-	n.kind, n.mode = mode&unix.S_IFMT, mode&^unix.S_IFMT
-	n.atime, n.mtime, n.ctime = now, now, now
+	n.kind = mode & unix.S_IFMT
+	n.attr = vfs.Attr{Mode: mode, Nlink: 1, BlockSize: 4096, Atime: now, Mtime: now, Ctime: now}
+	if n.kind == unix.S_IFDIR {
+		n.attr.Nlink = 2
+	}
 }
 
 // SetOwner fixes the owner.
 func (n *Node) SetOwner(uid cred.UID, gid cred.GID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.uid, n.gid = uid, gid
+	n.attr.UID, n.attr.GID = uid, gid
 }
 
 // SetOwnerFunc makes the owner a matter of each moment. It is called before the node is used.
@@ -86,16 +86,11 @@ func (n *Node) FileType() uint32 { return n.kind }
 // Attr implements vfs.Inode.
 func (n *Node) Attr() (vfs.Attr, error) {
 	n.mu.Lock()
-	a := vfs.Attr{
-		Ino: n.ino, Mode: n.kind | n.mode, Nlink: 1, UID: n.uid, GID: n.gid,
-		BlockSize: 4096, Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime,
-	}
+	a := n.attr
 	n.mu.Unlock()
+	a.Ino = n.ino
 	if n.owner != nil {
 		a.UID, a.GID = n.owner()
-	}
-	if n.kind == unix.S_IFDIR {
-		a.Nlink = 2
 	}
 	return a, nil
 }
@@ -111,22 +106,7 @@ func (n *Node) SetAttr(_ vfs.Caller, s vfs.SetAttr) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.Set&vfs.SetMode != 0 {
-		n.mode = s.Mode
-	}
-	if s.Set&vfs.SetUID != 0 {
-		n.uid = s.UID
-	}
-	if s.Set&vfs.SetGID != 0 {
-		n.gid = s.GID
-	}
-	if s.Set&vfs.SetAtime != 0 {
-		n.atime = s.Atime
-	}
-	if s.Set&vfs.SetMtime != 0 {
-		n.mtime = s.Mtime
-	}
-	n.ctime = vfs.Now()
+	n.attr.Change(s)
 	return nil
 }
 

@@ -86,7 +86,7 @@ func (d *dir) enter(name string, n node) error {
 		return err
 	}
 	d.insert(name, n)
-	d.touch(n.base().ctime)
+	d.touch(n.base().attr.Ctime)
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (d *dir) Mkdir(_ vfs.Caller, name string, a vfs.NewAttr) (vfs.Inode, error)
 	if err := d.enter(name, n); err != nil {
 		return nil, err
 	}
-	d.addLink(1, n.ctime)
+	d.addLink(1, n.attr.Ctime)
 	return n, nil
 }
 

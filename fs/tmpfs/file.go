@@ -35,7 +35,7 @@ func (f *file) link(now unix.Timespec) error {
 		return unix.ENOENT
 	}
 	f.orphan = false
-	f.nlink, f.ctime = 1, now
+	f.attr.Nlink, f.attr.Ctime = 1, now
 	return nil
 }
 

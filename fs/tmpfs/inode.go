@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"gosentry/fs/vfs"
-	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,13 +15,9 @@ type inode struct {
 	ino  uint64
 	kind uint32
 
-	mu                         sync.Mutex
-	mode                       uint32
-	uid                        cred.UID
-	gid                        cred.GID
-	nlink                      uint32
-	atime, mtime, ctime, btime unix.Timespec
-	xattrs                     map[string][]byte
+	mu     sync.Mutex
+	attr   vfs.Attr // without size and blocks
+	xattrs map[string][]byte
 }
 
 // node is any inode of this package.
@@ -38,8 +33,10 @@ type node interface {
 func (i *inode) init(fs *fileSystem, a vfs.NewAttr, nlink uint32) {
 	now := vfs.Now()
 	i.fs, i.ino, i.kind = fs, fs.ino.Add(1), a.Mode&unix.S_IFMT
-	i.mode, i.uid, i.gid, i.nlink = a.Mode&^unix.S_IFMT, a.UID, a.GID, nlink
-	i.atime, i.mtime, i.ctime, i.btime = now, now, now, now
+	i.attr = vfs.Attr{
+		Ino: i.ino, Mode: a.Mode, Nlink: nlink, UID: a.UID, GID: a.GID,
+		BlockSize: pageSize, Atime: now, Mtime: now, Ctime: now, Btime: now,
+	}
 }
 
 func (i *inode) base() *inode { return i }
@@ -52,33 +49,14 @@ func (i *inode) FileType() uint32 { return i.kind }
 func (i *inode) Attr() (vfs.Attr, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return vfs.Attr{
-		Ino: i.ino, Mode: i.kind | i.mode, Nlink: i.nlink, UID: i.uid, GID: i.gid,
-		BlockSize: pageSize, Atime: i.atime, Mtime: i.mtime, Ctime: i.ctime, Btime: i.btime,
-	}, nil
+	return i.attr, nil
 }
 
 // SetAttr implements vfs.Inode for all but sizes.
 func (i *inode) SetAttr(_ vfs.Caller, s vfs.SetAttr) error {
-	now := vfs.Now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if s.Set&vfs.SetMode != 0 {
-		i.mode = s.Mode & 0o7777
-	}
-	if s.Set&vfs.SetUID != 0 {
-		i.uid = s.UID
-	}
-	if s.Set&vfs.SetGID != 0 {
-		i.gid = s.GID
-	}
-	if s.Set&vfs.SetAtime != 0 {
-		i.atime = s.Atime
-	}
-	if s.Set&vfs.SetMtime != 0 {
-		i.mtime = s.Mtime
-	}
-	i.ctime = now
+	i.attr.Change(s)
 	return nil
 }
 
@@ -89,36 +67,36 @@ func (i *inode) Statfs() (unix.Statfs_t, error) { return i.fs.statfs(), nil }
 func (i *inode) addLink(n int, now unix.Timespec) uint32 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.nlink = uint32(int(i.nlink) + n)
-	i.ctime = now
-	return i.nlink
+	i.attr.Nlink = uint32(int(i.attr.Nlink) + n)
+	i.attr.Ctime = now
+	return i.attr.Nlink
 }
 
 func (i *inode) link(now unix.Timespec) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	switch i.nlink {
+	switch i.attr.Nlink {
 	case 0:
 		return unix.ENOENT
 	case maxLinks:
 		return unix.EMLINK
 	}
-	i.nlink++
-	i.ctime = now
+	i.attr.Nlink++
+	i.attr.Ctime = now
 	return nil
 }
 func (i *inode) touch(now unix.Timespec) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.mtime, i.ctime = now, now
+	i.attr.Mtime, i.attr.Ctime = now, now
 }
 
 // accessed notes an access: only the first after a change counts, as with relatime.
 func (i *inode) accessed() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !after(i.atime, i.mtime) || !after(i.atime, i.ctime) {
-		i.atime = vfs.Now()
+	if !after(i.attr.Atime, i.attr.Mtime) || !after(i.attr.Atime, i.attr.Ctime) {
+		i.attr.Atime = vfs.Now()
 	}
 }
 

@@ -49,7 +49,7 @@ func (i *inode) SetXattr(_ vfs.Caller, name string, value []byte, flags int) err
 		i.xattrs = map[string][]byte{}
 	}
 	i.xattrs[name] = append([]byte(nil), value...)
-	i.ctime = now
+	i.attr.Ctime = now
 	return nil
 }
 
@@ -76,7 +76,7 @@ func (i *inode) RemoveXattr(_ vfs.Caller, name string) error {
 	}
 	i.fs.xattrBytes.Add(-int64(len(name) + len(old)))
 	delete(i.xattrs, name)
-	i.ctime = now
+	i.attr.Ctime = now
 	return nil
 }
 

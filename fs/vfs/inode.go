@@ -61,6 +61,26 @@ type SetAttr struct {
 	Mtime unix.Timespec
 }
 
+// Change makes the change s, but for the size, and sets the change time.
+func (a *Attr) Change(s SetAttr) {
+	if s.Set&SetMode != 0 {
+		a.Mode = a.Mode&unix.S_IFMT | s.Mode&0o7777
+	}
+	if s.Set&SetUID != 0 {
+		a.UID = s.UID
+	}
+	if s.Set&SetGID != 0 {
+		a.GID = s.GID
+	}
+	if s.Set&SetAtime != 0 {
+		a.Atime = s.Atime
+	}
+	if s.Set&SetMtime != 0 {
+		a.Mtime = s.Mtime
+	}
+	a.Ctime = Now()
+}
+
 // Inode is a file of any type in a file system. The VFS checks permissions, read-only
 // mounts, types, name lengths, loops and sticky directories before it calls;
 // the inode does the work, and is safe for concurrent use. Errors are unix.Errno.
