@@ -21,8 +21,7 @@ func eventForkRows() []forkRow {
 		{name: "N18_counters", program: "events", want: "blocked the parent: 4\nshared memory: 6\n"},
 		{name: "N18_usage_of_the_newborn", program: "events"},
 		{name: "F10_fork_callbacks", inKernel: "sentry/kernel"},
-		{name: "F11_counts_by_kind", program: "events", want: forksByKindReport,
-			lacks: "processes of the kernel's own, of which there is one and it is not forked"},
+		{name: "F11_counts_by_kind", program: "events", want: forksByKindReport},
 		{name: "F14_traced_if_so_marked", inKernel: "test"},
 		{name: "I05_privilege_to_fork", inKernel: "sentry/kernel"},
 		{name: "I10_forks_told_to_the_holder", program: "events", want: contractReport},
@@ -36,7 +35,8 @@ func eventForkRows() []forkRow {
 
 const (
 	forksByKindReport = "fork: 2\ndata pages: some\nstack pages: some\nvfork: 3\ndata pages: some\nstack pages: some\n" +
-		"thread: 1\ndata pages: some\nstack pages: some\nother: 2\ndata pages: some\nstack pages: some\nat least: yes\n"
+		"thread: 1\ndata pages: some\nstack pages: some\nother: 2\ndata pages: some\nstack pages: some\nat least: yes\n" +
+		"kernel: 1 data 0 stack 0\n"
 	contractReport = "first: contract none\ntemplate none\n\nnonsense: EINVAL\nborn in: 1\nlast: contract none\ntemplate none\n\n"
 	refusalsReport = "full: EAGAIN\nsome: yes\nagain: EAGAIN\ntable: 2\nuser: EAGAIN\nuser: 1\nnonsense: EINVAL\nother: 1\n"
 )
@@ -75,6 +75,7 @@ func TestForkEvents(t *testing.T) {
 		{"N17_create_probe", checkProbe},
 		{"I17_create_probe", checkProbe},
 		{"F14_traced_if_so_marked", checkTraceMark},
+		{"F15_init", checkInit},
 		{"I10_notes", checkNotes},
 		{"I23_refusals_are_told", checkRefusals},
 	} {
@@ -105,7 +106,7 @@ func checkProbe(t *testing.T, platform string) {
 		}
 	}
 	want := []string{
-		"fork[]", "fork[]", "vfork[vm vfork]", "vfork[vm vfork]", "vfork[vm vfork]", "other[vm fs]", "other[vm files vfork]",
+		"kernel[clean_files]", "fork[]", "fork[]", "vfork[vm vfork]", "vfork[vm vfork]", "vfork[vm vfork]", "other[vm fs]", "other[vm files vfork]",
 		"thread[vm fs files actions thread sysvsem]", "fork[]", "fork[]",
 	}
 	if !slices.Equal(forks, want) {
@@ -120,6 +121,17 @@ func checkProbe(t *testing.T, platform string) {
 	}
 	if begun, ended := len(eventsOf(events, trace.Start)), len(eventsOf(events, trace.Exit))+len(killed); begun != len(want)+1 || ended != begun {
 		t.Errorf("%d tasks began, %d ended", begun, ended)
+	}
+}
+
+// checkInit: the sandbox's first process is forked as a process of the kernel's own, and ends last.
+func checkInit(t *testing.T, platform string) {
+	events, _ := stream(t, platform, "N17_create_probe")
+	if e := events[0]; e.Kind != trace.Fork || e.How != "kernel" || !slices.Equal(e.PID, []int32{0}) || !slices.Equal(e.ChildPID, []int32{1}) || *e.Shared+*e.Copied != 0 {
+		t.Errorf("the first event is %+v", e)
+	}
+	if e := events[len(events)-1]; e.Kind != trace.Exit || e.Comm != "init" || !e.Last || *e.Code != 0 || e.Reason != "" {
+		t.Errorf("the last event is %+v", e)
 	}
 }
 
@@ -142,8 +154,9 @@ func checkNotes(t *testing.T, platform string) {
 	if len(notes) != 2 {
 		t.Fatalf("%+v", notes)
 	}
+	holder := eventsOf(events, trace.Exec)[0].PID
 	for i, n := range notes {
-		if n.Contract != 1 || !slices.Equal(n.Holder, events[0].PID) || (i == 0) != slices.Equal(n.PID, n.Holder) || len(n.ChildPID) != 1 {
+		if n.Contract != 1 || !slices.Equal(n.Holder, holder) || (i == 0) != slices.Equal(n.PID, n.Holder) || len(n.ChildPID) != 1 {
 			t.Errorf("%+v", n)
 		}
 	}

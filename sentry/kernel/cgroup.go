@@ -170,7 +170,7 @@ func (c cgroupTasks) Move(caller vfs.Caller, g *cgroup.Group, id int32, thread b
 		}
 		t = p.task
 	}
-	if t.tg == c.k.init {
+	if t.main != nil {
 		return unix.EINVAL
 	}
 	if err := c.k.cgroups.MayMove(caller, t.tg.cgroup, g, thread); err != nil || t.tg.cgroup == g {
@@ -202,7 +202,7 @@ func (c cgroupTasks) Kill(g *cgroup.Group) {
 	c.k.tree.Lock()
 	defer c.k.tree.Unlock()
 	c.eachLocked(g, func(tg *ThreadGroup) {
-		if tg != c.k.init {
+		if tg.leader.main == nil {
 			tg.killAll(ExitStatus{Signal: unix.SIGKILL})
 		}
 	})

@@ -9,7 +9,6 @@ import (
 	"gosentry/mm"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/limits"
-	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -232,15 +231,6 @@ func (c *Container) eachLocked(f func(*ThreadGroup)) {
 			f(p.tg)
 		}
 	}
-}
-
-// Abort ends a container whose program p has not run, as if sig had killed it.
-func (c *Container) Abort(p *Program, sig signal.Signal) {
-	if c == c.k.whole {
-		c.k.finish(ExitStatus{Signal: sig}, nil)
-		return
-	}
-	p.task.abandon(ExitStatus{Signal: sig})
 }
 
 // Kill ends all that runs in the container, and lets nothing more be started in it.

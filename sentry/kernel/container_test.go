@@ -142,7 +142,7 @@ func TestContainersShareProcesses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		never.Abort(p, unix.SIGTERM)
+		p.Abort(unix.SIGTERM)
 		if s := p.Wait(); s.Signal != unix.SIGTERM {
 			t.Errorf("never ran: %+v", s)
 		}
@@ -159,5 +159,35 @@ func TestContainersShareProcesses(t *testing.T) {
 		if _, err := m.k.AddContainer(args); err != unix.ESRCH {
 			t.Errorf("joining a container that has ended: %v", err)
 		}
+	})
+}
+
+// TestEndsWithoutStart: a program that was made and never started is no hindrance to the end of all, nor to that of its pid namespace.
+func TestEndsWithoutStart(t *testing.T) {
+	m := newMachine(t)
+	m.run(0, func(g *guest) {
+		one := m.addContainer("one", 0, nil)
+		first := m.begin(one, (*guest).spinForever)
+		two := m.addContainer("two", 0, map[Fresh]*Container{FreshPID: one})
+		waiting := InitArgs{Filename: "/prog", CWD: "/", Limits: limits.Defaults(1000), Container: two}
+		joined, err := m.k.Prepare(waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Signal(0, unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		for _, p := range []*Program{first, joined} {
+			if s := p.Wait(); s.Signal != unix.SIGKILL {
+				t.Errorf("end %+v", s)
+			}
+		}
+		two.Release()
+		one.Release()
+		g.do(func(tk *Task) error {
+			waiting.Container, waiting.Beside = nil, &Program{task: tk}
+			_, err := m.k.Prepare(waiting)
+			return err
+		})
 	})
 }

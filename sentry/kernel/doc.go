@@ -22,6 +22,10 @@
 // same lock. What watches calls and single steps is a bit in Task.hooks, the only
 // thing that others pay for.
 //
+// A process of the kernel's own (kproc.go) runs a function on its task's goroutine in place of that loop, and has nothing that guest code
+// could run in. Init, process 1, is one: the end of the sandbox is init's, which takes its pid namespace along as every init does.
+// A program from outside waits on its goroutine until it is started, so that whoever kills it needs to know nothing of that.
+//
 // A fork tells ForkHooks of its child once that is visible and before it runs, with no lock held; the
 // event stream (events.go) and contracts are such hooks. Ends of tasks are recorded
 // with the tree locked, so that a parent that learns of one finds it in the stream.

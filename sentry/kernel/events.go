@@ -49,7 +49,10 @@ func traceFork(f *ForkEvent) {
 	e := p.event(trace.Fork)
 	describeFork(e, a)
 	e.ChildPID, e.ChildTID = c.tg.pid.numbers, c.pid.numbers
-	shared, copied := c.MM().Pages()
+	var shared, copied uint64
+	if m := c.MM(); m != nil {
+		shared, copied = m.Pages()
+	}
 	if a.shares(ShareMM) {
 		shared, copied = shared+copied, 0
 	}
@@ -155,6 +158,9 @@ func (t *Task) traceExitLocked() {
 		return
 	}
 	e, status := t.event(trace.Exit), t.status
+	if t.returned {
+		e.Reason = "returned"
+	}
 	if e.Last = t.tg.live == 0; e.Last {
 		status = t.tg.exitStatus
 	}

@@ -145,7 +145,7 @@ func TestForkCounts(t *testing.T) {
 		}
 	})
 	c := &m.k.forkCounts
-	for k, want := range [forkKinds]uint64{kindFork: 2, kindVfork: 1, kindThread: 1} {
+	for k, want := range [forkKinds]uint64{kindFork: 2, kindVfork: 1, kindThread: 1, kindKernel: 1} {
 		if n := c.kinds[k].forks.Load(); n != want {
 			t.Errorf("%d of kind %v, want %d", n, forkKind(k), want)
 		}

@@ -115,6 +115,9 @@ func (t *Task) exit() {
 // releaseMM gives the address space up, or back to the parent of a vfork.
 func (t *Task) releaseMM() {
 	m := t.mm.Load()
+	if m == nil {
+		return
+	}
 	t.clearChildTID(m)
 	if m.Users() == 1 {
 		t.MeasureRSS()
@@ -155,7 +158,9 @@ func (t *Task) exitLocked() {
 		tg.exitLocked()
 	}
 	t.traceExitLocked()
-	t.k.users.leave(t)
+	if t.main == nil {
+		t.k.users.leave(t)
+	}
 	t.Creds().UserNS.Drop()
 }
 

@@ -85,9 +85,12 @@ func (u *undoStack) commit() {
 func (t *Task) prepareChild(a *ForkArgs, undo *undoStack) (*Task, error) {
 	c := &Task{
 		k: t.k, tg: t.tg, container: t.container, Regs: t.Regs, personality: t.personality,
-		wake: make(chan struct{}, 1), mask: t.SignalMask(), call: callState{number: t.call.number},
+		wake: make(chan struct{}, 1), mask: t.SignalMask(), call: callState{number: t.call.number}, main: a.Main,
 	}
 	c.name.Store(t.name.Load())
+	if a.Main != nil {
+		c.name.Store(&a.Name)
+	}
 	c.auxv.Store(t.auxv.Load())
 	c.nice.Store(t.nice.Load())
 	c.ioPriority = t.forkIO(a)
@@ -116,7 +119,10 @@ func (k *Kernel) faultAt(step int) error {
 	return k.forkFault(step)
 }
 
-func (t *Task) forkCount(c *Task, _ *ForkArgs, undo *undoStack) error {
+func (t *Task) forkCount(c *Task, a *ForkArgs, undo *undoStack) error {
+	if a.Main != nil {
+		return nil // no user has it
+	}
 	if err := t.k.enter(t, c); err != nil {
 		return err
 	}
@@ -156,6 +162,9 @@ func (t *Task) forkPID(c *Task, a *ForkArgs, undo *undoStack) error {
 }
 
 func (t *Task) forkMM(c *Task, a *ForkArgs, undo *undoStack) error {
+	if a.Main != nil {
+		return nil
+	}
 	m := t.MM()
 	if a.shares(ShareMM) {
 		m.IncUsers()
@@ -245,8 +254,8 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 	}
 	c.tg = newThreadGroup(t.k, c.pid, t.tg.limits.Fork(), h)
 	c.tg.leader = c
-	if !a.shares(ShareMM) {
-		c.MM().SetLimits(c.tg.limits)
+	if m := c.MM(); m != nil && !a.shares(ShareMM) {
+		m.SetLimits(c.tg.limits)
 	}
 	c.tg.exitSignal, c.tg.waitByID = a.ExitSignal, a.WaitByID
 	c.tg.oomScore.Store(t.tg.oomScore.Load())
@@ -260,6 +269,10 @@ func (t *Task) forkGroup(c *Task, a *ForkArgs, _ *undoStack) error {
 // forkContext gives the child registers, extended state, stack and the thread
 // state that depends on whether memory is shared.
 func (t *Task) forkContext(c *Task, a *ForkArgs, undo *undoStack) error {
+	if a.Main != nil {
+		c.runIn(kernelContext{})
+		return nil
+	}
 	c.personality.ForkChild(c, a)
 	c.altStack = signal.NoStack()
 	if !a.shares(ShareMM) || a.Vfork {
@@ -355,8 +368,14 @@ func (t *Task) linkGroupLocked(c *Task, a *ForkArgs) {
 	if init := c.pid.ns.init; a.ToInit && init != tg {
 		parent, by = init, init.anyLiveLocked()
 	}
-	parent.addChildLocked(tg, by)
-	t.tg.group.joinLocked(tg)
+	if a.Main != nil {
+		tg.leadSessionLocked()
+	} else {
+		t.tg.group.joinLocked(tg)
+	}
+	if a.Main == nil || tg.initOf == nil { // else it is the first of all
+		parent.addChildLocked(tg, by)
+	}
 	t.k.counts.processes.Add(1)
 	tg.armCPULimit()
 	tg.stopForks.Store(t.tg.stopForks.Load())

@@ -42,7 +42,7 @@ const (
 // ForkArgs tell Fork what to make. They are general: each personality decodes
 // its own calls into a fresh one.
 type ForkArgs struct {
-	Kind       string // "fork", "vfork", "clone": for the counts and the log
+	Kind       string // "fork", "vfork", "clone", "kernel": for the log
 	Share      Share
 	Fresh      Fresh
 	Vfork      bool // the caller waits until the child has let go of the address space
@@ -72,6 +72,10 @@ type ForkArgs struct {
 	ToInit      bool      // the child is init's from the beginning
 	WaitByID    bool      // only a wait for the child's own id reaps it
 	HighPID     bool      // the child takes no low number, nor the place of the next
+
+	// Main makes the child a process of the kernel's own, which runs this function instead of guest code; Name is its name.
+	Main func(*Task)
+	Name string
 }
 
 func (a *ForkArgs) shares(s Share) bool { return a.Share&s == s }
@@ -87,6 +91,7 @@ func (a *ForkArgs) validate() error {
 		a.shares(ShareFiles) && a.CleanFiles,
 		a.HoldProcess && !a.Vfork,
 		a.shares(ShareThread) && (a.BornStopped || a.ToInit || a.WaitByID || a.HoldProcess),
+		a.Main != nil && (a.Share != 0 || a.Vfork || a.BornStopped || !a.CleanFiles),
 	}
 	for _, b := range bad {
 		if b {
@@ -98,7 +103,7 @@ func (a *ForkArgs) validate() error {
 
 // permit refuses what the caller may not have.
 func (t *Task) permitFork(a *ForkArgs) error {
-	if may := t.k.policy.MayFork; may != nil && !may(t.Creds()) {
+	if may := t.k.policy.MayFork; may != nil && a.Main == nil && !may(t.Creds()) {
 		return t.refuse(refusedPolicy, unix.EPERM)
 	}
 	if t.k.ending() {

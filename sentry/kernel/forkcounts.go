@@ -10,23 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forkKind sorts forks for the counters: those with exactly the flags of fork and of vfork, threads, and the rest.
+// forkKind sorts forks for the counters: those with exactly the flags of fork and of vfork, threads, processes of the
+// kernel's own, and the rest.
 type forkKind int
 
 const (
 	kindFork forkKind = iota
 	kindVfork
 	kindThread
+	kindKernel
 	kindOther
 	forkKinds
 )
 
-func (k forkKind) String() string { return [...]string{"fork", "vfork", "thread", "other"}[k] }
+func (k forkKind) String() string {
+	return [...]string{"fork", "vfork", "thread", "kernel", "other"}[k]
+}
 
 // kind tells how the fork is counted.
 func (a *ForkArgs) kind() forkKind {
 	plain := a.Fresh == 0 && a.ExitSignal == unix.SIGCHLD && !a.CleanFiles && !a.ClearActions
 	switch {
+	case a.Main != nil:
+		return kindKernel
 	case a.shares(ShareThread):
 		return kindThread
 	case plain && a.Share == 0 && !a.Vfork:
@@ -86,9 +92,11 @@ const maxCPUs = 64
 func (c *forkCounts) add(child *Task, a *ForkArgs) {
 	k := &c.kinds[a.kind()]
 	k.forks.Add(1)
-	data, stack := child.MM().Sizes()
-	k.dataPages.Add(data / mm.PageSize)
-	k.stackPages.Add(stack / mm.PageSize)
+	if m := child.MM(); m != nil {
+		data, stack := m.Sizes()
+		k.dataPages.Add(data / mm.PageSize)
+		k.stackPages.Add(stack / mm.PageSize)
+	}
 	cpu := &c.cpus[arch.CPU()%maxCPUs]
 	if a.Vfork {
 		c.blocked.Add(1)

@@ -67,6 +67,7 @@ func (p forkProps) kinds() map[string]ForkArgs {
 		"pidfd":   {WantPIDFD: true, PIDFD: p.word},
 		"set_tid": {SetTID: []int32{4000}},
 		"high":    {HighPID: true, ToInit: true},
+		"kernel":  {Main: func(t *Task) { t.ExitGroup(0) }, CleanFiles: true, ToInit: true},
 		"stopped": {BornStopped: true, WaitByID: true},
 		"cgroup":  {IntoCgroup: true, CgroupFD: p.cgroup},
 		"cgroup, vfork": {

@@ -28,7 +28,7 @@ func TestFork(t *testing.T) {
 		{"N14_born_stopped", testBornStopped},
 		{"N22_exec_waits_for_a_fork", testExecWaitsForFork},
 		{"N21_hook_before_visible", testForkChildUnseen},
-		{"F15_init_has_no_user_mode", testInitNeverRuns},
+		{"F15_kernel_process_returns", testKernelProcess},
 		{"F03_last_slot", testLastSlot},
 		{"F07_random_steps", testRandomSteps},
 		{"F08_high_pids", testHighPIDs},

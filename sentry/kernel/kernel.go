@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"gosentry/sentry/futex"
 	"gosentry/sentry/ipc"
 	"gosentry/sentry/ktime"
-	"gosentry/sentry/limits"
 	"gosentry/sentry/loader"
 	"gosentry/sentry/signal"
 
@@ -131,35 +129,9 @@ func New(c Config) (*Kernel, error) {
 	}
 	k.makeWhole(c.Tasks)
 	if err := k.makeInit(); err != nil {
-		return nil, fmt.Errorf("making the first process: %w", err)
+		return nil, err
 	}
 	return k, nil
-}
-
-// makeInit makes process 1: no guest code, children reaped as they end.
-func (k *Kernel) makeInit() error {
-	k.tree.Lock()
-	defer k.tree.Unlock()
-	pid, err := newPIDLocked(k.rootPIDNS, nil, false)
-	if err != nil {
-		return err
-	}
-	t := k.newTask(k.whole, pid, k.rootPIDNS, cred.New(0, 0, nil, k.rootUserNS), "init")
-	tg := newThreadGroup(k, pid, limits.New(limits.Defaults(maxTasks)), new(signal.Handlers))
-	ignore := signal.Action{Handler: signal.HandlerIgnore}
-	if _, err := tg.handlers.Set(unix.SIGCHLD, ignore); err != nil {
-		return err
-	}
-	t.runIn(k.platform.NewContext(nil))
-	if err := k.linkFirstLocked(t, tg, nil); err != nil {
-		return err
-	}
-	tg.initOf = k.rootPIDNS
-	k.rootPIDNS.init, k.init = tg, tg
-	root := k.first.Mount.Root()
-	t.fs.Store(newFSContext(root, root, 0o22))
-	t.fds.Store(newFDTable(&k.knobs.openFiles))
-	return nil
 }
 
 // newTask returns a task with nothing but an identity.
@@ -180,9 +152,9 @@ func (k *Kernel) newTask(in *Container, pid *PID, ns *PIDNamespace, c *cred.Cred
 // defaultSlack is the timer slack of prctl(2) in ns.
 const defaultSlack = 50_000
 
-// linkFirstLocked puts a process made by the kernel into the tree, in a session
+// linkFirstLocked puts the first process of a program from outside into the tree, a child of init's in a session
 // and group of its own. ENODEV when its container's control group was removed; nothing is done then.
-func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) error {
+func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup) error {
 	group := t.container.group
 	if err := group.AdmitAnyway(); err != nil {
 		return err
@@ -191,15 +163,13 @@ func (k *Kernel) linkFirstLocked(t *Task, tg *ThreadGroup, parent *ThreadGroup) 
 	t.tg, tg.leader, tg.tasks, tg.live = tg, t, []*Task{t}, 1
 	t.pid.task, t.pid.tg = t, tg
 	tg.exitSignal = unix.SIGCHLD
-	newProcessGroupLocked(t.pid, newSessionLocked(tg)).joinLocked(tg)
+	tg.leadSessionLocked()
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks++
 	}
 	tg.meterTask(t)
 	tg.armCPULimit()
-	if parent != nil {
-		parent.addChildLocked(tg, parent.leader)
-	}
+	k.init.addChildLocked(tg, k.init.leader)
 	k.counts.processes.Add(1)
 	return nil
 }
@@ -277,14 +247,14 @@ func (k *Kernel) finish(s ExitStatus, err error) {
 	close(k.end)
 }
 
-// Wait waits for the program to end, kills what it left behind and returns its
+// Wait waits for the program to end, and everything that it left behind with init, and returns its
 // status. The error is a fault of the sentry's own.
 func (k *Kernel) Wait() (ExitStatus, error) {
 	<-k.end
 	if _, err := k.outcome(); err != nil {
 		return ExitStatus{}, err
 	}
-	k.killEverything()
+	k.running.Wait()
 	return k.outcome()
 }
 
@@ -292,18 +262,4 @@ func (k *Kernel) outcome() (ExitStatus, error) {
 	k.endMu.Lock()
 	defer k.endMu.Unlock()
 	return k.status, k.err
-}
-
-// killEverything ends all processes and waits for their goroutines.
-func (k *Kernel) killEverything() {
-	k.tree.Lock()
-	k.rootPIDNS.dying = true
-	k.rootPIDNS.emptied = make(chan struct{}, 1)
-	for _, p := range k.rootPIDNS.ids {
-		if p.tg != nil && p.tg != k.init {
-			p.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
-		}
-	}
-	k.tree.Unlock()
-	k.running.Wait()
 }

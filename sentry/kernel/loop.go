@@ -47,11 +47,23 @@ func (t *Task) run() {
 			t.k.fail(fmt.Errorf("panic in task %d (%s): %v\n%s", t.pid.numbers[0], t.Name(), r, debug.Stack()))
 		}
 	}()
-	for t.step() {
+	if t.main != nil {
+		t.runMain()
+	} else {
+		t.runProgram()
 	}
 	t.exit()
 	t.ctx.Leave()
 	t.ctx.Release()
+}
+
+// runProgram runs guest code until the task is to end.
+func (t *Task) runProgram() {
+	if t.gate != nil {
+		t.BlockKillable(t.gate) //nolint:errcheck // step sees that it died
+	}
+	for t.step() {
+	}
 }
 
 // step runs guest code once and answers what stopped it. It returns false when

@@ -51,6 +51,11 @@ func newProcessGroupLocked(pid *PID, s *Session) *ProcessGroup {
 	return g
 }
 
+// leadSessionLocked puts a new process into a session and a group of its own.
+func (tg *ThreadGroup) leadSessionLocked() {
+	newProcessGroupLocked(tg.pid, newSessionLocked(tg)).joinLocked(tg)
+}
+
 // joinLocked moves tg into g.
 func (g *ProcessGroup) joinLocked(tg *ThreadGroup) {
 	if tg.group == g {

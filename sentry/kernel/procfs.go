@@ -131,7 +131,7 @@ func (v *ProcView) Info() proc.Info {
 			continue
 		}
 		i.Tasks++
-		if runState(p.task.state.Load()) == running && p.task.tg != k.init {
+		if runState(p.task.state.Load()) == running {
 			i.Running++
 		}
 		u := p.task.Usage()
@@ -171,9 +171,6 @@ func (p procTask) Status(process bool) proc.Status {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
 	s := proc.Status{Name: t.Name(), State: stateLetters[t.state.Load()], TTYGroup: -1}
-	if t.tg == t.k.init {
-		s.State = 'S'
-	}
 	p.idsLocked(&s)
 	p.timesLocked(&s, process)
 	p.signalsLocked(&s)
@@ -195,7 +192,7 @@ func (p procTask) Status(process bool) proc.Status {
 	}
 	s.Personality = tg.persona.Load()
 	s.Dumpable = tg.Dumpable()
-	s.KernelThread = tg == t.k.init
+	s.KernelThread = t.main != nil
 	s.Nice = t.nice.Load()
 	s.StartTime = int64(tg.start.Sub(t.k.boot)) + t.k.bootUptime
 	s.TimerSlack = int64(t.slackNS.Load())

@@ -11,11 +11,15 @@ import (
 
 // Program is a program that was started from outside.
 type Program struct {
-	task *Task
+	task  *Task
+	begin chan struct{} // closed by Start
 }
 
-// Start lets the program run.
-func (p *Program) Start() { p.task.start() }
+// Start lets the program run; it is called once.
+func (p *Program) Start() { close(p.begin) }
+
+// Abort ends a program that was not started, as if sig had killed it.
+func (p *Program) Abort(sig signal.Signal) { p.task.tg.killAll(ExitStatus{Signal: sig}) }
 
 // Wait waits for the program's end.
 func (p *Program) Wait() ExitStatus {

@@ -106,7 +106,7 @@ func (t *Task) Attach(id int32, seize bool, o TraceOptions) error {
 	switch {
 	case err != nil || id == 0:
 		return unix.ESRCH
-	case c.tg == t.k.init || c.tg == t.tg || !t.mayInspect(c) || c.exited || c.tracee != nil:
+	case c.main != nil || c.tg == t.tg || !t.mayInspect(c) || c.exited || c.tracee != nil:
 		return unix.EPERM
 	}
 	c.tg.sigMu.Lock()

@@ -120,7 +120,7 @@ func (t *Task) FutexOwner(tid uint32) (any, error) {
 	switch {
 	case p == nil || p.task == nil || p.task.exited:
 		return nil, unix.ESRCH
-	case p.task.tg == t.k.init:
+	case p.task.main != nil:
 		return nil, unix.EPERM
 	}
 	return p.task, nil

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"strings"
 
 	"gosentry/fs/vfs"
@@ -70,7 +69,7 @@ func (k *Kernel) Start(a InitArgs) error {
 	return err
 }
 
-// Prepare creates a program's process, ready to run. ESRCH when the one it is to join has ended.
+// Prepare creates a program's process, which waits for Program.Start. ESRCH when the one it is to join has ended.
 func (k *Kernel) Prepare(a InitArgs) (*Program, error) {
 	t, err := k.newProcess(&a)
 	if err != nil {
@@ -85,7 +84,10 @@ func (k *Kernel) Prepare(a InitArgs) (*Program, error) {
 		t.container.main = t.tg
 		k.tree.Unlock()
 	}
-	return &Program{t}, nil
+	begin := make(chan struct{})
+	t.gate = begin
+	t.start()
+	return &Program{task: t, begin: begin}, nil
 }
 
 // containerFor returns the container of a new program.
@@ -147,7 +149,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 		t.unmakeLocked()
 		return nil, err
 	}
-	if err := k.linkFirstLocked(t, t.tg, k.init); err != nil {
+	if err := k.linkFirstLocked(t, t.tg); err != nil {
 		k.users.leave(t)
 		t.unmakeLocked()
 		return nil, err
@@ -246,14 +248,6 @@ func pathOf(env []string) string {
 
 // abandon takes a process apart that never ran.
 func (t *Task) abandon(s ExitStatus) {
-	if t.mm.Load() == nil {
-		m, err := mm.New(t.k.platform, t.Memory())
-		if err != nil {
-			t.k.fail(fmt.Errorf("giving up a process: %w", err))
-			return
-		}
-		t.mm.Store(m)
-	}
 	t.tg.killAll(s)
 	t.exit()
 	t.ctx.Release()

@@ -26,6 +26,9 @@ type Task struct {
 	container *Container
 	// tracing is where its events go, nil for nowhere; set before it runs.
 	tracing *Tracing
+	// main is what a process of the kernel's own runs, nil for programs; gate, unless nil, is closed when the task may begin.
+	main func(*Task)
+	gate <-chan struct{}
 
 	// Only the task's own goroutine touches these.
 	ctx platform.Context
@@ -47,6 +50,7 @@ type Task struct {
 	futexWaiter *futex.Waiter[mm.FutexKey]
 	template    *template // of contracts
 	refusal     refusal   // why its last fork failed, until the next one
+	returned    bool      // main came to its end by itself
 
 	// Read by anyone, replaced by the task itself.
 	mm         atomic.Pointer[mm.MemoryManager]

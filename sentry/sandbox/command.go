@@ -179,7 +179,7 @@ func (c *container) signal(r control.Request) error {
 		case unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH, unix.SIGCONT, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
 			return nil
 		}
-		c.kernel.Abort(c.program, sig)
+		c.program.Abort(sig)
 		return nil
 	case r.All:
 		return c.program.SignalAll(sig)

@@ -75,7 +75,7 @@ func (c *container) End() {
 	case ran:
 		c.kernel.Kill()
 	default:
-		c.kernel.Abort(c.program, unix.SIGKILL)
+		c.program.Abort(unix.SIGKILL)
 	}
 }
 

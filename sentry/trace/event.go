@@ -44,7 +44,8 @@ type Event struct {
 	Copied     *uint64  `json:"pages_copied,omitempty"`
 	// Took is how long the fork took until the child could run, in ns.
 	Took int64 `json:"took_ns,omitempty"`
-	// Reason and Errno tell why a fork was refused.
+	// Reason and Errno tell why a fork was refused; Reason is "returned" in the Exit of a process of the kernel's own that
+	// should have gone on.
 	Reason string `json:"reason,omitempty"`
 	Errno  string `json:"errno,omitempty"`
 	// Contract and Holder are the contract that a Note is about, and its holder's process.

@@ -94,6 +94,7 @@ static void by_kind(void)
 	wait(NULL);
 	long small = count("fork", "data_pages") - before;
 	say("at least", "%s", yes(small >= 100));
+	say("kernel", "%ld data %ld stack %ld", count("kernel", NULL), count("kernel", "data_pages"), count("kernel", "stack_pages"));
 }
 
 static void by_processor(void)
