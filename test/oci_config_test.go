@@ -109,6 +109,43 @@ func TestContainerMounts(t *testing.T) {
 		})
 }
 
+// TestContainerPropagation: what the configuration shares passes on what is mounted on it, as in runc 1.2; the host sees none of it.
+func TestContainerPropagation(t *testing.T) {
+	for root, want := range map[string]string{
+		"":            "/:\n/s: shared\n/p:\n/u: unbindable\n/s/in:\n/etc:\n",
+		"private":     "/:\n/s: shared\n/p:\n/u: unbindable\n/s/in:\n/etc:\n",
+		"rslave":      "/:\n/s:\n/p:\n/u: unbindable\n/s/in:\n/etc:\n",
+		"shared":      "/: shared\n/s: shared\n/p:\n/u: unbindable\n/s/in:\n/etc:\n",
+		"rshared":     "/: shared\n/s: shared\n/p: shared\n/u: shared\n/s/in: shared\n/etc: shared\n",
+		"runbindable": "/: unbindable\n/s: unbindable\n/p: unbindable\n/u: unbindable\n/s/in: unbindable\n/etc: unbindable\n",
+	} {
+		t.Run(root, func(t *testing.T) {
+			seen := "yes\n"
+			if !strings.Contains(want, "/s: shared") {
+				seen = "no\n"
+			}
+			if root == "runbindable" {
+				seen = "not bound\n" + seen
+			}
+			script := `for at in / /s /p /u /s/in /etc; do ` +
+				`awk -v at=$at '$5 == at {s = ""; for (i = 7; $i != "-"; i++) {sub(/:.*/, "", $i); s = s " " $i}; print at ":" s}' /proc/self/mountinfo; done; ` +
+				`mount -o bind /s /t 2>/dev/null || echo not bound; mkdir /s/new; mount -t tmpfs new /s/new; grep -q ' /t/new ' /proc/self/mountinfo && echo yes || echo no`
+			configured(t, script, want+seen, func(e *engine, c *specs.Spec) {
+				c.Root.Readonly = false
+				all := c.Process.Capabilities
+				for _, set := range []*[]string{&all.Bounding, &all.Effective, &all.Permitted} {
+					*set = append(*set, "CAP_SYS_ADMIN")
+				}
+				for at, how := range map[string]string{"/s": "shared", "/p": "rprivate", "/u": "unbindable", "/t": "private"} {
+					c.Mounts = append(c.Mounts, specs.Mount{Destination: at, Type: "tmpfs", Source: "tmpfs", Options: []string{how}})
+				}
+				c.Mounts = append(c.Mounts, specs.Mount{Destination: "/s/in", Type: "tmpfs", Source: "tmpfs", Options: []string{"private"}})
+				c.Linux.MaskedPaths, c.Linux.RootfsPropagation = []string{"/etc"}, root
+			})
+		})
+	}
+}
+
 // TestContainerUserNamespace has ids of its own, on files too, and its root has no say about others.
 func TestContainerUserNamespace(t *testing.T) {
 	if os.Geteuid() != 0 {

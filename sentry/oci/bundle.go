@@ -139,12 +139,8 @@ func checkLinux(l *specs.Linux) error {
 	case len(l.TimeOffsets) > 0:
 		return refuse("linux.timeOffsets", "not supported yet")
 	}
-	switch l.RootfsPropagation {
-	case "", "private", "rprivate", "slave", "rslave":
-	case "shared", "rshared", "unbindable", "runbindable":
-		return refuse("linux.rootfsPropagation", "%q: mounts inside are never seen by the host", l.RootfsPropagation)
-	default:
-		return refuse("linux.rootfsPropagation", "%q is not known", l.RootfsPropagation)
+	if name := l.RootfsPropagation; name != "" && propagations[name].Kind == 0 {
+		return refuse("linux.rootfsPropagation", "%q is not known", name)
 	}
 	if err := checkPaths(l); err != nil {
 		return err

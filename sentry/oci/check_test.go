@@ -82,7 +82,6 @@ func TestRefusedFields(t *testing.T) {
 		{`{"mounts":[{"destination":"tmp","type":"tmpfs"}]}`, "mounts[0].destination"},
 		{`{"mounts":[{"destination":"/tmp","type":"ext4"}]}`, "mounts[0].type"},
 		{`{"mounts":[{"destination":"/tmp"}]}`, "mounts[0].type"},
-		{`{"mounts":[{"destination":"/tmp","source":"/","options":["bind","shared"]}]}`, "mounts[0].options"},
 		{`{"mounts":[{"destination":"/tmp","source":"/","options":["bind","fast"]}]}`, "mounts[0].options"},
 		{`{"mounts":[{"destination":"/tmp","source":"/","options":["bind","idmap"]}]}`, "mounts[0].options"},
 		{`{"mounts":[{"destination":"/t","type":"tmpfs","uidMappings":[{"size":1}]}]}`, "mounts[0].uidMappings"},
@@ -94,7 +93,6 @@ func TestRefusedFields(t *testing.T) {
 		{`{"linux":{"intelRdt":{}}}`, "linux.intelRdt"},
 		{`{"linux":{"mountLabel":"x"}}`, "linux.mountLabel"},
 		{`{"linux":{"timeOffsets":{"monotonic":{"secs":1}}}}`, "linux.timeOffsets"},
-		{`{"linux":{"rootfsPropagation":"shared"}}`, "linux.rootfsPropagation"},
 		{`{"linux":{"rootfsPropagation":"far"}}`, "linux.rootfsPropagation"},
 		{`{"linux":{"personality":{"domain":"LINUX32"}}}`, "linux.personality"},
 		{`{"linux":{"devices":[{"path":"/dev/sda","type":"b"}]}}`, "linux.devices[0].path"},
@@ -137,6 +135,7 @@ func TestAcceptedFields(t *testing.T) {
 		`{"linux":{"resources":{"cpu":{"shares":5},"memory":{"limit":-1},"pids":{"limit":0},"devices":[{"allow":false}]},"cgroupsPath":"/a"}}`,
 		`{"linux":{"namespaces":[{"type":"user"}],"uidMappings":[{"hostID":1000,"size":1}],"gidMappings":[{"hostID":1000,"size":1}]}}`,
 		`{"process":{"capabilities":{"bounding":["CAP_FLY"]}}}`,
+		`{"mounts":[{"destination":"/tmp","source":"/","options":["bind","shared","rslave","runbindable"]}],"linux":{"rootfsPropagation":"rshared"}}`,
 		`{"linux":{"rootfsPropagation":"rslave","personality":{"domain":"LINUX"},"devices":[{"path":"/dev/null","type":"c","major":1,"minor":3}]}}`,
 		`{"linux":{"devices":[{"path":"/dev/fuse","type":"c","major":10,"minor":229}],"resources":{"devices":[{"allow":true,"access":"rwm"}]}}}`,
 	} {

@@ -17,15 +17,17 @@ type Container struct {
 	Root         string // host directory
 	ReadOnlyRoot bool
 	Mounts       []Mount
-	Devices      []Device
-	Hostname     string
-	Domainname   string
-	Process      *control.Process
-	Masked       []string // paths inside
-	ReadOnly     []string // paths inside
-	Sysctl       map[string]string
-	Memory       int64 // limit in bytes, 0 for none
-	PIDs         int64 // limit, 0 for none
+	// RootPropagation is done to the root once all is mounted; Kind 0: nothing.
+	RootPropagation Propagation
+	Devices         []Device
+	Hostname        string
+	Domainname      string
+	Process         *control.Process
+	Masked          []string // paths inside
+	ReadOnly        []string // paths inside
+	Sysctl          map[string]string
+	Memory          int64 // limit in bytes, 0 for none
+	PIDs            int64 // limit, 0 for none
 	// UIDs and GIDs are the maps of the user namespace, as written to /proc/PID/uid_map; empty: there is none.
 	UIDs, GIDs string
 	// Namespaces are those that it has for itself or joins. Others are those of the sandbox that it is added to.
@@ -86,6 +88,7 @@ func (b *Bundle) container(id string) (*Container, error) {
 	if l == nil {
 		return c, nil
 	}
+	c.RootPropagation = rootPropagation(l.RootfsPropagation)
 	c.Masked, c.ReadOnly, c.Sysctl = l.MaskedPaths, l.ReadonlyPaths, l.Sysctl
 	c.UIDs, c.GIDs = idMap(l.UIDMappings), idMap(l.GIDMappings)
 	if c.Devices, err = devices(l); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Mount is a file system of the container.
@@ -19,6 +20,32 @@ type Mount struct {
 	NoExec   bool
 	Data     string // the file system's own options, separated by commas
 	Bind     int    // of a bind: its number among the sandbox's directories
+	// Propagation is what is done to the mount, in this order.
+	Propagation []Propagation
+}
+
+// Propagation makes a mount pass on what is mounted on it, or not (mount_namespaces(7)). Nothing inside has a peer on the host, so it
+// is about mounts of the kernel inside alone.
+type Propagation struct {
+	Kind      int  // MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE
+	Recursive bool // also the mounts on it
+}
+
+// propagations are the names of the configuration.
+var propagations = map[string]Propagation{
+	"shared": {Kind: unix.MS_SHARED}, "rshared": {unix.MS_SHARED, true},
+	"slave": {Kind: unix.MS_SLAVE}, "rslave": {unix.MS_SLAVE, true},
+	"private": {Kind: unix.MS_PRIVATE}, "rprivate": {unix.MS_PRIVATE, true},
+	"unbindable": {Kind: unix.MS_UNBINDABLE}, "runbindable": {unix.MS_UNBINDABLE, true},
+}
+
+// rootPropagation is what is done to the root; Kind 0: nothing. That it be private is, as in runc 1.2, about what lies above it on a host:
+// what mounts say of themselves stays.
+func rootPropagation(name string) Propagation {
+	if p := propagations[name]; p.Kind != unix.MS_PRIVATE {
+		return p
+	}
+	return Propagation{}
 }
 
 // switches are mount options that turn something on or off.
@@ -37,9 +64,9 @@ var switches = map[string]func(*Mount){
 }
 
 // harmless are options that change nothing that can be seen inside: times of access are not kept in
-// the overlay, and mounts inside are never seen by the host, so private is what they are.
+// the overlay.
 const harmless = " defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime lazytime " +
-	"nolazytime private rprivate slave rslave remount mand nomand loud silent iversion noiversion symfollow tmpcopyup copy nocopy z Z U "
+	"nolazytime remount mand nomand loud silent iversion noiversion symfollow tmpcopyup copy nocopy z Z U "
 
 // mountOf reads a mount of the configuration.
 func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
@@ -52,12 +79,12 @@ func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
 	}
 	var data []string
 	for _, o := range m.Options {
-		switch set := switches[o]; {
+		switch set, kind := switches[o], propagations[o]; {
 		case set != nil:
 			set(&out)
+		case kind.Kind != 0:
+			out.Propagation = append(out.Propagation, kind)
 		case strings.Contains(harmless, " "+o+" "):
-		case o == "shared" || o == "rshared" || o == "unbindable" || o == "runbindable":
-			return out, refuse(field+".options", "%q: mounts inside are never seen by the host", o)
 		case strings.HasPrefix(o, "context=") || o == "idmap" || o == "ridmap":
 			return out, refuse(field+".options", "%q is not supported", o)
 		default:

@@ -78,6 +78,9 @@ func (c *containerMounts) mountAll() (err error) {
 		if err := c.mountOne(m); err != nil {
 			return err
 		}
+		if err := c.propagate(m.At, m.Propagation...); err != nil {
+			return err
+		}
 	}
 	if err := c.makeDevices(in.Container.Devices); err != nil {
 		return err
@@ -88,6 +91,10 @@ func (c *containerMounts) mountAll() (err error) {
 		}
 	}
 	if err := c.cover(); err != nil {
+		return err
+	}
+	// Only now, since what is unbindable cannot be covered.
+	if err := c.propagate("/", in.Container.RootPropagation); err != nil {
 		return err
 	}
 	if in.Container.ReadOnlyRoot {
@@ -144,6 +151,23 @@ func (c *containerMounts) mountOne(m oci.Mount) error {
 		fstype = "cgroup2" // the only kind there is
 	}
 	return c.mount(m.At, root, flags, fstype, source)
+}
+
+// propagate says how the mount at a path passes on what is mounted on it.
+func (c *containerMounts) propagate(at string, how ...oci.Propagation) error {
+	p, err := vfs.Walk(c.who, vfs.WalkArgs{Root: c.ns.Root(), Start: c.ns.Root()}, at)
+	for _, h := range how {
+		if err == nil && h.Kind != 0 {
+			err = c.ns.SetAttr(p, vfs.Attributes{Propagation: h.Kind}, h.Recursive)
+		}
+		if h.Kind == unix.MS_SHARED {
+			c.in.Log.Warnf("%s is shared inside; the host does not see what is mounted there", at)
+		}
+	}
+	if err != nil {
+		return &Failure{What: "cannot set the propagation of " + at, Cause: err}
+	}
+	return nil
 }
 
 // root makes a mount's file system.
