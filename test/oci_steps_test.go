@@ -18,7 +18,7 @@ import (
 var steps = map[uint64]bool{
 	unix.SYS_MKDIRAT: true, unix.SYS_RENAMEAT: true, unix.SYS_UNLINKAT: true, unix.SYS_RMDIR: true, unix.SYS_FLOCK: true,
 	unix.SYS_BIND: true, unix.SYS_LISTEN: true, unix.SYS_CONNECT: true, unix.SYS_SENDMSG: true, unix.SYS_RECVMSG: true,
-	unix.SYS_WRITE: true, unix.SYS_OPEN_TREE: true, unix.SYS_PIDFD_SEND_SIGNAL: true, unix.SYS_SOCKETPAIR: true,
+	unix.SYS_WRITE: true, unix.SYS_LINKAT: true, unix.SYS_OPEN_TREE: true, unix.SYS_PIDFD_SEND_SIGNAL: true, unix.SYS_SOCKETPAIR: true,
 	unix.SYS_CLONE: true, unix.SYS_CLONE3: true, unix.SYS_WAIT4: true, unix.SYS_WAITID: true, unix.SYS_EXIT_GROUP: true,
 }
 
@@ -172,8 +172,20 @@ func TestContainerKilledAtSteps(t *testing.T) {
 				e.must("list", "-q")
 				e.clean("c", what)
 				e.unchanged(before, what)
+				e.noPIDFile(what)
 			}
 		}
+	}
+}
+
+// noPIDFile checks that nothing is beside the pid file of a verb, and takes that away.
+func (e *engine) noPIDFile(what string) {
+	e.t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(e.bundle, ".*")); len(left) > 0 {
+		e.t.Errorf("%s: %q are left", what, left)
+	}
+	if err := os.Remove(filepath.Join(e.bundle, "pid")); err != nil && !os.IsNotExist(err) {
+		e.t.Error(err)
 	}
 }
 

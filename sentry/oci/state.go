@@ -227,25 +227,6 @@ func (c *container) save() error {
 	return writeWhole(filepath.Join(c.dir, stateName), text)
 }
 
-// writeWhole replaces a file at once.
-func writeWhole(name string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
-}
-
 // alive tells whether the sandbox process is there.
 func (c *container) alive() bool {
 	start, dead := startTime(c.PID)
