@@ -160,6 +160,9 @@ func (ep *EventPoll) add(key epollKey, ev EpollEvent) error {
 	}
 	it := &epollItem{ep: ep, key: key, event: ev}
 	it.entry.Notify = it.notify
+	if ev.Events&unix.EPOLLEXCLUSIVE != 0 {
+		it.entry.Offer = it.offer
+	}
 	key.file.watch(it)
 	ep.items[key] = it
 	ep.arm(it)
@@ -196,14 +199,20 @@ func (it *epollItem) mask() waiter.EventMask {
 }
 
 // notify is called with the file's locks held.
-func (it *epollItem) notify(waiter.EventMask) {
+func (it *epollItem) notify(events waiter.EventMask) { it.offer(events) }
+
+// offer is notify; it tells whether somebody is woken who was not before.
+func (it *epollItem) offer(waiter.EventMask) bool {
 	ep := it.ep
 	ep.readyMu.Lock()
-	if !it.listed {
+	fresh := !it.listed
+	if fresh {
 		ep.ready.push(it)
 	}
 	ep.readyMu.Unlock()
+	wakes := fresh && !ep.queue.Empty()
 	ep.queue.Notify(waiter.In | waiter.RdNorm)
+	return wakes
 }
 
 // remove stops watching. ep.mu is held.

@@ -23,6 +23,7 @@ type File struct {
 	writable bool
 	stream   bool    // no position
 	counted  bool    // among the inode's writers
+	created  bool    // by the open(2) that made f; not unnamed
 	held     HoldOps // of an O_PATH file, or nil
 
 	refs   atomic.Int64
@@ -144,6 +145,9 @@ func (f *File) Inode() Inode { return f.path.Dentry.inode }
 
 // FileType returns the S_IFMT part of the mode.
 func (f *File) FileType() uint32 { return f.kind }
+
+// Created tells whether the open(2) that made f made the file too, with a name (F_CREATED_QUERY).
+func (f *File) Created() bool { return f.created }
 
 // IsPath tells whether the file was opened with O_PATH.
 func (f *File) IsPath() bool { return f.flags.Load()&unix.O_PATH != 0 }

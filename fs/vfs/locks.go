@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"math"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -131,10 +132,15 @@ func (t *lockTable) conflict(owner any, l RecordLock) *record {
 	return nil
 }
 
-// set gives l to owner, over what it held of these bytes.
+// set gives l to owner, over what it held of these bytes. Owners stay in the order of their first locks, and the locks of one in that of
+// their bytes: F_GETLK shows the first in the way.
 func (t *lockTable) set(owner any, l RecordLock) error {
 	kept := make([]record, 0, len(t.records)+2)
+	at := -1
 	for _, r := range t.records {
+		if r.owner == owner && at < 0 {
+			at = len(kept)
+		}
 		if r.owner != owner || r.End < l.Start || l.End < r.Start ||
 			r.Type != l.Type && (r.End == l.Start || l.End == r.Start) {
 			kept = append(kept, r)
@@ -155,7 +161,13 @@ func (t *lockTable) set(owner any, l RecordLock) error {
 		}
 	}
 	if l.Type != unix.F_UNLCK {
-		kept = append(kept, record{owner, l})
+		if at < 0 {
+			at = len(kept)
+		}
+		for at < len(kept) && kept[at].owner == owner && kept[at].Start < l.Start {
+			at++
+		}
+		kept = slices.Insert(kept, at, record{owner, l})
 	}
 	if len(kept) > maxRecords && len(kept) > len(t.records) {
 		return unix.ENOLCK

@@ -181,7 +181,7 @@ func openCreate(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 			return nil, err
 		}
 		if made {
-			return openInode(c, p, o.Flags&^unix.O_TRUNC)
+			return openMade(c, p, o.Flags&^unix.O_TRUNC)
 		}
 		if p, err = w.cross(p); err != nil {
 			return nil, err
@@ -204,6 +204,15 @@ func openCreate(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 		}
 		return OpenPath(c, p, o.Flags)
 	}
+}
+
+// openMade opens the file that this open(2) made under its name.
+func openMade(c Caller, p Path, flags int) (*File, error) {
+	f, err := openInode(c, p, flags)
+	if err == nil {
+		f.created = true
+	}
+	return f, err
 }
 
 // findOrCreate looks name up in dir and makes a regular file where there is none.

@@ -241,7 +241,8 @@ func (t *Task) resetForExec(p *program) {
 	tg.posix.deleteAllLocked()
 	tg.sigMu.Unlock()
 	t.altStack = signal.NoStack()
-	t.robustList, t.clearTID = RobustList{}, 0
+	t.robustList.Store(0)
+	t.clearTID = 0
 	t.ns.Store(t.Namespaces().inTime())
 	t.SetCreds(creds)
 	tg.SetDumpable(creds.EUID == creds.RUID && creds.EGID == creds.RGID)

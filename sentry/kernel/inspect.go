@@ -3,6 +3,7 @@ package kernel
 import (
 	"gosentry/mm"
 	"gosentry/sentry/cred"
+	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,7 +68,7 @@ const (
 )
 
 // Same tells whether threads a and b share what kind says; for SameFile whether their descriptors
-// fdA and fdB are one open file. ESRCH, EPERM, EBADF, and EINVAL for another kind.
+// fdA and fdB are one open file. Adjustments of semaphores and I/O contexts that neither has are shared. ESRCH, EPERM, EBADF, and EINVAL for another kind.
 func (t *Task) Same(a, b int32, kind int, fdA, fdB int32) (bool, error) {
 	x, err := t.inspected(a)
 	if err != nil {
@@ -86,10 +87,20 @@ func (t *Task) Same(a, b int32, kind int, fdA, fdB int32) (bool, error) {
 		return x.FDs() == y.FDs(), nil
 	case SameFS:
 		return x.FS() == y.FS(), nil
-	case SameHandlers, SameSemaphores, SameIO:
-		return x.tg == y.tg, nil
+	case SameHandlers:
+		return x.tg.signalHandlers() == y.tg.signalHandlers(), nil
+	case SameSemaphores:
+		return x.semUndo.Load() == y.semUndo.Load(), nil
+	case SameIO:
+		return x.ioPriority == y.ioPriority || x.ioPriority.Load() == 0 && y.ioPriority.Load() == 0, nil
 	}
 	return false, unix.EINVAL
+}
+
+func (tg *ThreadGroup) signalHandlers() *signal.Handlers {
+	tg.sigMu.Lock()
+	defer tg.sigMu.Unlock()
+	return tg.handlers
 }
 
 func sameFile(x, y *Task, fdX, fdY int32) (bool, error) {

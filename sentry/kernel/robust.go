@@ -54,11 +54,25 @@ func (t *Task) clearChildTID(m *mm.MemoryManager) {
 	}
 }
 
+// SetRobustList is set_robust_list(2).
+func (t *Task) SetRobustList(head mm.Addr) { t.robustList.Store(uint64(head)) }
+
+// RobustList returns what thread id set, 0 meaning t itself; ESRCH, EPERM where t may not look into it.
+func (t *Task) RobustList(id int32) (mm.Addr, error) {
+	o := t
+	if id != 0 {
+		var err error
+		if o, err = t.inspected(id); err != nil {
+			return 0, err
+		}
+	}
+	return mm.Addr(o.robustList.Load()), nil
+}
+
 // releaseRobustList marks the futexes on the thread's robust list as left by a
 // dead owner. The list is the guest's: it is bounded and never believed.
 func (t *Task) releaseRobustList() {
-	head := t.robustList.Head
-	t.robustList.Head = 0
+	head := mm.Addr(t.robustList.Swap(0))
 	m := t.MM()
 	t.k.futexes.OwnerExits(t)
 	if head == 0 {

@@ -54,16 +54,18 @@ func idIn(ns *PIDNamespace, p ipc.Process) int32 {
 
 // SemUndo returns the task's list of semaphore adjustments; only for the task itself.
 func (t *Task) SemUndo() *ipc.UndoList {
-	if t.semUndo == nil {
-		t.semUndo = ipc.NewUndoList()
+	u := t.semUndo.Load()
+	if u == nil {
+		u = ipc.NewUndoList()
+		t.semUndo.Store(u)
 	}
-	return t.semUndo
+	return u
 }
 
 // forkSemUndo shares the list with a child that asks for it; others begin without one (fork(2)).
 func (t *Task) forkSemUndo(c *Task, a *ForkArgs, undo *undoStack) error {
 	if a.shares(ShareSysVSem) {
-		c.semUndo = t.SemUndo().Share()
+		c.semUndo.Store(t.SemUndo().Share())
 		undo.push(c.dropSemUndo)
 	}
 	return nil
@@ -71,8 +73,7 @@ func (t *Task) forkSemUndo(c *Task, a *ForkArgs, undo *undoStack) error {
 
 // dropSemUndo ends the task's part in its list; the last one's adjustments are made.
 func (t *Task) dropSemUndo() {
-	if u := t.semUndo; u != nil {
-		t.semUndo = nil
+	if u := t.semUndo.Swap(nil); u != nil {
 		u.Drop(t.tg.pid)
 	}
 }

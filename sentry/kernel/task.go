@@ -38,14 +38,12 @@ type Task struct {
 	call        callState
 	restart     Restart
 	altStack    signal.Stack
-	robustList  RobustList
 	clearTID    mm.Addr
 	answers     answering
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
 	overNProc   bool          // became a user that had more tasks than RLIMIT_NPROC says
 	begun       chan struct{} // closed at the first call; a parent may wait for it
 	buffer      mm.Buffer     // what Buffer returns
-	semUndo     *ipc.UndoList // nil: none yet
 	sleeper     *ktime.Sleeper
 	futexWaiter *futex.Waiter[mm.FutexKey]
 	template    *template // of contracts
@@ -58,6 +56,8 @@ type Task struct {
 	fds        atomic.Pointer[FDTable]
 	fs         atomic.Pointer[FSContext]
 	ns         atomic.Pointer[Namespaces]
+	semUndo    atomic.Pointer[ipc.UndoList] // nil: none yet
+	robustList atomic.Uint64                // where set_robust_list(2) said
 	exe        atomic.Pointer[vfs.File]
 	auxv       atomic.Pointer[[]byte] // as the program got it
 	guestExits atomic.Uint64          // how often guest code was left
@@ -133,11 +133,6 @@ type callState struct {
 	// keepRegisters: the call set every register itself (sigreturn, exec).
 	keepRegisters bool
 	inside        bool // in the middle of the call, with a ptrace-stop there
-}
-
-// RobustList is what set_robust_list(2) registered.
-type RobustList struct {
-	Head mm.Addr
 }
 
 // Restart is what a call interrupted with ERESTARTBLOCK needs to go on.
@@ -221,9 +216,6 @@ func (t *Task) Executable() *vfs.File { return t.exe.Load() }
 
 // AltStack returns the alternate signal stack; only for the task itself.
 func (t *Task) AltStack() *signal.Stack { return &t.altStack }
-
-// RobustList returns the robust list; only for the task itself.
-func (t *Task) RobustList() *RobustList { return &t.robustList }
 
 // SetClearTID sets the address of set_tid_address(2).
 func (t *Task) SetClearTID(a mm.Addr) { t.clearTID = a }

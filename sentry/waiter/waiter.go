@@ -51,6 +51,9 @@ type Entry struct {
 	// Notify is called for each notification that has an event of Mask. It must
 	// not block.
 	Notify func(EventMask)
+	// Offer, unless nil, is called in place of Notify. Once one entry has returned true, the later ones that have it are
+	// not told, unless the events are Err or HUp (EPOLLEXCLUSIVE).
+	Offer func(EventMask) bool
 
 	prev, next *Entry
 	queue      *Queue
@@ -111,9 +114,15 @@ func (q *Queue) Unregister(e *Entry) {
 func (q *Queue) Notify(events EventMask) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	taken := false
 	for e := q.head; e != nil; e = e.next {
-		if got := events & (e.Mask | Err | HUp | NVal); got != 0 {
+		got := events & (e.Mask | Err | HUp | NVal)
+		switch {
+		case got == 0:
+		case e.Offer == nil:
 			e.Notify(got)
+		case !taken || got&(Err|HUp) != 0:
+			taken = e.Offer(got) || taken
 		}
 	}
 }

@@ -155,6 +155,7 @@ static void file_times(void)
 	symlink("f", "s");
 	struct timespec t[2] = {{1000, 5}, {2000, 999999999}};
 	say("utimensat", "%s %s", ret(utimensat(AT_FDCWD, "f", t, 0)), times("f"));
+	say("no name", "%s %s", ret(syscall(SYS_utimes, NULL, NULL)), ret(syscall(SYS_utimensat, AT_FDCWD, NULL, NULL, 0)));
 	t[0] = (struct timespec){0, UTIME_OMIT};
 	t[1] = (struct timespec){3000, 0};
 	say("omit", "%s %s", ret(utimensat(AT_FDCWD, "f", t, 0)), times("f"));

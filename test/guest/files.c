@@ -19,6 +19,11 @@ static void open_flags(void)
 	mkdir("d", 0755);
 	symlink("f", "l");
 	symlink("gone", "dangling");
+	enum { CREATED_QUERY = 1028 };
+	say("not made here", "%s", ret(fcntl(open("f", O_CREAT | O_RDONLY, 0600), CREATED_QUERY)));
+	say("made here", "%s", ret(fcntl(open("fresh", O_CREAT | O_RDONLY, 0600), CREATED_QUERY)));
+	say("made before", "%s", ret(fcntl(open("fresh", O_RDONLY), CREATED_QUERY)));
+	say("unnamed", "%s", ret(fcntl(open(".", O_TMPFILE | O_RDWR, 0600), CREATED_QUERY)));
 	try_open("missing", "none", O_RDONLY);
 	try_open("missing directory", "none/x", O_CREAT | O_WRONLY);
 	try_open("file as directory", "f/x", O_RDONLY);

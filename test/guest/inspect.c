@@ -50,6 +50,23 @@ static void memory(void)
 	say("files differ", "%ld", kcmp(getpid(), getpid(), 0, other, go[0]));
 	say("inherited", "%ld", kcmp(getpid(), pid, 0, go[0], go[0]));
 	say("no file", "%s", ret(kcmp(getpid(), pid, 0, 900, 900)));
+	say("nothing of either", "%ld %ld", kcmp(getpid(), pid, 5, 0, 0), kcmp(getpid(), pid, 6, 0, 0));
+	pid_t sharer = syscall(SYS_clone, CLONE_SYSVSEM | CLONE_IO | SIGCHLD, 0, 0, 0, 0);
+	if (sharer == 0) {
+		pause();
+		_exit(0);
+	}
+	say("shared", "%ld %ld", kcmp(getpid(), sharer, 5, 0, 0), kcmp(getpid(), sharer, 6, 0, 0));
+	say("adjustments of one only", "%s", yes(kcmp(pid, sharer, 6, 0, 0) != 0));
+	kill(sharer, SIGKILL);
+	waitpid(sharer, NULL, 0);
+	void *head = &head, *theirs = NULL;
+	size_t size = 0;
+	syscall(SYS_set_robust_list, NULL, 24);
+	say("own robust list", "%s %d %zu", ret(syscall(SYS_get_robust_list, 0, &head, &size)), head == NULL, size);
+	say("child's robust list", "%s %d", ret(syscall(SYS_get_robust_list, pid, &theirs, &size)), theirs == NULL);
+	say("nobody's robust list", "%s", ret(syscall(SYS_get_robust_list, 999999, &theirs, &size)));
+	say("robust list to nowhere", "%s", ret(syscall(SYS_get_robust_list, 0, NULL, &size)));
 	say("no kind", "%s", ret(kcmp(getpid(), pid, 99, 0, 0)));
 	kill(pid, SIGKILL);
 	wait(NULL);

@@ -156,6 +156,32 @@ static void waiting(void)
 	waitpid(pid, &st, 0);
 }
 
+// order shows which of several locks in the way is told of.
+static void order(void)
+{
+	int a = open("f", O_CREAT | O_RDWR, 0644);
+	lock(a, F_SETLK, F_WRLCK, 10, 5);
+	lock(a, F_SETLK, F_RDLCK, 1, 5);
+	lock(a, F_SETLK, F_RDLCK, 30, 5);
+	lock(a, F_SETLK, F_WRLCK, 20, 5);
+	if (fork() == 0) {
+		for (int at = 0; at < 40; at += 5)
+			say("first from", "%d %s", at, asked(a, F_GETLK, F_WRLCK, at, 0));
+		lock(a, F_SETLK, F_RDLCK, 30, 1);
+		say("own are not in the way", "%s", asked(a, F_GETLK, F_WRLCK, 25, 0));
+		_exit(0);
+	}
+	wait(NULL);
+	lock(a, F_SETLK, F_RDLCK, 8, 4);
+	lock(a, F_SETLK, F_RDLCK, 14, 10);
+	if (fork() == 0) {
+		for (int at = 0; at < 40; at++)
+			say("after changes", "%d %s", at, asked(a, F_GETLK, F_WRLCK, at, 0));
+		_exit(0);
+	}
+	wait(NULL);
+}
+
 static void descriptions(void)
 {
 	int a = open("f", O_CREAT | O_RDWR, 0644), b = open("f", O_RDWR);
@@ -173,7 +199,7 @@ static void descriptions(void)
 }
 
 static const struct section table[] = {
-	{"flock", flocks}, {"records", records}, {"waiting", waiting}, {"ofd", descriptions},
+	{"flock", flocks}, {"records", records}, {"waiting", waiting}, {"order", order}, {"ofd", descriptions},
 };
 
 GUEST(table)

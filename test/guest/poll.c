@@ -263,6 +263,57 @@ static void epolls(void)
 	wait(NULL);
 }
 
+static int go[2];
+
+// waiter is a process with an instance of its own that waits for a pipe with others.
+static pid_t waiter(int fd, int *woken)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		int ep = epoll_create1(0);
+		struct epoll_event e;
+		add(ep, fd, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, 1);
+		if (write(go[1], "x", 1) != 1)
+			_exit(1);
+		int n = epoll_wait(ep, &e, 1, 5000);
+		if (n == 1)
+			__atomic_add_fetch(woken, 1, __ATOMIC_SEQ_CST);
+		_exit(n != 1);
+	}
+	return pid;
+}
+
+static void exclusive(void)
+{
+	enum { WAITERS = 5 };
+	int p[2], st, fine = 0;
+	char c;
+	int *woken = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (pipe(p) || pipe(go))
+		return;
+	for (int i = 0; i < WAITERS; i++)
+		waiter(p[0], woken);
+	for (int i = 0; i < WAITERS; i++)
+		if (read(go[0], &c, 1) != 1)
+			return;
+	sleep_ms(100);
+	for (int i = 0; i < WAITERS; i++) {
+		if (write(p[1], "x", 1) != 1)
+			return;
+		sleep_ms(60);
+		say("events and woken", "%d %d", i + 1, *woken);
+		if (read(p[0], &c, 1) != 1)
+			return;
+	}
+	while (wait(&st) > 0)
+		fine += st == 0;
+	say("all", "%d", fine);
+	int ep = epoll_create1(0);
+	say("exclusive add", "%s", ret(add(ep, p[0], EPOLLIN | EPOLLEXCLUSIVE, 1)));
+	struct epoll_event e = {EPOLLIN, {.u64 = 1}};
+	say("modify", "%s", ret(epoll_ctl(ep, EPOLL_CTL_MOD, p[0], &e)));
+}
+
 static void eventfds(void)
 {
 	uint64_t v = 5;
@@ -301,7 +352,7 @@ static void eventfds(void)
 
 static const struct section table[] = {
 	{"poll_states", poll_states}, {"poll_waits", poll_waits}, {"select", selects},
-	{"epoll", epolls}, {"eventfd", eventfds},
+	{"epoll", epolls}, {"exclusive", exclusive}, {"eventfd", eventfds},
 };
 
 GUEST(table)

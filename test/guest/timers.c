@@ -121,6 +121,7 @@ static void sleeps(void)
 		say("in the past", "%s", errname(clock_nanosleep(c[i], TIMER_ABSTIME, &t, NULL)));
 	}
 	t = (struct timespec){0, 1000};
+	say("thread clock itself", "%s", ret(syscall(SYS_clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &t, NULL)));
 	say("thread clock", "%s", errname(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &t, NULL)));
 	say("bad clock", "%s", errname(clock_nanosleep(99, 0, &t, NULL)));
 	struct sigaction sa = {.sa_handler = tick};

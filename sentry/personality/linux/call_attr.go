@@ -127,7 +127,7 @@ func sysUtimensat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if times != nil && times[0].Nsec == unix.UTIME_OMIT && times[1].Nsec == unix.UTIME_OMIT {
 		return 0, nil
 	}
-	if a[1] == 0 {
+	if a[1] == 0 && int32(a[0]) != unix.AT_FDCWD {
 		if flags != 0 {
 			return 0, unix.EINVAL
 		}
@@ -167,7 +167,7 @@ func sysFutimesat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if a[1] == 0 {
+	if a[1] == 0 && int32(a[0]) != unix.AT_FDCWD {
 		return onFile(t, a[0], func(f *vfs.File) error { return vfs.SetTimes(t, f.Path(), times) })
 	}
 	return onPath(t, a[0], a[1], 0, func(p vfs.Path) error { return vfs.SetTimes(t, p, times) })

@@ -128,8 +128,12 @@ func collectEvents(t *kernel.Task, f *vfs.File, ep *vfs.EventPoll, out []vfs.Epo
 		switch err := t.BlockUntilTime(ch, clock, at); err {
 		case nil:
 		case unix.ETIMEDOUT:
-			return 0, nil
+			return ep.Collect(out), nil
 		default:
+			// What only this waiter was told of is not lost.
+			if n := ep.Collect(out); n > 0 {
+				return n, nil
+			}
 			return 0, unix.EINTR
 		}
 	}

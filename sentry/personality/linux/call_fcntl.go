@@ -38,6 +38,8 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return uint64(f.Flags()), nil
 	case unix.F_SETFL:
 		return 0, f.SetFlags(t, int(a[2]))
+	case unix.F_CREATED_QUERY:
+		return boolean(f.Created()), nil
 	case unix.F_GETLK, unix.F_OFD_GETLK:
 		return 0, getLock(t, f, cmd, a[2])
 	case unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
@@ -50,7 +52,7 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 
 func fcntlOnPath(cmd int32) bool {
 	switch cmd {
-	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL:
+	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_CREATED_QUERY:
 		return true
 	}
 	return false

@@ -58,18 +58,19 @@ func sysSetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[1] != abi.RobustListHeadSize {
 		return 0, unix.EINVAL
 	}
-	t.RobustList().Head = mm.Addr(a[0])
+	t.SetRobustList(mm.Addr(a[0]))
 	return 0, nil
 }
 
 func sysGetRobustList(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if id := int32(a[0]); id != 0 && id != t.TID() {
-		return 0, unix.EPERM
+	head, err := t.RobustList(int32(a[0]))
+	if err != nil {
+		return 0, err
 	}
 	if err := storeWords(t, a[2], abi.RobustListHeadSize); err != nil {
 		return 0, err
 	}
-	return 0, storeWords(t, a[1], uint64(t.RobustList().Head))
+	return 0, storeWords(t, a[1], uint64(head))
 }
 
 func sysExecve(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

@@ -99,9 +99,7 @@ func sysClockNanosleep(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 
 func sleep(t *kernel.Task, id int32, flags, request, remain uint64) (uint64, error) {
 	switch id {
-	case unix.CLOCK_THREAD_CPUTIME_ID:
-		return 0, unix.EINVAL
-	case unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE:
+	case unix.CLOCK_THREAD_CPUTIME_ID, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE:
 		return 0, unix.EOPNOTSUPP
 	}
 	clock, err := clockOf(t, id)

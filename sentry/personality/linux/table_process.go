@@ -24,7 +24,7 @@ func processCalls() []Call {
 		{231, "exit_group", "int", "", sysExitGroup},
 		{247, "waitid", "int int ptr hex ptr", "", sysWaitid},
 		{273, "set_robust_list", "ptr uint", "", sysSetRobustList},
-		{274, "get_robust_list", "int ptr ptr", "own list only", sysGetRobustList},
+		{274, "get_robust_list", "int ptr ptr", "", sysGetRobustList},
 		{310, "process_vm_readv", "int ptr uint ptr uint hex", "", sysProcessVMReadv},
 		{311, "process_vm_writev", "int ptr uint ptr uint hex", "", sysProcessVMWritev},
 		{312, "kcmp", "int int int hex hex", "no order; no KCMP_EPOLL_TFD", sysKcmp},
