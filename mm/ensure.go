@@ -155,6 +155,37 @@ func (m *MemoryManager) replace(lo, hi, off uint64, p pma) {
 	m.pmas.insert(lo, hi, n)
 }
 
+// makeResident is populate that has the host give the memory now. Memory of one's own
+// that is only read is left alone: it is nothing but zeroes.
+func (m *MemoryManager) makeResident(start, end uint64, access platform.Prot) error {
+	if err := m.populate(start, end, access); err != nil {
+		return err
+	}
+	var err error
+	for at := start; at < end && err == nil; {
+		at, err = m.residentStep(at, end, access)
+	}
+	return err
+}
+
+// residentStep is makeResident of what it takes one host call for; it returns where to go on.
+func (m *MemoryManager) residentStep(at, end uint64, access platform.Prot) (uint64, error) {
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	i := m.pmas.find(at)
+	if !m.pmas.ok(i) {
+		return end, nil
+	}
+	p := m.pmas.at(i)
+	at = max(at, p.start)
+	end = min(end, p.end, at+maxChunk)
+	zeroes := p.v.has(pmaAnon) && (access == platform.Read || p.v.prot&platform.Write == 0)
+	if at >= end || zeroes || !p.v.inMemory() {
+		return p.end, nil
+	}
+	return end, m.file.commit(at+p.v.delta, end-at)
+}
+
 // populate faults in [start, end), readable or, where the mapping is private or shared and
 // writable, writable; access adds what must be allowed. It maps too. The error is the first
 // fault's.

@@ -33,7 +33,7 @@ func (m *MemoryManager) FutexKey(addr Addr, private bool) (FutexKey, error) {
 				key = FutexKey{g.v.file, uint64(addr) + g.v.delta}
 			}
 			m.mappingMu.RUnlock()
-			return key, nil
+			return key, m.present(uint64(addr))
 		}
 		m.mappingMu.RUnlock()
 		if g != nil || !m.growStack(uint64(addr)&^(PageSize-1)) {
@@ -41,6 +41,17 @@ func (m *MemoryManager) FutexKey(addr Addr, private bool) (FutexKey, error) {
 		}
 	}
 	return FutexKey{}, unix.EFAULT
+}
+
+// present makes sure that there is memory at addr, as the end of a file that was cut is not; EFAULT.
+func (m *MemoryManager) present(addr uint64) error {
+	m.activeMu.RLock()
+	p := m.pmas.get(addr)
+	m.activeMu.RUnlock()
+	if p != nil || m.makeReady(addr, false, false) == nil {
+		return nil
+	}
+	return unix.EFAULT
 }
 
 // wordOp is an atomic operation on a word of guest memory.

@@ -316,3 +316,15 @@ func TestChangesAreFew(t *testing.T) {
 		}
 	}
 }
+
+// TestNoMerging: advice about merging is refused, as by a Linux without CONFIG_KSM, which /sys has no sign of.
+func TestNoMerging(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(pg)
+	for _, advice := range []int{unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE} {
+		if err := w.m.MAdvise(a, pg, advice); err != unix.EINVAL {
+			t.Errorf("advice %d: %v", advice, err)
+		}
+	}
+}

@@ -45,7 +45,7 @@ type adviceFunc func(m *MemoryManager, start, end uint64) error
 func adviceFor(advice int) adviceFunc {
 	switch advice {
 	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_COLD,
-		unix.MADV_PAGEOUT, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
+		unix.MADV_PAGEOUT, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
 		return func(m *MemoryManager, start, end uint64) error { return m.advise(start, end, nil, nil) }
 	case unix.MADV_DONTNEED:
 		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, canDiscard) }
@@ -55,11 +55,11 @@ func adviceFor(advice int) adviceFunc {
 		return (*MemoryManager).punchHoles
 	case madvPopulateRead:
 		return func(m *MemoryManager, start, end uint64) error {
-			return populateError(m.populate(start, end, platform.Read))
+			return populateError(m.makeResident(start, end, platform.Read))
 		}
 	case madvPopulateWrite:
 		return func(m *MemoryManager, start, end uint64) error {
-			return populateError(m.populate(start, end, platform.Write))
+			return populateError(m.makeResident(start, end, platform.Write))
 		}
 	}
 	set, clear, check := adviceFlags(advice)
@@ -155,6 +155,49 @@ func (m *MemoryManager) discard(start, end uint64, may func(*attrs) bool) error 
 		err = e
 	}
 	return err
+}
+
+// RemapFilePages is remap_file_pages(2) as Linux has it since it keeps no such mappings: [addr, addr+length),
+// of one shared file, becomes a mapping of the file from page on. EINVAL for anything else.
+func (m *MemoryManager) RemapFilePages(addr Addr, length, page uint64, o MMapOpts) error {
+	start, length := uint64(addr)&^(PageSize-1), length&^(PageSize-1)
+	end := start + length
+	if end <= start || page > 1<<52 || page+length/PageSize > 1<<52 {
+		return unix.EINVAL
+	}
+	a, err := m.oneFile(start, end)
+	if err != nil {
+		return err
+	}
+	ar := Range{Addr(start), Addr(end)}
+	if err := a.file.AddMapping(m, ar, start+a.delta, false); err != nil {
+		return err
+	}
+	defer a.file.RemoveMapping(m, ar, start+a.delta, false)
+	o.Addr, o.Length, o.Offset, o.Fixed = ar.Start, length, page*PageSize, true
+	o.Prot, o.MaxProt, o.Locked = a.prot, a.maxProt, a.has(flagLocked)
+	o.File, o.Name, o.Source = a.file, a.name, a.source
+	_, err = m.MMap(o)
+	return err
+}
+
+// oneFile is what the mappings in [start, end) have in common, which must be shared ones of one file.
+func (m *MemoryManager) oneFile(start, end uint64) (*attrs, error) {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	g := m.vmas.get(start)
+	if g == nil || g.v.private() || !m.covered(start, end) {
+		return nil, unix.EINVAL
+	}
+	same := true
+	m.vmas.each(start, end, func(_, _ uint64, a *attrs) bool {
+		same = a.file == g.v.file && a.prot == g.v.prot && a.flags == g.v.flags
+		return same
+	})
+	if !same {
+		return nil, unix.EINVAL
+	}
+	return g.v, nil
 }
 
 // filePart is a part of a shared mapping, to call its file about. It counts as a

@@ -39,7 +39,7 @@ func (m *MemoryManager) MLock(addr Addr, length uint64, onFault, privileged bool
 	}
 	m.mappingMu.Unlock()
 	if err == nil && !onFault {
-		if m.populate(start, end, 0) != nil {
+		if m.makeResident(start, end, 0) != nil {
 			err = unix.ENOMEM
 		}
 	}
@@ -92,7 +92,7 @@ func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) erro
 		return err
 	}
 	for _, r := range all {
-		_ = m.populate(uint64(r.Start), uint64(r.End), 0)
+		_ = m.makeResident(uint64(r.Start), uint64(r.End), 0)
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func (m *MemoryManager) MMap(o MMapOpts) (Addr, error) {
 func (m *MemoryManager) afterMapping(start, end uint64, a *attrs, populate bool) {
 	switch {
 	case populate || a.flags&(flagLocked|flagLockOnFault) == flagLocked:
-		_ = m.populate(start, end, 0)
+		_ = m.makeResident(start, end, 0)
 	case a.file != nil && a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:
 		_ = m.populate(start, end, 0)
 	}

@@ -39,7 +39,7 @@ func (m *MemoryManager) MRemap(o MRemapOpts) (Addr, error) {
 		return 0, err
 	}
 	if r.grownLocked.Length() > 0 {
-		_ = m.populate(uint64(r.grownLocked.Start), uint64(r.grownLocked.End), 0)
+		_ = m.makeResident(uint64(r.grownLocked.Start), uint64(r.grownLocked.End), 0)
 	}
 	return Addr(addr), nil
 }

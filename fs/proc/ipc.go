@@ -9,7 +9,8 @@ import (
 
 // ipcFiles are the files of /proc/sys that each IPC namespace has its own of, by directory.
 var ipcFiles = map[string][]string{
-	"kernel":    {"sem", "shmmax", "shmall", "shmmni", "shm_rmid_forced", "msgmax", "msgmnb", "msgmni"},
+	"kernel": {"sem", "shmmax", "shmall", "shmmni", "shm_rmid_forced", "msgmax", "msgmnb", "msgmni",
+		"sem_next_id", "shm_next_id", "msg_next_id"},
 	"fs/mqueue": {"queues_max", "msg_max", "msg_default", "msgsize_max", "msgsize_default"},
 }
 

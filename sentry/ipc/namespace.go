@@ -71,6 +71,11 @@ func (l *limits) get() Limits {
 
 // Knob returns the text of a file of /proc/sys/kernel without its final newline; ENOENT.
 func (n *Namespace) Knob(name string) (string, error) {
+	if r, mu := n.nextID(name); r != nil {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprint(*r - 1), nil
+	}
 	l := n.limits.get()
 	switch name {
 	case "sem":
@@ -96,6 +101,9 @@ func (n *Namespace) Knob(name string) (string, error) {
 // SetKnob changes a knob; ENOENT, EINVAL for what is no number or out of range. Fewer numbers than
 // a knob has change the first ones.
 func (n *Namespace) SetKnob(name, text string) error {
+	if r, mu := n.nextID(name); r != nil {
+		return setNextID(r, mu, text)
+	}
 	l := n.limits.get()
 	signed := map[string][]*int64{
 		"sem":    {&l.SemMSL, &l.SemMNS, &l.SemOPM, &l.SemMNI},
@@ -126,6 +134,33 @@ func (n *Namespace) SetKnob(name, text string) error {
 	if l.ShmRmidForced == 1 {
 		n.Memory.removeUnused()
 	}
+	return nil
+}
+
+// nextID is where the id of the next object of a kind is asked for, with the lock that guards it; nil
+// when name is no such knob.
+func (n *Namespace) nextID(name string) (*int64, *sync.Mutex) {
+	switch name {
+	case "sem_next_id":
+		return &n.Semaphores.sets.asked, &n.Semaphores.mu
+	case "shm_next_id":
+		return &n.Memory.segments.asked, &n.Memory.mu
+	case "msg_next_id":
+		return &n.Messages.queues.asked, &n.Messages.mu
+	}
+	return nil, nil
+}
+
+// setNextID asks for an id; EINVAL.
+func setNextID(asked *int64, mu *sync.Mutex, text string) error {
+	word, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	id, err := strconv.ParseInt(word, 0, 32)
+	if err != nil || id < 0 {
+		return unix.EINVAL
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	*asked = id + 1
 	return nil
 }
 

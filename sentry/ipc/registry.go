@@ -24,6 +24,8 @@ type registry[T object] struct {
 	keys  map[int32]T
 	seq   int
 	next  int // the slot to try first
+	// asked is 1 more than the id that the next object is to have, 0 when that is left to the registry.
+	asked int64
 }
 
 // Get is what a get call asks for.
@@ -50,6 +52,9 @@ func (r *registry[T]) get(g Get, c *Caller, ns *cred.UserNamespace, fits func(T)
 	if uint64(r.slots.Len()) >= min(limit, maxSlots) {
 		return none, unix.ENOSPC
 	}
+	if r.asked > 0 && r.freeFrom(int((r.asked-1)%maxSlots)) == maxSlots {
+		return none, unix.ENOSPC
+	}
 	o, err := create(Perm{
 		Key: g.Key, Mode: g.Flags & permissions,
 		UID: c.Creds.EUID, CUID: c.Creds.EUID, GID: c.Creds.EGID, CGID: c.Creds.EGID,
@@ -61,8 +66,23 @@ func (r *registry[T]) get(g Get, c *Caller, ns *cred.UserNamespace, fits func(T)
 	return o, nil
 }
 
-// add gives o its id. A slot is free.
+// freeFrom is the first free slot from slot on; maxSlots when there is none.
+func (r *registry[T]) freeFrom(slot int) int {
+	for ; slot < maxSlots; slot++ {
+		if _, used := r.slots.Get(slot); !used {
+			break
+		}
+	}
+	return slot
+}
+
+// add gives o its id: what was asked for, as far as the slot is free, or one in turn. A slot is free.
 func (r *registry[T]) add(o T) {
+	if id := int(r.asked - 1); id >= 0 {
+		r.asked = 0
+		r.put(o, id/maxSlots, r.freeFrom(id%maxSlots))
+		return
+	}
 	cycle := min(max(r.slots.Len()*3/2, minCycle), maxSlots)
 	slot := r.next
 	for ; ; slot++ {
@@ -77,9 +97,14 @@ func (r *registry[T]) add(o T) {
 		r.seq = (r.seq + 1) % maxSeq
 	}
 	r.next = slot + 1
+	r.put(o, r.seq, slot)
+}
+
+// put enters o with the id of a slot and a sequence number.
+func (r *registry[T]) put(o T, seq, slot int) {
 	p := o.perm()
-	p.Seq = uint16(r.seq)
-	p.ID = int32(r.seq*maxSlots + slot)
+	p.Seq = uint16(seq)
+	p.ID = int32(seq*maxSlots + slot)
 	r.slots.Set(slot, o)
 	if p.Key != Private {
 		if r.keys == nil {

@@ -143,6 +143,9 @@ static void processes(void)
 	say("through a file", "%s", ret(futex(m1 + 3, FUTEX_WAKE, 1, NULL, NULL, 0)));
 	wait(&st);
 	say("it saw", "%s", status(st));
+	say("cut", "%s", ret(ftruncate(fd, 0)));
+	say("wake where nothing is", "%s", ret(futex(m1 + 3, FUTEX_WAKE, 1, NULL, NULL, 0)));
+	say("private", "%s", ret(futex(m1 + 3, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0)));
 	// A private futex of parent and child are two.
 	word = 0;
 	pid = fork();

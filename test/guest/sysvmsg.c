@@ -1,7 +1,10 @@
 // System V message queues: msgget, msgsnd, msgrcv, msgctl.
 #include "guest.h"
+#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 
 #ifndef MSG_COPY
 #define MSG_COPY 040000
@@ -200,7 +203,36 @@ static void info(void)
 	say("knobs", "%s", get("/proc/sys/kernel/msgmax"));
 }
 
+// ids asks for ids in a namespace of its own, so that the host's are left alone.
+static void ids(void)
+{
+	say("namespace", "%s", ret(unshare(CLONE_NEWIPC)));
+	const char *knob = "/proc/sys/kernel/msg_next_id";
+	say("not asked", "%s", get(knob));
+	put(knob, "70000");
+	say("asked", "%s", get(knob));
+	int a = fresh();
+	say("got", "%d %s", a, get(knob));
+	put(knob, "70000");
+	int b = fresh();
+	say("the slot is taken", "%d", b);
+	say("in turn", "%d", fresh());
+	say("by id", "%s", ret(send(a, 1, "x", 0)));
+	say("removed", "%s", ret(msgctl(a, IPC_RMID, NULL)));
+	put(knob, "2147483647");
+	say("the last", "%d", fresh());
+	put(knob, "2147483647");
+	say("no slot", "%s", ret(fresh()));
+	say("negative", "%s", ret(write(open(knob, O_WRONLY), "-1", 2)));
+	say("no number", "%s", ret(write(open(knob, O_WRONLY), "x", 1)));
+	say("too large", "%s", ret(write(open(knob, O_WRONLY), "2147483648", 10)));
+	put("/proc/sys/kernel/sem_next_id", "123");
+	say("semaphores", "%d", semget(IPC_PRIVATE, 1, 0600));
+	put("/proc/sys/kernel/shm_next_id", "456");
+	say("memory", "%d", shmget(IPC_PRIVATE, 1, 0600));
+}
+
 static const struct section sections[] = {
-	{"order", order}, {"sizes", sizes}, {"waiting", waiting}, {"rights", rights}, {"info", info},
+	{"ids", ids}, {"order", order}, {"sizes", sizes}, {"waiting", waiting}, {"rights", rights}, {"info", info},
 };
 GUEST(sections)

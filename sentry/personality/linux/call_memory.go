@@ -141,6 +141,15 @@ func sysMremap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(addr), err
 }
 
+func sysRemapFilePages(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[2] != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.MM().RemapFilePages(mm.Addr(a[0]), a[1], a[3], mm.MMapOpts{
+		Populate: a[4]&unix.MAP_NONBLOCK == 0, Limits: t.Limits(), LockAnyway: mayLock(t),
+	})
+}
+
 func sysMsync(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, t.MM().MSync(mm.Addr(a[0]), a[1], int(int32(a[2])))
 }

@@ -189,6 +189,9 @@ const (
 	archSetFS = 0x1002
 	archGetFS = 0x1003
 	archGetGS = 0x1004
+
+	archGetCPUID = 0x1011
+	archSetCPUID = 0x1012
 )
 
 func sysArchPrctl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -207,6 +210,10 @@ func sysArchPrctl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, storeWords(t, a[1], t.Regs.Fs_base)
 	case archGetGS:
 		return 0, storeWords(t, a[1], t.Regs.Gs_base)
+	case archGetCPUID:
+		return 1, nil
+	case archSetCPUID:
+		return 0, unix.ENODEV // processors of this machine cannot trap CPUID
 	}
 	return 0, unix.EINVAL
 }

@@ -61,7 +61,7 @@ func sysSysinfo(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	total := memory.Limit()
 	processes, _ := t.Kernel().Processes()
 	return 0, t.CopyOut(mm.Addr(a[0]), abi.AppendSysinfo(make([]byte, 0, abi.SysinfoSize), &unix.Sysinfo_t{
-		Uptime:   t.Boottime().Now() / 1e9,
+		Uptime:   (t.Boottime().Now() + 1e9 - 1) / 1e9, // rounded up, unlike /proc/uptime
 		Totalram: total, Freeram: total - min(memory.Usage(), total),
 		Procs: uint16(min(processes, 1<<16-1)), Unit: 1,
 	}))

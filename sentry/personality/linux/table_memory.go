@@ -15,6 +15,7 @@ func memoryCalls() []Call {
 		{150, "munlock", "ptr uint", "", sysMunlock},
 		{151, "mlockall", "hex", "counted, the host may still page", sysMlockall},
 		{152, "munlockall", "", "", sysMunlockall},
+		{216, "remap_file_pages", "ptr uint prot uint hex", "", sysRemapFilePages},
 		{324, "membarrier", "int hex int", "no SYNC_CORE and RSEQ commands", sysMembarrier},
 		{325, "mlock2", "ptr uint hex", "counted, the host may still page", sysMlock2},
 		{329, "pkey_mprotect", "ptr uint prot int", "there are no keys", sysPkeyMprotect},

@@ -39,7 +39,6 @@ func missingCalls() []Call {
 		{212, "lookup_dcookie", "hex hex hex hex hex hex", "", nil},
 		{214, "epoll_ctl_old", "hex hex hex hex hex hex", "", nil},
 		{215, "epoll_wait_old", "hex hex hex hex hex hex", "", nil},
-		{216, "remap_file_pages", "hex hex hex hex hex hex", "", nil},
 		{236, "vserver", "hex hex hex hex hex hex", "", nil},
 		{237, "mbind", "hex hex hex hex hex hex", "", nil},
 		{238, "set_mempolicy", "hex hex hex hex hex hex", "", nil},

@@ -1,0 +1,109 @@
+// What is said of mappings and changed about them: what is resident, rearranged pages of a file.
+#include "guest.h"
+
+#define RW (PROT_READ | PROT_WRITE)
+
+static char *anon(size_t pages, int flags)
+{
+	return mmap(NULL, pages * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+}
+
+// in_memory shows page by page what mincore tells.
+static const char *in_memory(char *p, int pages)
+{
+	unsigned char vec[64];
+	if (mincore(p, pages * PAGE, vec))
+		return errname(errno);
+	char *text = scratch();
+	for (int i = 0; i < pages; i++)
+		text[i] = '0' + (vec[i] & 1);
+	text[pages] = 0;
+	return text;
+}
+
+// smaps_kb is a figure of smaps about the mapping at p, in KiB.
+static long smaps_kb(char *p, const char *name)
+{
+	char start[32], line[512];
+	snprintf(start, sizeof start, "%lx-", (unsigned long)p);
+	FILE *f = fopen("/proc/self/smaps", "r");
+	long kb = -1;
+	int here = 0;
+	while (f && kb < 0 && fgets(line, sizeof line, f)) {
+		here |= !strncmp(line, start, strlen(start));
+		if (here && !strncmp(line, name, strlen(name)))
+			kb = atol(line + strlen(name) + 1);
+	}
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static void resident(void)
+{
+	char *p = anon(32, MAP_NORESERVE);
+	say("mlock", "%s %s", ret(mlock(p + 2 * PAGE, 3 * PAGE)), in_memory(p + 2 * PAGE, 3));
+	p = anon(256, 0);
+	mprotect(p + 255 * PAGE, PAGE, PROT_NONE);
+	say("mlock of it all", "%s %ld %ld", ret(mlock(p, 255 * PAGE)), smaps_kb(p, "Rss:"), smaps_kb(p, "Locked:"));
+	p = anon(8, MAP_POPULATE);
+	say("populated", "%s", in_memory(p, 8));
+	p = anon(256, MAP_NORESERVE);
+	say("mlock2 of it all", "%s %s", ret(mlock2(p, 8 * PAGE, 0)), in_memory(p, 8));
+	say("write", "%s %s", ret(madvise(p + 16 * PAGE, 8 * PAGE, 23)), in_memory(p + 16 * PAGE, 8));
+	p = mmap(NULL, 8 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	say("read, shared", "%s %s", ret(madvise(p, 8 * PAGE, 22)), in_memory(p, 8));
+	say("mlockall", "%s", ret(mlockall(MCL_FUTURE)));
+	p = anon(16, 0);
+	say("mapped since", "%s", in_memory(p, 16));
+	p = mremap(p, 16 * PAGE, 48 * PAGE, MREMAP_MAYMOVE);
+	say("grown", "%s", in_memory(p, 48));
+}
+
+static const char *pages(char *p, int n)
+{
+	char *text = scratch();
+	for (int i = 0; i < n; i++)
+		text[i] = p[i * PAGE];
+	text[n] = 0;
+	return text;
+}
+
+static long rearrange(char *p, size_t length, int prot, size_t page, int flags)
+{
+	return syscall(SYS_remap_file_pages, p, length, prot, page, flags);
+}
+
+static void rearranged(void)
+{
+	int fd = memfd_create("f", 0);
+	if (ftruncate(fd, 8 * PAGE))
+		return;
+	char *p = mmap(NULL, 8 * PAGE, RW, MAP_SHARED, fd, 0);
+	for (int i = 0; i < 8; i++)
+		p[i * PAGE] = 'a' + i;
+	say("first", "%s", pages(p, 8));
+	say("one", "%s %s", ret(rearrange(p, PAGE, 0, 7, 0)), pages(p, 8));
+	say("some", "%s %s", ret(rearrange(p + 4 * PAGE, 2 * PAGE, 0, 0, MAP_NONBLOCK)), pages(p, 8));
+	say("across", "%s %s", ret(rearrange(p + 3 * PAGE, 3 * PAGE, 0, 1, 0)), pages(p, 8));
+	p[3 * PAGE] = 'X';
+	say("the file's", "%c", p[1 * PAGE]);
+	say("unaligned", "%s %s", ret(rearrange(p + 7 * PAGE + 9, PAGE + 9, 0, 2, 0)), pages(p, 8));
+	mprotect(p + PAGE, PAGE, PROT_READ);
+	say("of other rights", "%s", ret(rearrange(p, 2 * PAGE, 0, 0, 0)));
+	say("with rights", "%s", ret(rearrange(p, PAGE, PROT_READ, 0, 0)));
+	say("nothing", "%s", ret(rearrange(p, 0, 0, 0, 0)));
+	say("overflow", "%s", ret(rearrange(p, ~0UL, 0, 0, 0)));
+	say("far page", "%s", ret(rearrange(p, PAGE, 0, ~0UL, 0)));
+	munmap(p + 6 * PAGE, PAGE);
+	say("over a hole", "%s", ret(rearrange(p + 5 * PAGE, 3 * PAGE, 0, 0, 0)));
+	say("in a hole", "%s", ret(rearrange(p + 6 * PAGE, PAGE, 0, 0, 0)));
+	char *private = mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 0);
+	say("private", "%s", ret(rearrange(private, PAGE, 0, 1, 0)));
+	char *shared = mmap(NULL, 2 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared[PAGE] = 's';
+	say("no file", "%s %c", ret(rearrange(shared, PAGE, 0, 1, 0)), shared[0]);
+}
+
+static const struct section sections[] = {{"resident", resident}, {"rearranged", rearranged}};
+GUEST(sections)
