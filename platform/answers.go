@@ -13,3 +13,9 @@ type Answerer interface {
 	// answer that is not among these. The list is not changed afterwards.
 	SetAnswers(list []Answer)
 }
+
+// Yielder is a Context that takes turns with others.
+type Yielder interface {
+	// Yield says that the call that Run returned last was made to let others run. It is called by whoever calls Run.
+	Yield()
+}

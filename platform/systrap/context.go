@@ -37,7 +37,8 @@ type context struct {
 	answers patch.Answers
 
 	interrupted atomic.Bool
-	running     atomic.Pointer[seat] // in guest code, or about to be
+	running     atomic.Pointer[seat]   // in guest code, or about to be
+	waiting     atomic.Pointer[waiter] // for its turn apart
 }
 
 // Run implements platform.Context.
@@ -137,7 +138,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if c.interrupted.Load() || c.tr.Asked() {
 		s.Kick()
 	}
-	slept, err := s.await(c.pace.spin, &c.interrupted)
+	slept, err := c.await(s)
 	c.tr.End()
 	c.running.Store(nil)
 	if err != nil {
@@ -149,6 +150,21 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		return ev, done, err
 	}
 	return ev, c.consider(as, ev, regs), nil
+}
+
+// await waits until the thread has stopped, and tells whether the sentry slept.
+func (c *context) await(s *seat) (slept bool, err error) {
+	if spinWhileClear(&s.state, stateSentry, c.pace.spin) {
+		return false, nil
+	}
+	if c.pace.spin > 0 {
+		if s.sleep(quantum) {
+			return true, nil
+		}
+		c.pace.rest(c)
+		defer c.pace.resume(c)
+	}
+	return s.await(0, &c.interrupted)
 }
 
 // maxRetries bounds the faults in a row that are taken for those of patched calls.
@@ -251,7 +267,13 @@ func (c *context) Kick() {
 	if s := c.running.Load(); s != nil {
 		s.Kick()
 	}
+	if w := c.waiting.Load(); w != nil {
+		w.end()
+	}
 }
+
+// Yield implements platform.Yielder.
+func (c *context) Yield() { c.pace.yielded = true }
 
 // Inside implements pairs.Runner.
 func (c *context) Inside() *pairs.Guest {

@@ -1,6 +1,10 @@
 package systrap
 
-import "time"
+import (
+	"time"
+
+	"gosentry/platform/internal/pairs"
+)
 
 const (
 	// spinCycles is how long a side spins that is apart from the other: some 20 µs, about what sleeping and being woken on another
@@ -18,25 +22,32 @@ const (
 
 	// busyCall is how long a call may take side by side for waiting to move apart to pay.
 	busyCall = 15 * time.Microsecond
-	// quantum is how long a context may stay apart while others wait for that, queueFor how long they wait.
-	quantum  = 2 * time.Millisecond
-	queueFor = 5 * time.Millisecond
+	// quantum is how long a context may stay apart while others wait for that, yieldQuantum if it yields meanwhile. A change of
+	// turns costs some 80 µs.
+	quantum      = 3 * time.Millisecond
+	yieldQuantum = quantum / 6
+	// patience is how long a context waits for each turn before its own.
+	patience = 2 * quantum
 )
 
 // pace decides how a context and its thread hand over. Side by side on one processor each sleeps while the other
 // runs, which costs two switches a call, on a busy host too. Apart, on two processors, both stay awake and pass the call over shared
 // memory; that is several times faster where nobody else wants the second processor, and wasteful otherwise. So contexts that call often
 // try it, one for each two processors, and give it up for a while, longer each time, when the other side does not answer soon. Contexts that
-// do little but call take turns at it: one after the other they get more done than beside each other.
+// do little but call take turns at it: one after the other they get more done than beside each other. Who waits for a turn does nothing
+// meanwhile, since that would cost those that have theirs more than it were worth. So turns are short, shorter still for
+// a context that yields, which may well wait for what another one does; and who sleeps for long while its guest computes has no place
+// until that is over.
 type pace struct {
-	spin  uint64 // cycles; 0 when side by side
-	calls int    // in this window
-	slept int    // of those
-	start time.Time
-	wait  time.Duration // how long to stay side by side after the next failure
-	until time.Time
-	wish  wish
-	since time.Time // when it moved apart
+	spin    uint64 // cycles; 0 when side by side
+	calls   int    // in this window
+	slept   int    // of those
+	yielded bool   // in this window
+	start   time.Time
+	wait    time.Duration // how long to stay side by side after the next failure
+	until   time.Time
+	wish    wish
+	since   time.Time // when it moved apart
 }
 
 // wish is what is to be tried before the next call.
@@ -62,11 +73,11 @@ func (p *pace) note(c *context, slept bool) {
 	}
 	now := time.Now()
 	took := now.Sub(p.start)
-	p.start, p.calls, p.slept = now, 0, 0
+	turnOver := c.p.turns.queued.Load() > 0 && now.Sub(p.since) > p.turn()
+	p.start, p.calls, p.slept, p.yielded = now, 0, 0, false
 	switch {
-	case p.spin > 0 && c.p.queued.Load() > 0 && now.Sub(p.since) > quantum:
+	case p.spin > 0 && turnOver:
 		p.leave(c)
-		c.tr.Together()
 		p.wish = wishTurn
 	case p.spin > 0:
 		p.wait = max(p.wait/2, minWait)
@@ -78,38 +89,62 @@ func (p *pace) note(c *context, slept bool) {
 	}
 }
 
-// try moves the sides apart if that is wished and there is room, or soon is.
+// turn is how long the turn is of a context that others wait for.
+func (p *pace) turn() time.Duration {
+	if p.yielded {
+		return yieldQuantum
+	}
+	return quantum
+}
+
+// try moves the sides apart if that is wished and there is room, or soon is. A thread whose turn is over stays where it is until
+// the next one.
 func (p *pace) try(c *context) {
 	w := p.wish
 	if w == wishNone {
 		return
 	}
 	p.wish = wishNone
-	select {
-	case c.p.apart <- struct{}{}:
-	default:
-		if w != wishTurn || !c.queue() {
-			return
-		}
+	at, ok := pairs.AnySplit(), false
+	switch w {
+	case wishApart:
+		ok = c.p.turns.take()
+	case wishTurn:
+		at, ok = c.queue()
+		c.tr.Settle(c, c.guest()) // the monitor may have come by
 	}
-	if !c.tr.Apart() {
-		<-c.p.apart
+	if ok && !c.tr.Apart(at) {
+		c.p.turns.give(pairs.AnySplit())
+		ok = false
+	}
+	if !ok {
+		c.tr.Together()
 		return
 	}
 	p.spin, p.since = spinCycles, time.Now()
+	p.start = p.since
 }
 
-// queue waits for a turn apart, and tells whether it came soon.
-func (c *context) queue() bool {
-	c.p.queued.Add(1)
-	defer c.p.queued.Add(-1)
-	timer := time.NewTimer(queueFor)
-	defer timer.Stop()
-	select {
-	case c.p.apart <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
+// queue waits for a turn apart, and tells whether and where there is one.
+func (c *context) queue() (at pairs.Split, ok bool) {
+	w := newWaiter()
+	c.waiting.Store(w)
+	defer c.waiting.Store(nil)
+	if c.interrupted.Load() || c.tr.Asked() {
+		return at, false
+	}
+	return c.p.turns.wait(w, patience)
+}
+
+// rest lets others have the place apart while the sentry sleeps for long.
+func (p *pace) rest(c *context) { c.p.turns.give(c.tr.Split()) }
+
+// resume undoes rest. If the place is taken the sides come together.
+func (p *pace) resume(c *context) {
+	if !c.p.turns.take() {
+		p.spin, p.calls, p.slept = 0, 0, 0
+		p.start = time.Now()
+		c.tr.Together()
 	}
 }
 
@@ -126,7 +161,7 @@ func (p *pace) fail(c *context) {
 func (p *pace) leave(c *context) {
 	if p.spin > 0 {
 		p.spin = 0
-		<-c.p.apart
+		c.p.turns.give(c.tr.Split())
 	}
 	p.calls, p.slept = 0, 0
 }

@@ -23,14 +23,13 @@ const maxRunning = 64
 type Platform struct {
 	pool  *pool.Pool[*seat]
 	pairs *pairs.Set
-	apart chan struct{} // full when as many contexts as may be have their two sides awake on two processors
+	turns turns
 
 	patches *patch.Store // nil: no calls are patched
 	areasFD int
 	areas   []byte // all of areasFD
 
-	queued atomic.Int32 // contexts that wait to move apart
-	ids    atomic.Uint64
+	ids atomic.Uint64
 
 	areaMu    sync.Mutex
 	freeAreas []int
@@ -62,7 +61,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
-	p.apart = make(chan struct{}, p.pairs.CPUs()/2)
+	p.turns.free = p.pairs.CPUs() / 2
 	if err := p.makeAreas(); err != nil {
 		return nil, err
 	}

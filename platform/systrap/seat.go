@@ -74,13 +74,7 @@ func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err err
 	}
 	since := time.Duration(-1)
 	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
-		atomic.CompareAndSwapUint32(&s.state, stateGuest, stateAsleep)
-		now := atomic.LoadUint32(&s.state)
-		if now&stateSentry == 0 {
-			blank.Wait(&s.state, now, patience)
-			now = atomic.LoadUint32(&s.state)
-		}
-		if now&stateSentry != 0 {
+		if s.sleep(patience) {
 			return true, nil
 		}
 		if end, errno := blank.Exited(s.TID); end || errno != 0 {
@@ -96,6 +90,17 @@ func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err err
 			return true, blank.ErrDead
 		}
 	}
+}
+
+// sleep waits for at most d, and tells whether it is the sentry's turn.
+func (s *seat) sleep(d time.Duration) bool {
+	atomic.CompareAndSwapUint32(&s.state, stateGuest, stateAsleep)
+	now := atomic.LoadUint32(&s.state)
+	if now&stateSentry == 0 {
+		blank.Wait(&s.state, now, d)
+		now = atomic.LoadUint32(&s.state)
+	}
+	return now&stateSentry != 0
 }
 
 // used is the processor time that the thread has taken, 0 where the host does not tell.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"gosentry/platform"
 	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,13 @@ func (s Scheduling) forChild() Scheduling {
 // the host each, so the host's scheduler is the one to ask: Go's would
 // hand the thread over and back.
 func (t *Task) Yield() {
-	if t.k.awake.Load() > 1 {
-		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	if t.k.awake.Load() <= 1 {
+		return
 	}
+	if y, ok := t.ctx.(platform.Yielder); ok {
+		y.Yield()
+	}
+	unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 }
 
 // threadLocked finds thread id, 0 meaning the caller; ESRCH.

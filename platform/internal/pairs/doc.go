@@ -6,7 +6,8 @@
 // fewer such threads, and its guest with it. A monitor, which ticks only while contexts are
 // locked to threads, lets a pair go when the guest computes for long, so that the host may
 // balance. All of them ask the host for short time slices, so that a switch is soon
-// on a busy host too. Where both sides stay awake instead, the thread can be moved apart from its guest.
+// on a busy host too. Where both sides stay awake instead, the thread can be moved apart from its guest,
+// to where another such pair was before.
 //
 // A Runner is locked to its OS thread from Enter to Leave. The fields of a Thread belong to the Runner's goroutine unless
 // they stand below its lock.

@@ -80,20 +80,61 @@ func (t *Thread) Follow(g *Guest) {
 	}
 }
 
-// Apart moves the thread, which is the calling one, to another processor than its guest's, and tells whether there is one.
-func (t *Thread) Apart() bool {
-	if t.away != AnyCPU {
-		return true
+// Split is where a thread and its guest are that were moved apart. AnyCPU stands for wherever suits.
+type Split struct{ Guest, Thread int }
+
+// AnySplit is no place in particular.
+func AnySplit() Split { return Split{AnyCPU, AnyCPU} }
+
+// Split is where the thread and its guest are, AnySplit unless they are apart.
+func (t *Thread) Split() Split {
+	if t.away == AnyCPU {
+		return AnySplit()
 	}
+	return Split{t.cpu, t.away}
+}
+
+// Apart moves the thread, which is the calling one, to another processor than its guest's, and tells whether there is one.
+// Where two take turns, the second one does best at the places of the first.
+func (t *Thread) Apart(at Split) bool {
 	if t.cpu == AnyCPU || t.loose.Load() {
 		return false
 	}
-	other := t.cpus.other(t.cpu)
-	if other == AnyCPU || setAffinity(0, t.cpus.mask(other)) != 0 {
+	if t.away == AnyCPU && at.Thread == AnyCPU {
+		at = Split{t.cpu, t.cpus.other(t.cpu)}
+	}
+	if at.Thread == AnyCPU {
+		return t.away != AnyCPU
+	}
+	t.moveHome(at.Guest)
+	return t.moveAway(at.Thread)
+}
+
+// moveHome says that the thread and its guest belong to another processor. The guest follows.
+func (t *Thread) moveHome(cpu int) {
+	if cpu == t.cpu {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cpus.load[t.cpu].Add(-1)
+	t.cpus.load[cpu].Add(1)
+	t.cpu = cpu
+}
+
+// moveAway moves the thread alone, and tells whether the host did.
+func (t *Thread) moveAway(cpu int) bool {
+	if cpu == t.away {
+		return true
+	}
+	if setAffinity(0, t.cpus.mask(cpu)) != 0 {
 		return false
 	}
-	t.away = other
-	t.cpus.load[other].Add(1)
+	if t.away != AnyCPU {
+		t.cpus.load[t.away].Add(-1)
+	}
+	t.cpus.load[cpu].Add(1)
+	t.away = cpu
 	return true
 }
 
