@@ -49,9 +49,16 @@ func (f *file) Release() {
 		// What nobody read is gone when a FIFO is opened again.
 		p.withdraw()
 	}
+	halved := (p.readers == 0) != (p.writers == 0)
 	p.mu.Unlock()
 	p.queue.Notify(waiter.All)
+	if halved {
+		p.async.Notify(waiter.In | waiter.Out)
+	}
 }
+
+// AsyncQueue implements vfs.AsyncOps.
+func (f *file) AsyncQueue() *waiter.Queue { return &f.pipe.async }
 
 // Opened implements vfs.OpenWaitOps.
 func (f *file) Opened() bool {

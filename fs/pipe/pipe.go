@@ -33,6 +33,7 @@ const (
 // Pipe is the object behind two descriptors or a FIFO. The zero Pipe is not ready: see newPipe.
 type Pipe struct {
 	queue waiter.Queue
+	async waiter.Queue // as Linux sends SIGIO: each write and read, and the end of a side
 
 	writeMu sync.Mutex
 	readMu  sync.Mutex
@@ -183,6 +184,9 @@ func (p *Pipe) roomed(before int) {
 	if tell {
 		p.queue.Notify(waiter.Out | waiter.WrNorm)
 	}
+	if now > before {
+		p.async.Notify(waiter.Out)
+	}
 }
 
 // write moves bytes from src. Up to AtomicSize it is all or EAGAIN; more is
@@ -282,6 +286,7 @@ func (p *Pipe) commit(n int, packet bool) {
 	}
 	p.mu.Unlock()
 	p.queue.Notify(waiter.In | waiter.RdNorm)
+	p.async.Notify(waiter.In)
 }
 
 // grow makes the ring large enough for extra more bytes. writeMu is held.

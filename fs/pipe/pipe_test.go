@@ -226,7 +226,7 @@ func TestPackets(t *testing.T) {
 	if _, err := read(r, 10); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.SetFlags(me, 0); err != nil {
+	if err := w.SetFlags(me, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = write(w, []byte("ab"))

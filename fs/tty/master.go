@@ -80,7 +80,7 @@ func (m *Master) Write(_ vfs.Caller, src *mm.Buffer, _ int64) (int, error) {
 	text := make([]byte, n)
 	n, err := src.CopyIn(text)
 	t.mu.Lock()
-	stopped := t.stopped
+	stopped, lines, shown := t.stopped, t.canon, len(t.out)
 	for _, c := range text[:n] {
 		t.inputLocked(c)
 	}
@@ -88,9 +88,20 @@ func (m *Master) Write(_ vfs.Caller, src *mm.Buffer, _ int64) (int, error) {
 	if stopped && !t.stopped {
 		slave |= writable
 	}
+	typed := t.canon > lines || !t.termios.local(unix.ICANON) && len(t.in) > 0
+	echoed := len(t.out) > shown
 	t.unlock(readable|waiter.Pri, slave)
+	if typed {
+		t.slaveAsync.Notify(waiter.In)
+	}
+	if echoed {
+		t.masterAsync.Notify(waiter.In)
+	}
 	return n, err
 }
+
+// AsyncQueue implements vfs.AsyncOps.
+func (m *Master) AsyncQueue() *waiter.Queue { return &m.t.masterAsync }
 
 // Readiness implements waiter.Waitable.
 func (m *Master) Readiness(wanted waiter.EventMask) waiter.EventMask {

@@ -198,8 +198,14 @@ func (s *Slave) Write(_ vfs.Caller, src *mm.Buffer, _ int64) (int, error) {
 		t.out = t.processLocked(t.out, c)
 	}
 	t.unlock(readable, 0)
+	if n > 0 {
+		t.masterAsync.Notify(waiter.In)
+	}
 	return n, err
 }
+
+// AsyncQueue implements vfs.AsyncOps.
+func (s *Slave) AsyncQueue() *waiter.Queue { return &s.t.slaveAsync }
 
 // Readiness implements waiter.Waitable.
 func (s *Slave) Readiness(wanted waiter.EventMask) waiter.EventMask {

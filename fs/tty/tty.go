@@ -64,6 +64,8 @@ type Terminal struct {
 	node   *slaveNode
 
 	masterWait, slaveWait waiter.Queue
+	// Who is told by signal of what comes in.
+	masterAsync, slaveAsync waiter.Queue
 
 	// Guarded by mu.
 	mu      sync.Mutex

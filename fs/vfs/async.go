@@ -1,11 +1,97 @@
 package vfs
 
-// Async says whom a file tells by signal that it became ready (fcntl(2), F_SETOWN
-// and F_SETSIG). It is remembered; no signal is sent.
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"gosentry/sentry/cred"
+	"gosentry/sentry/waiter"
+
+	"golang.org/x/sys/unix"
+)
+
+// Async says whom a file tells by signal that something happened (fcntl(2), F_SETOWN and F_SETSIG).
 type Async struct {
-	Owner  any   // the kernel's idea of an id, nil: nobody
-	Kind   int32 // F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP
-	Signal int32 // 0 stands for SIGIO
+	Owner     any      // the kernel's idea of an id, nil: nobody
+	Kind      int32    // F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP
+	Signal    int32    // 0 stands for SIGIO
+	UID, EUID cred.UID // of who set the owner
+}
+
+// AsyncEvent is something that a file tells its owner.
+type AsyncEvent struct {
+	Async
+	FD   int32 // by which the owner was promised to be told
+	What waiter.EventMask
+}
+
+// asyncWatch is what a file with O_ASYNC has in the queue of what it tells of.
+type asyncWatch struct {
+	entry waiter.Entry
+	file  *File
+	fd    int32
+}
+
+// asyncSystem holds what is still to be told. Events come with the locks of their objects held; signals are sent with none.
+type asyncSystem struct {
+	// telling is held while events are told of, so that who finds nothing due knows that it was done.
+	telling sync.Mutex
+	waiting atomic.Int64 // events not yet told of
+
+	mu   sync.Mutex
+	tell func(AsyncEvent)
+	due  []dueEvent
+}
+
+type dueEvent struct {
+	watch *asyncWatch
+	what  waiter.EventMask
+}
+
+// OnAsync names who sends the signals of files; it is called without locks.
+func (s *System) OnAsync(tell func(AsyncEvent)) {
+	s.async.mu.Lock()
+	defer s.async.mu.Unlock()
+	s.async.tell = tell
+}
+
+// TellAsync tells of what has happened so far, before it returns.
+func (s *System) TellAsync() {
+	a := &s.async
+	if a.waiting.Load() == 0 {
+		return
+	}
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	a.mu.Lock()
+	due, tell := a.due, a.tell
+	a.due = nil
+	a.mu.Unlock()
+	for _, d := range due {
+		if async, ok := d.watch.file.armedBy(d.watch); ok && tell != nil {
+			tell(AsyncEvent{async, d.watch.fd, d.what})
+		}
+	}
+	a.waiting.Add(-int64(len(due)))
+}
+
+// add notes an event. Who caused it tells of it when its call is over, and a goroutine does if that takes long or
+// there is no such call. The same event twice before that is one.
+func (a *asyncSystem) add(w *asyncWatch, what waiter.EventMask, s *System) {
+	d := dueEvent{w, what}
+	a.mu.Lock()
+	if slices.Contains(a.due, d) {
+		a.mu.Unlock()
+		return
+	}
+	a.due = append(a.due, d)
+	a.waiting.Add(1)
+	first := len(a.due) == 1
+	a.mu.Unlock()
+	if first {
+		go s.TellAsync()
+	}
 }
 
 // Async returns what SetAsync left.
@@ -20,4 +106,53 @@ func (f *File) SetAsync(change func(*Async)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.async)
+}
+
+// armedBy returns what SetAsync left, as long as w is how f is watched.
+func (f *File) armedBy(w *asyncWatch) (Async, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.async, f.armed == w
+}
+
+// CanAsync tells whether O_ASYNC means something to the file.
+func (f *File) CanAsync() bool {
+	_, ok := f.ops.(AsyncOps)
+	return ok
+}
+
+// setAsyncFlag begins or ends telling, as descriptor fd, what happens to the file.
+func (f *File) setAsyncFlag(on bool, fd int32) {
+	q := f.ops.(AsyncOps).AsyncQueue()
+	f.mu.Lock()
+	old := f.armed
+	switch {
+	case on && old == nil:
+		f.armed = newAsyncWatch(f, fd)
+		q.Register(&f.armed.entry)
+	case !on && old != nil:
+		f.armed = nil
+		q.Unregister(&old.entry)
+	}
+	f.mu.Unlock()
+}
+
+func newAsyncWatch(f *File, fd int32) *asyncWatch {
+	w := &asyncWatch{file: f, fd: fd}
+	if f.readable {
+		w.entry.Mask |= waiter.In
+	}
+	if f.writable {
+		w.entry.Mask |= waiter.Out
+	}
+	sys := f.path.Dentry.fs.sys
+	w.entry.Notify = func(what waiter.EventMask) { sys.async.add(w, what, sys) }
+	return w
+}
+
+// disarm ends telling, when the file is closed.
+func (f *File) disarm() {
+	if f.flags.Load()&unix.O_ASYNC != 0 && f.CanAsync() {
+		f.setAsyncFlag(false, 0)
+	}
 }

@@ -27,7 +27,8 @@
 //
 // A File is an open file description. It is counted, since closing must happen
 // at once. FileOps never block: what has nothing to give returns EAGAIN and the
-// caller waits through waiter.Waitable.
+// caller waits through waiter.Waitable. A file with O_ASYNC notes what happens to it with the locks of its
+// object held; its signals are sent when the call that did it is over, with none (System.TellAsync).
 //
 // # Lock order, outermost first
 //
@@ -37,7 +38,7 @@
 //	InodeState.dir, directories: ancestors before descendants, a directory before its entry
 //	InodeState.write, writes to and truncation of one regular file
 //	a file system's own locks; mm's locks, where a copy to the guest faults
-//	InodeState.mu, System.mountMu, the dentry tables, ring and waiter queues: leaves
+//	InodeState.mu, System.mountMu, File.mu, the dentry tables, ring and waiter queues: leaves
 //
 // The position and write locks are held while guest memory is copied, as on
 // other kernels: a fault on guest memory takes mm's and the memory file's locks and

@@ -38,6 +38,7 @@ type File struct {
 	watches  *epollItem // a list of those that watch the file
 	hasLocks bool       // took an OFD lock or flock once
 	async    Async
+	armed    *asyncWatch // while O_ASYNC is set
 }
 
 // settable are the flags that F_SETFL changes.
@@ -102,6 +103,7 @@ func (f *File) DecRef() {
 		return
 	}
 	f.unwatchAll()
+	f.disarm()
 	if f.hasLocks {
 		f.state.dropLocks(f)
 	}
@@ -165,9 +167,12 @@ func (f *File) Flags() int { return int(f.flags.Load()) }
 func (f *File) NonBlocking() bool { return f.flags.Load()&unix.O_NONBLOCK != 0 }
 
 // SetFlags changes the flags that F_SETFL may: O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME
-// and O_NONBLOCK.
-func (f *File) SetFlags(c Caller, flags int) error {
+// and O_NONBLOCK. fd is the descriptor by which it was asked to.
+func (f *File) SetFlags(c Caller, flags int, fd int32) error {
 	old := f.flags.Load()
+	if !f.CanAsync() {
+		flags = flags&^unix.O_ASYNC | int(old)&unix.O_ASYNC
+	}
 	if flags&^int(old)&unix.O_NOATIME != 0 {
 		attr, err := f.Attr()
 		if err != nil {
@@ -182,6 +187,9 @@ func (f *File) SetFlags(c Caller, flags int) error {
 		if f.flags.CompareAndSwap(old, next) {
 			if o, ok := f.ops.(FlagOps); ok {
 				o.SetFlags(int(next))
+			}
+			if (old^next)&unix.O_ASYNC != 0 {
+				f.setAsyncFlag(next&unix.O_ASYNC != 0, fd)
 			}
 			return nil
 		}

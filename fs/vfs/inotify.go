@@ -44,8 +44,9 @@ type inotifyUser struct{ instances, watches int }
 // directories locked, so nothing here looks at files while it holds a lock.
 type Inotify struct {
 	waiter.Queue
-	sys  *inotifySystem
-	user cred.UID
+	async waiter.Queue // who is told by signal
+	sys   *inotifySystem
+	user  cred.UID
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -201,10 +202,19 @@ func (i *Inotify) drop(w *watch) bool {
 	ok := i.dropLocked(w)
 	i.mu.Unlock()
 	if ok {
-		i.Notify(waiter.In | waiter.RdNorm)
+		i.tell()
 	}
 	return ok
 }
+
+// tell wakes who waits for events.
+func (i *Inotify) tell() {
+	i.Notify(waiter.In | waiter.RdNorm)
+	i.async.Notify(waiter.In)
+}
+
+// AsyncQueue implements AsyncOps.
+func (i *Inotify) AsyncQueue() *waiter.Queue { return &i.async }
 
 func (i *Inotify) dropLocked(w *watch) bool {
 	if i.watches[w.wd] != w {
@@ -237,7 +247,7 @@ func (i *Inotify) post(w *watch, n notice) {
 		i.dropLocked(w)
 	}
 	i.mu.Unlock()
-	i.Notify(waiter.In | waiter.RdNorm)
+	i.tell()
 }
 
 // queue appends an event unless it repeats the last one. mu is held.

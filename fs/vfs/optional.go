@@ -1,5 +1,7 @@
 package vfs
 
+import "gosentry/sentry/waiter"
+
 // What an Inode may have besides.
 type (
 	// TypeOps saves an Attr call for each new name: the S_IFMT part of the mode.
@@ -42,6 +44,9 @@ type (
 
 	// FlagOps is told of status flags set by F_SETFL.
 	FlagOps interface{ SetFlags(flags int) }
+
+	// AsyncOps is for files that tell by signal what happens (O_ASYNC): In, Out and HUp, each as often as it does.
+	AsyncOps interface{ AsyncQueue() *waiter.Queue }
 
 	// SizerOps is a pipe's F_GETPIPE_SZ and F_SETPIPE_SZ, in bytes.
 	SizerOps interface {

@@ -42,6 +42,7 @@ type System struct {
 	pipeBytes Budget
 
 	inotify inotifySystem
+	async   asyncSystem
 
 	pipes, sockets, anon, nsfs *Mount
 

@@ -128,6 +128,7 @@ func New(c Config) (*Kernel, error) {
 		return nil, err
 	}
 	k.makeWhole(c.Tasks)
+	k.VFS().OnAsync(k.tellAsync)
 	if err := k.makeInit(); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,7 @@ func (t *Task) step() bool {
 	switch ev.Kind {
 	case platform.Syscall:
 		t.doCall()
+		t.k.VFS().TellAsync()
 	case platform.Syscall32:
 		t.k.warnOnce("int 0x80", "the 32-bit system call interface is not built: ENOSYS")
 		errno := unix.ENOSYS

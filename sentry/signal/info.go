@@ -45,6 +45,8 @@ const (
 	IllIllOpn int32 = 2
 
 	PollIn  int32 = 1
+	PollOut int32 = 2
+	PollMsg int32 = 3
 	PollHup int32 = 6
 
 	SysSeccomp      int32 = 1
@@ -133,6 +135,16 @@ func (i *Info) Layout() Layout {
 		return LayoutRT
 	}
 	return LayoutKill
+}
+
+// HasCodes tells whether the kernel gives codes of their own meaning with sig.
+func HasCodes(sig Signal) bool {
+	for _, c := range codesOf {
+		if c.sig == sig {
+			return true
+		}
+	}
+	return false
 }
 
 // FromUser tells whether a process made the signal, and not the kernel.

@@ -37,7 +37,7 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	case unix.F_GETFL:
 		return uint64(f.Flags()), nil
 	case unix.F_SETFL:
-		return 0, f.SetFlags(t, int(a[2]))
+		return 0, setFlags(t, f, int(a[2]), fd)
 	case unix.F_CREATED_QUERY:
 		return boolean(f.Created()), nil
 	case unix.F_GETLK, unix.F_OFD_GETLK:

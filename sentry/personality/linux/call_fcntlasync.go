@@ -10,28 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Values of f_owner_ex's type.
-const (
-	ownerThread  = 0 // F_OWNER_TID
-	ownerProcess = 1 // F_OWNER_PID
-	ownerGroup   = 2 // F_OWNER_PGRP
-)
-
 // fcntlAsync is what fcntl(2) has about the signals of asynchronous I/O.
 func fcntlAsync(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, error) {
 	switch cmd {
 	case unix.F_SETOWN:
-		kind, id := int32(ownerProcess), int32(arg)
+		kind, id := int32(kernel.OwnerProcess), int32(arg)
 		if id == math.MinInt32 {
 			return 0, unix.EINVAL
 		}
 		if id < 0 {
-			kind, id = ownerGroup, -id
+			kind, id = kernel.OwnerGroup, -id
 		}
 		return 0, setOwner(t, f, kind, id)
 	case unix.F_GETOWN:
 		kind, id := owner(t, f)
-		if kind == ownerGroup {
+		if kind == kernel.OwnerGroup {
 			id = -id
 		}
 		return uint64(int64(id)), nil
@@ -41,7 +34,7 @@ func fcntlAsync(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, err
 			return 0, err
 		}
 		kind := int32(w[0])
-		if kind < ownerThread || kind > ownerGroup {
+		if kind < kernel.OwnerThread || kind > kernel.OwnerGroup {
 			return 0, unix.EINVAL
 		}
 		return 0, setOwner(t, f, kind, int32(w[0]>>32))
@@ -68,7 +61,8 @@ func setOwner(t *kernel.Task, f *vfs.File, kind, id int32) error {
 		}
 		who = pid
 	}
-	f.SetAsync(func(a *vfs.Async) { a.Owner, a.Kind = who, kind })
+	creds := t.Creds()
+	f.SetAsync(func(a *vfs.Async) { a.Owner, a.Kind, a.UID, a.EUID = who, kind, creds.RUID, creds.EUID })
 	return nil
 }
 
@@ -79,4 +73,15 @@ func owner(t *kernel.Task, f *vfs.File) (kind, id int32) {
 		id = t.IDOf(pid)
 	}
 	return a.Kind, id
+}
+
+// setFlags is F_SETFL through descriptor fd.
+func setFlags(t *kernel.Task, f *vfs.File, flags int, fd int32) error {
+	if err := f.SetFlags(t, flags, fd); err != nil {
+		return err
+	}
+	if flags&unix.O_ASYNC != 0 {
+		t.AdoptAsync(f)
+	}
+	return nil
 }

@@ -24,7 +24,7 @@ func sysIoctl(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
 		case fioClex, fioNclex:
 			err = t.FDs().SetCloseOnExec(fd, cmd == fioClex)
 		case fioNbio, fioAsync:
-			err = setStatusFlag(t, f, cmd, a[2])
+			err = setStatusFlag(t, f, fd, cmd, a[2])
 		default:
 			ret, err = fileIoctl(t, f, cmd, a[2])
 		}
@@ -33,7 +33,7 @@ func sysIoctl(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
 	return ret, err
 }
 
-func setStatusFlag(t *kernel.Task, f *vfs.File, cmd uint32, addr uint64) error {
+func setStatusFlag(t *kernel.Task, f *vfs.File, fd int32, cmd uint32, addr uint64) error {
 	on, err := load32(t, addr)
 	if err != nil {
 		return err
@@ -41,11 +41,14 @@ func setStatusFlag(t *kernel.Task, f *vfs.File, cmd uint32, addr uint64) error {
 	flag := unix.O_NONBLOCK
 	if cmd == fioAsync {
 		flag = unix.O_ASYNC
+		if !f.CanAsync() {
+			return unix.ENOTTY
+		}
 	}
 	if on != 0 {
-		return f.SetFlags(t, f.Flags()|flag)
+		return setFlags(t, f, f.Flags()|flag, fd)
 	}
-	return f.SetFlags(t, f.Flags()&^flag)
+	return setFlags(t, f, f.Flags()&^flag, fd)
 }
 
 // fileIoctl answers what concerns job control from the kernel's own terminal, and

@@ -152,7 +152,7 @@ func sysMqGetsetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 			Flags: int64(f.Flags() & unix.O_NONBLOCK), Max: q.Sizes().Messages, Size: q.Sizes().Size, Count: q.Count(),
 		}
 		if set != nil {
-			if err := f.SetFlags(t, f.Flags()&^unix.O_NONBLOCK|int(set.Flags)); err != nil {
+			if err := f.SetFlags(t, f.Flags()&^unix.O_NONBLOCK|int(set.Flags), int32(a[0])); err != nil {
 				return err
 			}
 		}

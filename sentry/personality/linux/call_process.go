@@ -132,7 +132,7 @@ func sysPidfdOpen(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := file.SetFlags(t, int(flags)&unix.O_NONBLOCK); err != nil {
+	if err := file.SetFlags(t, int(flags)&unix.O_NONBLOCK, 0); err != nil {
 		return 0, err
 	}
 	return newFD(t, file, true)

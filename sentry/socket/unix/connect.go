@@ -151,6 +151,7 @@ func (s *Socket) join(c vfs.Caller, other *Socket) error {
 	s.state.Store(connected)
 	other.pending = append(other.pending, end)
 	other.queue.Notify(readEvents)
+	other.async.Notify(waiter.In)
 	s.queue.Notify(writeEvents)
 	return nil
 }

@@ -150,6 +150,7 @@ func (to *Socket) enqueue(c vfs.Caller, from *Socket, m *message) error {
 	to.in.push(m)
 	to.mu.Unlock()
 	to.queue.Notify(readEvents)
+	to.async.Notify(waiter.In)
 	return nil
 }
 

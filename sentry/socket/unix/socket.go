@@ -14,6 +14,7 @@ import (
 // Socket is one socket of family AF_UNIX; it implements socket.Socket.
 type Socket struct {
 	queue waiter.Queue // who waits for the socket
+	async waiter.Queue // who is told by signal of data, connections and the end
 	room  waiter.Queue // who waits for room for a datagram, or a connection, in its queue
 
 	ns    *Namespace
@@ -195,7 +196,11 @@ func (s *Socket) fail(err unix.Errno) {
 	}
 	s.mu.Unlock()
 	s.queue.Notify(waiter.All)
+	s.async.Notify(waiter.HUp)
 }
+
+// AsyncQueue implements vfs.AsyncOps.
+func (s *Socket) AsyncQueue() *waiter.Queue { return &s.async }
 
 // Release implements vfs.FileOps.
 func (s *Socket) Release() {
@@ -257,6 +262,12 @@ func (s *Socket) Shutdown(how int) error {
 		peer.shut |= theirs
 		peer.mu.Unlock()
 		peer.queue.Notify(waiter.All)
+		switch {
+		case theirs == shutBoth:
+			peer.async.Notify(waiter.HUp)
+		case theirs == shutReceive:
+			peer.async.Notify(waiter.In)
+		}
 	}
 	return nil
 }
