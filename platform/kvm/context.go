@@ -20,6 +20,7 @@ type context struct {
 	calls   patch.Calls
 	retries int
 	answers patch.Answers
+	pass    passing
 
 	interrupted atomic.Bool
 	running     atomic.Pointer[vcpu]
@@ -56,6 +57,9 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 		if c.p.released.Load() {
 			return platform.Event{}, &platform.Died{Reason: "the platform was released"}
 		}
+		if err := c.settlePace(as); err != nil {
+			return platform.Event{}, err
+		}
 		if regs.Eflags&arch.FlagTF != 0 && as.text.Active() {
 			as.stopPatching()
 		}
@@ -74,15 +78,22 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 // frame on the stub's stack says filled in.
 func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	v := c.v
-	if err := c.loadFPU(v); err != nil {
-		return exit{}, err
+	if !c.answer(as, regs) {
+		c.halt()
+		if err := c.loadFPU(v); err != nil {
+			return exit{}, err
+		}
+		root, err := as.begin(v)
+		if err != nil {
+			return exit{}, err
+		}
+		c.offer(as)
+		v.load(regs, root)
 	}
-	root, err := as.begin(v)
-	if err != nil {
-		return exit{}, err
+	c.known = false
+	if v.runner != nil {
+		return c.passOver(as, regs)
 	}
-	c.offer(as)
-	v.load(regs, root)
 	c.running.Store(v)
 	e, ran := v.enter(c.wanted)
 	c.running.Store(nil)
@@ -90,8 +101,16 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	if !ran {
 		return exit{kind: exitInterrupted}, nil
 	}
-	c.known = false
 	x := v.leave(e)
+	v.gone(x, regs)
+	if x.kind == exitPatched {
+		c.pass.pace.note(false)
+	}
+	return x, nil
+}
+
+// gone stores the registers of a guest that left by x.
+func (v *vcpu) gone(x exit, regs *arch.Registers) {
 	switch x.kind {
 	case exitSyscall:
 		v.saveSyscall(regs)
@@ -112,7 +131,6 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 		v.save(regs)
 		v.settle()
 	}
-	return x, nil
 }
 
 // wanted tells whether anything speaks against entering the guest.
@@ -147,9 +165,14 @@ func (c *context) Leave() {
 	if c.v == nil {
 		return
 	}
+	c.halt()
 	c.withdraw()
 	c.p.put(c.v)
 	c.v = nil
+	if c.pass.pace.leave() {
+		c.p.apart.Join()
+		<-c.p.awake
+	}
 	runtime.UnlockOSThread()
 	<-c.p.slots
 }
@@ -212,6 +235,7 @@ func (c *context) bring() {
 
 // FPU implements platform.Context.
 func (c *context) FPU() []byte {
+	c.halt()
 	c.fpuMu.Lock()
 	defer c.fpuMu.Unlock()
 	c.bring()

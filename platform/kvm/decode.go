@@ -42,9 +42,9 @@ func protectionFault() platform.Event { return fault(unix.SIGSEGV, siKernel, 0) 
 func (c *context) decode(as *addressSpace, x exit, regs *arch.Registers) (ev platform.Event, done bool, err error) {
 	switch x.kind {
 	case exitInterrupted:
-		as.rewind(regs)
+		c.rewind(as, regs)
 		return ev, false, nil
-	case exitSyscall, exitPatched:
+	case exitSyscall, exitPatched, exitPassed:
 		return platform.Event{Kind: platform.Syscall}, true, nil
 	case exitCompat:
 		return platform.Event{Kind: platform.Syscall32}, true, nil

@@ -23,6 +23,22 @@
 // trampoline is said to be before its call. A guest may enter a trampoline where it likes: what it
 // achieves is a system call with registers of its choice.
 //
+// # Calls passed over
+//
+// There, a context that calls often has its thread stay awake (pace). Its processor is then run by an OS thread of that
+// processor's own, a runner, on another of the host's processors, and the trampoline goes to the meeting: code that stores the registers in an area, a page
+// of the address space's for each processor, and looks for a result a bounded number of times. The sentry takes the call (areaTaken) and, if all
+// that changed is the result, gives that (areaAnswered): nobody has left guest code. A word beside the answers says whether the sentry looks at all; a
+// call that finds none, or is not answered in time, leaves as before. By one exchange of the state the guest takes its call back, and by
+// another the sentry gives the result, so each knows which came first.
+//
+// The guest can write to areas, at any time. What is read there is taken for what the guest asks for, once, with registers made as sane as those of an exit; what
+// decides how the sentry goes on is its own: from the moment a call is taken, the registers it came with, as the kernel changes them, are the
+// thread's, whatever the processor says later. If it cannot be given its result, or something else changed, or its extended state is
+// wanted, it is kicked out, its registers are dropped and these are loaded. So a processor may be in guest code while its thread is in the kernel: it is among
+// those that an Apply or a Release sends out, and its runner, not the context, says that it is.
+// A processor stopped in the meeting before its call was taken is said to be before the SYSCALL instruction.
+//
 // The probe also changes a page table entry behind the machine's back. A KVM with hardware paging sees
 // it after CR3 was loaded: there, what an Apply takes away is flushed by sending every processor that runs the address space
 // out of the guest, and changing a bit of CR3 that means nothing before it enters again. A KVM that shadows page tables does
@@ -45,7 +61,8 @@
 //
 // # Processors
 //
-// A context holds a virtual processor and the OS thread it is on from its first Run to Leave. Registers
+// A context holds a virtual processor and the OS thread it is on from its first Run to Leave; those with a runner are never run by
+// another thread, since KVM takes long to move one. Registers
 // pass through the page shared with KVM. The extended state stays on the processor until another
 // context takes that, or somebody asks. A kick sets immediate_exit and then signals the thread: a
 // processor that was about to enter the guest sees the first, one inside the second.

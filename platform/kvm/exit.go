@@ -16,6 +16,7 @@ const (
 	exitInterrupted exitKind = iota // by a kick, in ring 3
 	exitSyscall
 	exitPatched // a patched call
+	exitPassed  // a call in shared memory; the processor has not left guest code
 	exitCompat  // SYSCALL in 32-bit code
 	exitVector  // an exception or int n
 	exitStray   // the guest touched the address of user entry's store itself
@@ -53,7 +54,7 @@ func (v *vcpu) leave(e unix.Errno) exit {
 		switch {
 		case addr == noMemory && write && s.Regs.Rip == userEntry+userEntryStore:
 			return exit{kind: exitSyscall}
-		case addr == noMemory && write && s.Regs.Rip-trampolinesAt < patch.TrampolinesSize:
+		case addr == noMemory && write && (s.Regs.Rip-trampolinesAt < patch.TrampolinesSize || v.meets(s.Regs.Rip)):
 			return exit{kind: exitPatched}
 		case addr&^(pageSize-1) == noMemory:
 			return exit{kind: exitStray}

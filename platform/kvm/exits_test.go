@@ -10,7 +10,7 @@ import (
 // TestExits counts the exits of calls and of faults in KVM's statistics: one each. There is one more for an invalid
 // opcode, at which KVM looks first, and for everything but patched calls where ring 0 is emulated: KVM counts its step into the emulator.
 func TestExits(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	for name, code := range map[string][]byte{
 		"call": {0x0f, 0x05}, "page fault": loadText, "invalid opcode": {0x0f, 0x0b}, "breakpoint": {0xcc}, "int 0x80": {0xcd, 0x80},

@@ -15,6 +15,8 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_IOCTL, Arg: 1, Values: kvmapi.Requests()},
 		{Number: unix.SYS_GETTID},
 		{Number: unix.SYS_GETPID},
+		{Number: unix.SYS_GETCPU},
+		{Number: unix.SYS_SCHED_SETAFFINITY},
 		{Number: unix.SYS_MADVISE},
 		{Number: unix.SYS_FSTAT},
 		{Number: unix.SYS_FCNTL, Arg: 1, Values: []uint32{unix.F_GETFL}},

@@ -14,9 +14,10 @@ const (
 	userHigh = 0x7fff00000000
 	taskSize = 0x7ffffffff000
 
-	// Where the trampolines of patched calls lie, and behind them a page of answers for each processor.
+	// Where the trampolines of patched calls lie, and behind them a page of answers for each processor, and then an area for each.
 	trampolinesAt = 0x7fffffe00000
 	answersAt     = trampolinesAt + patch.TrampolinesSize
+	areaOffset    = maxRunning * pageSize // of a processor's area from its page of answers
 )
 
 // Guest-physical memory. Below 4 GiB there is none but what KVM keeps for itself.

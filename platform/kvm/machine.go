@@ -36,6 +36,8 @@ type machine struct {
 	lstar uint64
 	entry entryKind
 
+	meeting *meeting
+
 	kernel     *pagetable.Table // the lowest table of the stub's addresses
 	kernelRoot uint64
 	vcpus      int // at most
@@ -59,7 +61,7 @@ func newMachine(fd int) (*machine, error) {
 	if sys.CheckExtension(kvmapi.CapSyncRegs)&sync != sync {
 		return nil, errExtensions
 	}
-	m := &machine{sys: sys, lstar: syscallAddr, vcpus: min(maxRunning, max(sys.CheckExtension(kvmapi.CapMaxVCPUs), 1))}
+	m := &machine{sys: sys, lstar: syscallAddr, meeting: newMeeting(), vcpus: min(maxRunning, max(sys.CheckExtension(kvmapi.CapMaxVCPUs), 1))}
 	if err := m.features(); err != nil {
 		return nil, err
 	}

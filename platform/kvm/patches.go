@@ -68,7 +68,7 @@ func (c *context) consider(as *addressSpace, x exit, ev platform.Event, regs *ar
 		c.retries = 0
 		return true
 	}
-	as.rewind(regs)
+	c.rewind(as, regs)
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if c.retries < maxRetries && as.text.Missed(ev.Addr) {
@@ -90,9 +90,10 @@ func (as *addressSpace) stopPatching() {
 	as.shoot()
 }
 
-// rewind makes regs, with which a processor was stopped in a trampoline, those of a thread that has not made its call yet. What
+// rewind makes regs, with which c's processor was stopped on the way of a patched call, those of a thread that has not made its call yet. What
 // it has done so far is to write to registers that the call is going to write to.
-func (as *addressSpace) rewind(regs *arch.Registers) {
+func (c *context) rewind(as *addressSpace, regs *arch.Registers) {
+	c.v.unmeet(regs)
 	if regs.Rip-trampolinesAt >= patch.TrampolinesSize {
 		return
 	}
@@ -103,15 +104,13 @@ func (as *addressSpace) rewind(regs *arch.Registers) {
 	}
 }
 
-// trampoline is the code that a patched call goes through: it leaves the machine by a store where no memory is.
-func trampoline(t patch.Trampoline) []byte {
-	return patch.Code(t, 0, func(uint64) []byte { return append(leaveByStore(), 0x0f, 0x0b) }) // ud2: never comes back
-}
+// trampoline is the code that a patched call goes through.
+func trampoline(t patch.Trampoline) []byte { return patch.Code(t, 0, meet) }
 
 // SetAnswers implements platform.Answerer.
 func (c *context) SetAnswers(list []platform.Answer) { c.answers.Set(list) }
 
-// offer has c's answers where its processor finds them in as.
+// offer has c's answers where its processor finds them in as, and says whether calls may be passed over.
 func (c *context) offer(as *addressSpace) {
 	v := c.v
 	if !as.text.Active() {
@@ -122,16 +121,21 @@ func (c *context) offer(as *addressSpace) {
 		c.withdraw()
 		as.mu.Lock()
 		v.answers = patch.NewPage(as.text.Data()[v.id*pageSize:])
+		v.calls = newArea(as.text.Area()[v.id*pageSize:])
 		as.mu.Unlock()
-		v.answersIn, v.area = as, answersAt+uint64(v.id)*pageSize
+		v.answersIn, v.gsBase = as, answersAt+uint64(v.id)*pageSize
 	}
 	c.answers.Show(&v.answers)
+	if v.runner != nil {
+		v.look(looks)
+	}
 }
 
 // withdraw takes back what c's processor, which is about to go elsewhere, shows.
 func (c *context) withdraw() {
 	if v := c.v; v.answersIn != nil {
+		v.look(0)
 		c.answers.Unshow(&v.answers)
-		v.answersIn, v.area = nil, 0
+		v.answersIn, v.gsBase, v.calls = nil, 0, nil
 	}
 }

@@ -86,7 +86,7 @@ func (g *testGuest) next(number uint64) {
 
 // TestPatched compares the registers at a patched call with those at a plain one.
 func TestPatched(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := patchGuest(t, p)
 	fill := func() {
@@ -114,7 +114,7 @@ func TestPatched(t *testing.T) {
 // TestPatchedAny makes calls through the end of the C library's syscall(2): each by the number in rax, with the sixth argument from the
 // stack, where there is one.
 func TestPatchedAny(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := siteGuest(t, p, 0x4c, 0x8b, 0x4c, 0x24, 0x08) // mov 8(%rsp),%r9
 	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told}, {Number: 255, Value: 7}})
@@ -149,7 +149,7 @@ func TestPatchedAny(t *testing.T) {
 // TestPatchedOdds makes patched calls from the middle of a site, with a GS of the guest's own, after the address space was emptied, and
 // while it is single-stepped.
 func TestPatchedOdds(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := patchGuest(t, p)
 	g.regs.Rip, g.regs.Rax = codeAt+siteAt+5, 555
@@ -182,7 +182,7 @@ func TestPatchedOdds(t *testing.T) {
 
 // TestAnswers has a call answered, then not, by each of two threads that take turns at one processor.
 func TestAnswers(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := patchGuest(t, p)
 	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told}})
@@ -211,10 +211,10 @@ func TestAnswers(t *testing.T) {
 // TestAnswersInterrupted interrupts and takes back while the guest does little but ask: each interrupt comes through, a
 // call that was hit begins anew, and none gets an answer that was taken back.
 func TestAnswersInterrupted(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := patchGuest(t, p)
-	answers := []platform.Answer{{Number: asked, Value: told}, {Number: 511, Value: told}}
+	answers := []platform.Answer{{Number: asked, Value: told}, {Number: 510, Value: told}}
 	g.next(asked) // marker is no number that has an answer, so the guest asks between two exits
 	for range 100 {
 		g.c.SetAnswers(answers)
@@ -241,14 +241,14 @@ func TestAnswersInterrupted(t *testing.T) {
 
 // TestAnswersKept has the guest write to its page of answers.
 func TestAnswersKept(t *testing.T) {
-	p := testPlatform(t)
+	p := alone(testPlatform(t))
 	defer p.Release()
 	g := patchGuest(t, p)
 	g.c.SetAnswers([]platform.Answer{{Number: asked, Value: told}})
 	g.next(marker)
 	copy(g.mem[3*pageSize:], storeText)
 	g.apply(g.at(dataAt, 3, platform.Read|platform.Exec))
-	g.regs.Rip, g.regs.Rax, g.regs.Rbx = dataAt, 1, g.c.v.area+8*asked
+	g.regs.Rip, g.regs.Rax, g.regs.Rbx = dataAt, 1, g.c.v.gsBase+8*asked
 	ev, err := g.c.Run(g.as, &g.regs)
 	if err != nil || ev.Kind != platform.Fault || ev.Signal != unix.SIGSEGV || ev.Access != platform.Write {
 		t.Errorf("%+v %v", ev, err)

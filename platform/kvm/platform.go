@@ -8,6 +8,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/kvmapi"
 )
@@ -23,7 +24,9 @@ const (
 type Platform struct {
 	*machine
 	slots   chan struct{}
-	patches *patch.Store // nil: no calls are patched
+	awake   chan struct{} // has one for each context whose thread stays awake
+	apart   *pairs.Apart  // keeps that off its runner's processor
+	patches *patch.Store  // nil: no calls are patched
 
 	waiting  atomic.Int32 // contexts that wait for a slot
 	ticking  atomic.Bool
@@ -32,6 +35,7 @@ type Platform struct {
 	mu   sync.Mutex
 	all  []*vcpu
 	free []*vcpu
+	idle []*vcpu // free, with runners
 
 	spacesMu sync.Mutex
 	spaces   map[*addressSpace]struct{}
@@ -49,18 +53,19 @@ func New(fd int, patching bool) (*Platform, error) {
 		m.release()
 		return nil, fmt.Errorf("kvm: %w", err)
 	}
-	p := &Platform{
-		machine: m, slots: make(chan struct{}, m.vcpus), all: []*vcpu{v}, free: []*vcpu{v},
-		spaces: make(map[*addressSpace]struct{}),
+	p := &Platform{machine: m, all: []*vcpu{v}, free: []*vcpu{v}, spaces: make(map[*addressSpace]struct{})}
+	awake := 0
+	if p.apart, err = pairs.NewApart(); err == nil && patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0 {
+		awake = min(p.apart.CPUs(), m.vcpus) / 2
+		cfg := patch.Config{At: trampolinesAt, Code: trampoline, Data: maxRunning * pageSize, Area: maxRunning * pageSize}
+		p.patches, err = patch.NewStore(cfg)
 	}
-	if patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0 {
-		cfg := patch.Config{At: trampolinesAt, Code: trampoline, Data: maxRunning * pageSize}
-		if p.patches, err = patch.NewStore(cfg); err != nil {
-			v.kvm.Close()
-			m.release()
-			return nil, fmt.Errorf("kvm: %w", err)
-		}
+	if err != nil {
+		v.kvm.Close()
+		m.release()
+		return nil, fmt.Errorf("kvm: %w", err)
 	}
+	p.awake, p.slots = make(chan struct{}, awake), make(chan struct{}, m.vcpus-awake)
 	return p, nil
 }
 
@@ -73,6 +78,9 @@ func (p *Platform) Verdict() string {
 	calls := ""
 	if p.patches != nil {
 		calls = "; calls made often are patched"
+	}
+	if n := cap(p.awake); n > 0 {
+		calls += fmt.Sprintf(", and passed over without an exit for %d at a time", n)
 	}
 	return fmt.Sprintf("SYSCALL %s%s; %s; %d processors", p.entry, calls, paging, p.vcpus)
 }
@@ -110,8 +118,8 @@ func (p *Platform) take(tid int) (*vcpu, error) {
 			return p.remove(i, tid), nil
 		}
 	}
-	if n := len(p.all); n < p.vcpus {
-		v, err := p.newVCPU(n)
+	if p.own() < cap(p.slots) {
+		v, err := p.newVCPU(len(p.all))
 		if err == nil {
 			v.tid.Store(int32(tid))
 			p.all = append(p.all, v)
@@ -122,6 +130,38 @@ func (p *Platform) take(tid int) (*vcpu, error) {
 		}
 	}
 	return p.remove(0, tid), nil
+}
+
+// own is how many processors have no runner. mu is held.
+func (p *Platform) own() (n int) {
+	for _, v := range p.all {
+		if v.runner == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// takeAwake returns a free processor with a runner. The caller has a place among those that are awake.
+func (p *Platform) takeAwake() (*vcpu, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.released.Load() {
+		return nil, &platform.Died{Reason: "the platform was released"}
+	}
+	if n := len(p.idle); n > 0 {
+		v := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		v.yield.Store(false)
+		return v, nil
+	}
+	v, err := p.newVCPU(len(p.all))
+	if err != nil {
+		return nil, err
+	}
+	v.runner = newRunner(v)
+	p.all = append(p.all, v)
+	return v, nil
 }
 
 // remove takes a processor out of the free ones. mu is held.
@@ -136,8 +176,12 @@ func (p *Platform) remove(i, tid int) *vcpu {
 // put gives a processor back.
 func (p *Platform) put(v *vcpu) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v.runner != nil {
+		p.idle = append(p.idle, v)
+		return
+	}
 	p.free = append(p.free, v)
-	p.mu.Unlock()
 }
 
 // turns makes contexts that hold processors give them up, as long as others wait.
@@ -187,10 +231,14 @@ func (p *Platform) limitFPU(b *[kvmapi.XSaveSize]byte) {
 
 // Release implements platform.Platform. Contexts that still run get *platform.Died.
 func (p *Platform) Release() {
-	p.released.Store(true)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, v := range p.all {
+	p.released.Store(true)
+	all := p.all
+	p.mu.Unlock()
+	for _, v := range all {
+		if v.runner != nil {
+			v.runner.end()
+		}
 		for v.kick(); v.inGuest.Load(); v.kick() {
 			time.Sleep(100 * time.Microsecond)
 		}

@@ -97,8 +97,10 @@ func (p *probe) run(toggle uint64) (word uint64, x exit) {
 		late.Store(true)
 		p.v.kick()
 	})
-	e, _ := p.v.enter(func() bool { return true })
-	x = p.v.leave(e)
+	for x.kind == exitInterrupted && !late.Load() { // a signal to the thread is no reason to give up
+		e, _ := p.v.enter(func() bool { return true })
+		x = p.v.leave(e)
+	}
 	timer.Stop()
 	if x.kind == exitInterrupted && late.Load() {
 		x = p.v.broken("the first guest does not come back")

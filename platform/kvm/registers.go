@@ -59,7 +59,7 @@ func (v *vcpu) load(r *arch.Registers, root uint64) {
 	changed = loadData(&s.FS, uint16(r.Fs), r.Fs_base) || changed
 	gs := r.Gs_base
 	if gs == 0 {
-		gs = v.area
+		gs = v.gsBase
 	}
 	changed = loadData(&s.GS, uint16(r.Gs), gs) || changed
 	if s.CR3 != root {
@@ -103,7 +103,7 @@ func (v *vcpu) save(r *arch.Registers) {
 	r.Cs, r.Ss = uint64(s.CS.Selector), uint64(s.SS.Selector)
 	r.Ds, r.Es = uint64(s.DS.Selector), uint64(s.ES.Selector)
 	r.Fs, r.Gs = uint64(s.FS.Selector), uint64(s.GS.Selector)
-	if r.Fs_base, r.Gs_base = s.FS.Base, s.GS.Base; r.Gs_base == v.area {
+	if r.Fs_base, r.Gs_base = s.FS.Base, s.GS.Base; r.Gs_base == v.gsBase {
 		r.Gs_base = 0
 	}
 }

@@ -312,8 +312,9 @@ func (as *addressSpace) wipe() {
 	as.letWindowsGo()
 }
 
-// prepare makes sure that there are tables, and that what patched text needs is mapped. mu is held, but not while waiting.
-func (as *addressSpace) prepare() error {
+// prepare makes sure that there are tables, and that what patched text needs is mapped, with room to pass calls over
+// if that is wanted. mu is held, but not while waiting.
+func (as *addressSpace) prepare(area bool) error {
 	for {
 		if err := as.ready(); err == unix.ENOMEM {
 			as.died = &platform.Died{Reason: "there are no frames for its page tables"}
@@ -321,7 +322,11 @@ func (as *addressSpace) prepare() error {
 		} else if err != nil {
 			return err
 		}
-		if as.text.Recover(); len(as.edits.list) == 0 {
+		as.text.Recover()
+		if area {
+			as.text.OpenArea()
+		}
+		if len(as.edits.list) == 0 {
 			return nil
 		}
 		as.edit()
@@ -333,7 +338,7 @@ func (as *addressSpace) prepare() error {
 func (as *addressSpace) begin(v *vcpu) (root uint64, err error) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	if err := as.prepare(); err != nil {
+	if err := as.prepare(v.runner != nil); err != nil {
 		return 0, err
 	}
 	if v.space != as || v.flush != as.flushes {
@@ -368,8 +373,10 @@ func (as *addressSpace) die(reason string) error {
 // Release implements platform.AddressSpace.
 func (as *addressSpace) Release() {
 	as.mu.Lock()
+	as.released = true
+	as.expel() // a processor may be waiting for the result of the call that ends it
 	t, windows := as.tables, as.windows
-	as.tables, as.windows, as.released = nil, nil, true
+	as.tables, as.windows = nil, nil
 	free := as.text.End()
 	as.mu.Unlock()
 	as.p.spacesMu.Lock()

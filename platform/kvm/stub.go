@@ -51,6 +51,8 @@ func userEntryPage() []byte {
 		b[i] = halt
 	}
 	copy(b, leaveByStore())
+	copy(b[meetingAt&(pageSize-1):], newMeeting().text)
+	le.PutUint64(b[meetingPointer&(pageSize-1):], meetingAt)
 	return b
 }
 

@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -40,10 +41,46 @@ func TestText(t *testing.T) {
 	if len(got) != 1 || got[0] != "mov %eax,0x80005000" {
 		t.Errorf("user entry: %q", got)
 	}
+	m := newMeeting()
 	for i, b := range userEntryPage()[userEntryStore:] {
-		if b != halt {
-			t.Fatalf("user entry has %#x at %d", b, i)
+		if at := userEntry + userEntryStore + uint64(i); b != halt && at-meetingAt >= uint64(len(m.text)) && at < meetingPointer {
+			t.Fatalf("user entry has %#x at %#x", b, at)
 		}
+	}
+}
+
+// TestMeetingText disassembles the code by which calls are passed over.
+func TestMeetingText(t *testing.T) {
+	m := newMeeting()
+	at := map[uint64]string{
+		m.kept: "mov %rcx,%r11", m.stored: "rdfsbase %rax", m.below: "pushfq", m.above: "mov $0x1,%eax", m.asked: "mov 0xff8(%r11),%eax",
+	}
+	var ends []string
+	for i := uint64(0); i < uint64(len(m.text)); {
+		inst, err := x86asm.Decode(m.text[i:], 64)
+		if err != nil {
+			t.Fatalf("%#x: %v", i, err)
+		}
+		text := x86asm.GNUSyntax(inst, meetingAt+i, nil)
+		if want := at[i]; want != "" && text != want {
+			t.Errorf("%#x: %s, want %s", i, text, want)
+		}
+		delete(at, i)
+		switch inst.Op {
+		case x86asm.JRCXZ, x86asm.JMP, x86asm.UD2:
+			ends = append(ends, text)
+		case x86asm.RDGSBASE, x86asm.RDFSBASE, x86asm.MOV, x86asm.LEA, x86asm.XCHG, x86asm.PAUSE, x86asm.PUSHFQ:
+		default:
+			t.Errorf("%#x: %s", i, text)
+		}
+		i += uint64(inst.Len)
+	}
+	if len(at) > 0 {
+		t.Errorf("no instruction begins at %v", at)
+	}
+	want := []string{"jrcxz 0xffffffff800021d2", "jrcxz 0xffffffff800021fa", "jmp 0xffffffff800021bb", "jrcxz 0xffffffff800021fa", "ud2", "jmp *%rcx"}
+	if !slices.Equal(ends, want) {
+		t.Errorf("%q, want %q", ends, want)
 	}
 }
 

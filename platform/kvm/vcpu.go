@@ -56,7 +56,12 @@ type vcpu struct {
 
 	answers   patch.Page    // what it shows of its context's answers,
 	answersIn *addressSpace // here, nil: nowhere,
-	area      uint64        // at this address, which GS has where the guest has none of its own
+	gsBase    uint64        // at this address, which GS has where the guest has none of its own
+	calls     *area         // where calls are passed over there, with
+	looks     uint64        // what look said last
+
+	runner  *runner // that runs it; nil: the thread of the context does
+	meeting *meeting
 
 	space *addressSpace
 	flush uint64 // addressSpace.flushes when space was loaded
@@ -77,7 +82,7 @@ func (m *machine) newVCPU(id int) (*vcpu, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vcpu{id: id, kvm: k, state: k.State()}
+	v := &vcpu{id: id, kvm: k, state: k.State(), meeting: m.meeting}
 	if v.page, err = m.addPage(id); err == nil {
 		tssPage(v.page, id)
 		if e := k.SetCPUID(m.cpuid); e != 0 {

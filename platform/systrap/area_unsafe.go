@@ -9,9 +9,6 @@ import (
 func handler()
 func handlerAddr() *byte
 
-// spinWhileClear waits for at most n cycles while none of bits is set in *word, and tells whether one is.
-func spinWhileClear(word *uint32, bits uint32, n uint64) bool
-
 // handlerCode returns a copy of the handler and of what follows it.
 func handlerCode() []byte {
 	return append([]byte(nil), unsafe.Slice(handlerAddr(), pageSize)...)

@@ -9,6 +9,7 @@ import (
 	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
 	"gosentry/platform/internal/pool"
+	"gosentry/platform/internal/spin"
 
 	"golang.org/x/sys/unix"
 )
@@ -154,7 +155,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 
 // await waits until the thread has stopped, and tells whether the sentry slept.
 func (c *context) await(s *seat) (slept bool, err error) {
-	if spinWhileClear(&s.state, stateSentry, c.pace.spin) {
+	if spin.WhileClear(&s.state, stateSentry, c.pace.spin) {
 		return false, nil
 	}
 	if c.pace.spin > 0 {

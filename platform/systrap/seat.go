@@ -8,6 +8,7 @@ import (
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
+	"gosentry/platform/internal/spin"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,8 +69,8 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 // await waits until it is the sentry's turn, first for so many cycles without sleeping, and tells whether it
 // slept. It gives up when the thread has ended, or
 // does not come out of guest code after interrupted was set.
-func (s *seat) await(spin uint64, interrupted *atomic.Bool) (slept bool, err error) {
-	if spinWhileClear(&s.state, stateSentry, spin) {
+func (s *seat) await(cycles uint64, interrupted *atomic.Bool) (slept bool, err error) {
+	if spin.WhileClear(&s.state, stateSentry, cycles) {
 		return false, nil
 	}
 	since := time.Duration(-1)

@@ -10,13 +10,15 @@ import (
 // An answer is a word of 8 bytes in a page, at the index of its call's number: the value, and answerValid if there is one.
 const (
 	// AnswerCount is the number of the first call that cannot be answered.
-	AnswerCount = pageSize / 8
+	AnswerCount = pageSize/8 - 1
+	// SpareAt is the offset in the page of the word behind the answers, which is the platform's.
+	SpareAt     = 8 * AnswerCount
 	answerValid = 1 << 32
 )
 
 // Page is what a guest thread finds its answers in, and cannot write. It belongs to whoever holds the thread.
 type Page struct {
-	words *[AnswerCount]atomic.Uint64
+	words *[AnswerCount + 1]atomic.Uint64
 	shown *[]platform.Answer // what it holds, if it still does
 }
 
@@ -64,6 +66,9 @@ func (a *Answers) Show(p *Page) {
 		}
 	}
 }
+
+// Spare is the word at SpareAt.
+func (p *Page) Spare() *atomic.Uint64 { return &p.words[AnswerCount] }
 
 // Unshow takes back what p, which the thread is about to let go, has shown.
 func (a *Answers) Unshow(p *Page) {

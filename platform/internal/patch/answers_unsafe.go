@@ -7,5 +7,5 @@ import (
 
 // NewPage returns b, a page of zeros outside of Go's heap, as a page of answers.
 func NewPage(b []byte) Page {
-	return Page{words: (*[AnswerCount]atomic.Uint64)(unsafe.Pointer(&b[:pageSize][0]))}
+	return Page{words: (*[AnswerCount + 1]atomic.Uint64)(unsafe.Pointer(&b[:pageSize][0]))}
 }

@@ -5,7 +5,7 @@ import "encoding/binary"
 // Code is what a patched call goes through. It finds the thread's area, at 0x7fff......., in the base of GS, without touching
 // the flags; where the guest has a GS of its own, it makes the call where it was. Where there is an answer, in the page at
 // offset answers of the area, that is the result. Else it goes on with what ask returns for the address where that is to lie: the
-// number is in eax and the return address in rcx.
+// number is in rax, the return address in rcx and the area's in r11.
 func Code(t Trampoline, answers uint32, ask func(at uint64) []byte) []byte {
 	if t.Any {
 		return codeOfAny(t, answers, ask)
@@ -47,10 +47,10 @@ func answer(word uint32, asking, data int) []byte {
 
 // Parts of the code for a site that makes any call, by their offsets.
 const (
-	anyArea     = 26
-	anyIndex    = 35
-	anyAnswered = 63 // eax has the answer
-	anyAsking   = 65
+	anyArea     = 37
+	anyIndex    = 46
+	anyAnswered = 74 // eax has the answer
+	anyAsking   = 76
 	anyData     = TrampolineSize - 8
 )
 
@@ -63,18 +63,20 @@ func codeOfAny(t Trampoline, answers uint32, ask func(at uint64) []byte) []byte 
 		0x48, 0x0f, 0xc9, // bswap %rcx
 		0x8d, 0x89, 0x00, 0x00, 0x81, 0x00, // lea 0x810000(%rcx),%ecx: 0 for 0x7fff........
 		0xe3, anyArea-24, // jrcxz area
-		0xeb, anyAsking-26, // jmp asking
+		0x48, 0x8b, 0x0d, anyData-31, 0, 0, 0, // mov back,%rcx
+		0x48, 0x8d, 0x49, 0xfe, // lea -2(%rcx),%rcx
+		0xff, 0xe1, // jmp *%rcx
 		0x48, 0x89, 0xc1, // area: mov %rax,%rcx
 		0xb1, 0x00, // mov $0,%cl
-		0xe3, anyIndex-33, // jrcxz index
-		0xeb, anyAsking-35, // jmp asking
+		0xe3, anyIndex-anyArea-7, // jrcxz index
+		0xeb, anyAsking-anyIndex, // jmp asking
 	)
 	b = le.AppendUint32(append(b, 0x41, 0x8b, 0x8c, 0xc3), answers+4) // index: mov answers+4(%r11,%rax,8),%ecx
-	b = append(b, 0xe3, anyAsking-45)                                 // jrcxz asking
+	b = append(b, 0xe3, anyAsking-anyIndex-10)                        // jrcxz asking
 	b = le.AppendUint32(append(b, 0x45, 0x8b, 0x9c, 0xc3), answers)   // mov answers(%r11,%rax,8),%r11d
-	b = le.AppendUint32(append(b, 0x48, 0x8b, 0x0d), anyData-60)      // mov back,%rcx
+	b = le.AppendUint32(append(b, 0x48, 0x8b, 0x0d), anyData-71)      // mov back,%rcx
 	b = append(b, 0x44, 0x89, 0xd8, 0xff, 0xe1)                       // mov %r11d,%eax; answered: jmp *%rcx
-	b = le.AppendUint32(append(b, 0x48, 0x8b, 0x0d), anyData-72)      // asking: mov back,%rcx
+	b = le.AppendUint32(append(b, 0x48, 0x8b, 0x0d), anyData-83)      // asking: mov back,%rcx
 	b = append(b, ask(t.At+uint64(len(b)))...)
 	b = append(b, make([]byte, anyData-len(b))...)
 	return le.AppendUint64(b, t.Back)

@@ -42,8 +42,9 @@ type Config struct {
 	At uint64
 	// Code returns that of a trampoline, of at most TrampolineSize bytes.
 	Code func(Trampoline) []byte
-	// Data is how many bytes lie behind the trampolines that the guest can read and the platform write.
-	Data uint64
+	// Data is how many bytes lie behind the trampolines that the guest can read and the platform write, Area how many lie
+	// behind these that both can write.
+	Data, Area uint64
 }
 
 // slotSize is what an address space has in the memory file.
@@ -53,11 +54,14 @@ func (c *Config) slotSize() uint64 { return TableSize + TrampolinesSize + c.Data
 func (c *Config) versionsAt() uint64 { return maxSlots * c.slotSize() }
 
 // Store holds pages of program text in which calls are patched, for all address spaces, and the tables and
-// trampolines of each. All of it lies in one memory file that nobody can map writable any more.
+// trampolines of each. All of it lies in one memory file that nobody can map writable any more, but for what guests
+// can write, which has a file of its own.
 type Store struct {
-	cfg Config
-	fd  int
-	mem []byte
+	cfg     Config
+	fd      int
+	mem     []byte
+	areasFD int // -1: there are none
+	areas   []byte
 
 	mu    sync.Mutex
 	files map[fileKey]map[uint64]*version // by offset of the page
@@ -89,20 +93,16 @@ type site struct {
 
 // NewStore returns an empty store.
 func NewStore(cfg Config) (*Store, error) {
-	fd, err := unix.MemfdCreate("sentry-patches", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	p := &Store{cfg: cfg, fd: fd, files: make(map[fileKey]map[uint64]*version)}
-	size := int64(cfg.versionsAt() + maxVersions*pageSize)
-	if err = unix.Ftruncate(fd, size); err == nil {
-		p.mem, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	}
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	p := &Store{cfg: cfg, areasFD: -1, files: make(map[fileKey]map[uint64]*version)}
+	const fixed = unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	var err error
+	p.fd, p.mem, err = memory("sentry-patches", cfg.versionsAt()+maxVersions*pageSize, fixed|unix.F_SEAL_FUTURE_WRITE)
+	if err == nil && cfg.Area > 0 {
+		if p.areasFD, p.areas, err = memory("sentry-areas", maxSlots*cfg.Area, fixed); err != nil {
+			p.Release()
+		}
 	}
 	if err != nil {
-		unix.Close(fd)
 		return nil, fmt.Errorf("memory for patches: %w", err)
 	}
 	for i := maxSlots - 1; i >= 0; i-- {
@@ -111,8 +111,32 @@ func NewStore(cfg Config) (*Store, error) {
 	return p, nil
 }
 
-// Release closes the memory file: nothing more of it will be mapped.
-func (p *Store) Release() { unix.Close(p.fd) }
+// memory makes a memory file of size bytes, mapped writable and then sealed.
+func memory(name string, size uint64, seals int) (fd int, mem []byte, err error) {
+	fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, nil, err
+	}
+	if err = unix.Ftruncate(fd, int64(size)); err == nil {
+		mem, err = unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, nil, err
+	}
+	return fd, mem, nil
+}
+
+// Release closes the memory files: nothing more of them will be mapped.
+func (p *Store) Release() {
+	unix.Close(p.fd)
+	if p.areasFD >= 0 {
+		unix.Close(p.areasFD)
+	}
+}
 
 // keyOf tells which state of which file fd is. ok is false for files that may change under us: those in memory and those open for writing.
 func keyOf(fd int32) (key fileKey, ok bool) {
@@ -252,9 +276,15 @@ func (p *Store) slot(i int) []byte {
 	return p.mem[uint64(i)*size : uint64(i+1)*size]
 }
 
-// freeSlot takes a slot back, of which the first so many sites were used. Nobody has it mapped.
-func (p *Store) freeSlot(i, sites int) {
+// area is what the guest of slot i can write.
+func (p *Store) area(i int) []byte { return p.areas[uint64(i)*p.cfg.Area : uint64(i+1)*p.cfg.Area] }
+
+// freeSlot takes a slot back, of which the first so many sites were used, and the area if that is set. Nobody has it mapped.
+func (p *Store) freeSlot(i, sites int, area bool) {
 	slot := p.slot(i)
+	if area && unix.Madvise(p.area(i), unix.MADV_REMOVE) != nil {
+		clear(p.area(i))
+	}
 	clear(slot[:8*sites])
 	clear(slot[TableSize : TableSize+TrampolineSize*sites])
 	clear(slot[TableSize+TrampolinesSize:])

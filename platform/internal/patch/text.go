@@ -35,6 +35,8 @@ type Text struct {
 	any     map[int]bool   // which of them make any call
 	state   textState
 	lost    bool // the table and the trampolines are not mapped
+	open    bool // the area is mapped writable
+	opened  bool // it ever was
 }
 
 type textState int
@@ -184,7 +186,7 @@ func (t *Text) unpatch() {
 func (t *Text) Lose() {
 	t.pieces = nil
 	clear(t.patched)
-	t.lost = true
+	t.lost, t.open = true, false
 }
 
 // Recover queues the table and the trampolines again where that is due. It is to be called before guest code runs.
@@ -207,6 +209,20 @@ func (t *Text) mapTable() {
 			Addr: t.store.cfg.At + TrampolinesSize, Length: n, Offset: slot + TableSize + TrampolinesSize})
 	}
 }
+
+// OpenArea queues what it takes for the guest to write to its area, which it cannot otherwise.
+func (t *Text) OpenArea() {
+	if t.open || t.state != textActive {
+		return
+	}
+	t.open, t.opened = true, true
+	cfg := &t.store.cfg
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Write, File: int32(t.store.areasFD),
+		Addr: cfg.At + TrampolinesSize + cfg.Data, Length: cfg.Area, Offset: uint64(t.slot) * cfg.Area})
+}
+
+// Area is the memory of Config.Area. Something must be patched. The guest may write to it at any time.
+func (t *Text) Area() []byte { return t.store.area(t.slot) }
 
 // Data is the memory of Config.Data. Something must be patched.
 func (t *Text) Data() []byte { return t.store.slot(t.slot)[TableSize+TrampolinesSize:] }
@@ -291,6 +307,7 @@ func (t *Text) Share(child *Text) bool {
 		child.patched, child.sites, child.any, child.used = maps.Clone(t.patched), maps.Clone(t.sites), maps.Clone(t.any), t.used
 	}
 	child.pieces, child.state, child.lost = slices.Clone(t.pieces), t.state, t.lost
+	t.open = false // what is shared loses the right to write
 	if child.state == textActive {
 		child.active.Store(true)
 		child.mapTable()
@@ -301,13 +318,13 @@ func (t *Text) Share(child *Text) bool {
 // End says that the address space is released. It returns what gives the slot back, to be called when no process has it
 // mapped, or nil.
 func (t *Text) End() func() {
-	slot, used := t.slot, t.used
+	slot, used, area := t.slot, t.used, t.opened
 	had := t.sites != nil
 	t.state, t.pieces, t.patched, t.sites = textOff, nil, nil, nil
 	if !had {
 		return nil
 	}
-	return func() { t.store.freeSlot(slot, used) }
+	return func() { t.store.freeSlot(slot, used, area) }
 }
 
 // Site returns where a thread that was stopped at addr, in a trampoline, is to go on: at its site, as if it

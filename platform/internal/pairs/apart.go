@@ -1,0 +1,38 @@
+package pairs
+
+import "golang.org/x/sys/unix"
+
+// Apart keeps the two threads of a pair that both stay awake on different processors.
+type Apart struct {
+	all unix.CPUSet
+}
+
+// NewApart returns what parts threads among the processors that the caller may use now.
+func NewApart() (*Apart, error) {
+	a := &Apart{}
+	if err := unix.SchedGetaffinity(0, &a.all); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// CPUs is how many processors there are.
+func (a *Apart) CPUs() int { return a.all.Count() }
+
+// Part keeps the calling thread on the processor it is on, and thread tid away from that. It returns false, and nothing is done, where there is
+// no other one.
+func (a *Apart) Part(tid int) bool {
+	cpu := currentCPU()
+	others := a.all
+	others.Clear(cpu)
+	if others.Count() == 0 || setAffinity(tid, &others) != 0 {
+		return false
+	}
+	var here unix.CPUSet
+	here.Set(cpu)
+	setAffinity(0, &here)
+	return true
+}
+
+// Join lets the calling thread run anywhere again.
+func (a *Apart) Join() { setAffinity(0, &a.all) }

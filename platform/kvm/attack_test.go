@@ -1,0 +1,114 @@
+package kvm
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"gosentry/platform"
+	"gosentry/platform/arch"
+)
+
+// scribbleText writes to the area at (%rbx) for ever: words are changed by multiples of rdx, and the state gets all its values and others.
+var scribbleText = []byte{
+	0x49, 0xff, 0xc0, // again: inc %r8
+	0x4c, 0x89, 0xc1, // mov %r8,%rcx
+	0x83, 0xe1, 0x1f, // and $31,%ecx
+	0x44, 0x89, 0xc0, // mov %r8d,%eax
+	0xc1, 0xe8, 0x05, // shr $5,%eax
+	0x83, 0xe0, 0x0f, // and $15,%eax
+	0x83, 0xf9, 0x13, // cmp $19,%ecx
+	0x77, 0x08, // ja state
+	0x48, 0x0f, 0xaf, 0xc2, // imul %rdx,%rax
+	0x48, 0x31, 0x04, 0xcb, // xor %rax,(%rbx,%rcx,8)
+	0x87, 0x03, // state: xchg %eax,(%rbx)
+	0xeb, 0xdd, // jmp again
+}
+
+// TestAttackArea has a thread of the guest write all over the area by which another one passes its calls over: whatever comes of that is an event of
+// the guest's own, and interrupts come through.
+func TestAttackArea(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := passGuest(t, p)
+	copy(g.mem[3*pageSize:], scribbleText)
+	g.apply(g.at(dataAt, 3, platform.Read|platform.Exec))
+	g.passed(asked, func() { g.regs.Rip = codeAt })
+	other := p.NewContext(nil).(*context)
+	var group sync.WaitGroup
+	area := g.c.v.gsBase + areaOffset
+	group.Go(func() {
+		defer other.Release()
+		for round := range 40 {
+			regs := arch.Registers{Rip: dataAt, Rbx: area, Rdx: rand.Uint64(), R8: rand.Uint64()}
+			if round%4 == 0 {
+				regs.Rdx = 0
+			}
+			time.AfterFunc(20*time.Millisecond, other.Interrupt)
+			if ev, err := other.Run(g.as, &regs); err != nil || ev.Kind == platform.Syscall {
+				t.Errorf("%+v %v", ev, err)
+			}
+		}
+	})
+	over := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(over)
+	}()
+	events := make(map[platform.EventKind]int)
+	for running := true; running; {
+		select {
+		case <-over:
+			running = false
+		default:
+		}
+		timer := time.AfterFunc(5*time.Millisecond, g.c.Interrupt)
+		begin := time.Now()
+		ev, err := g.c.Run(g.as, &g.regs)
+		if timer.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Fatalf("an event took %v", took)
+		}
+		if events[ev.Kind]++; ev.Kind != platform.Syscall || g.regs.Rip-codeAt > textEnd {
+			g.regs = arch.Registers{Rip: codeAt, Eflags: fixedFlags}
+		}
+		g.regs.Rax = 0
+	}
+	t.Log(events)
+	g.regs = arch.Registers{Rip: codeAt}
+	g.next(asked)
+	g.next(marker)
+}
+
+// TestAttackMeeting jumps into every byte of the code by which calls are passed over, and into the trampolines, with registers of the guest's choice.
+func TestAttackMeeting(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := passGuest(t, p)
+	g.passed(asked, func() { g.regs.Rip = codeAt })
+	base := g.c.v.gsBase
+	for at := range uint64(len(p.meeting.text)) + 128 {
+		to := meetingAt + at
+		if n := uint64(len(p.meeting.text)); at >= n {
+			to = trampolinesAt + at - n
+		}
+		for _, r11 := range []uint64{0, base, codeAt, dataAt, base + areaOffset, 1 << 63, meetingAt} {
+			g.regs = arch.Registers{Rip: to, R11: r11, Rcx: codeAt, Rax: asked, Rsp: r11, Rbx: base}
+			timer := time.AfterFunc(20*time.Millisecond, g.c.Interrupt)
+			begin := time.Now()
+			ev, err := g.c.Run(g.as, &g.regs)
+			if timer.Stop(); err != nil {
+				t.Fatalf("%#x with %#x: %v", to, r11, err)
+			}
+			if took := time.Since(begin); took > 5*time.Second {
+				t.Fatalf("%#x with %#x: %+v after %v", to, r11, ev, took)
+			}
+		}
+	}
+	g.regs = arch.Registers{Rip: codeAt}
+	g.next(asked)
+	g.next(marker)
+}
