@@ -351,19 +351,19 @@ func TestLimits(t *testing.T) {
 func TestTooManyMappings(t *testing.T) {
 	w := newWorld(t, 1<<30)
 	defer w.close()
-	base := w.mmap(MMapOpts{Length: 2 * maxVMAs * pg, Prot: 0, Private: true})
+	base := w.mmap(MMapOpts{Length: 2 * DefaultMappings * pg, Prot: 0, Private: true})
 	var err error
 	n := Addr(0)
 	for ; err == nil; n++ {
 		err = w.m.MProtect(base+(2*n+1)*pg, pg, exec, false)
 	}
-	if k := w.m.Stats().Mappings; err != unix.ENOMEM || k > maxVMAs || k < maxVMAs-3 {
+	if k := w.m.Stats().Mappings; err != unix.ENOMEM || k > DefaultMappings || k < DefaultMappings-3 {
 		t.Fatalf("%v after %d mappings", err, k)
 	}
-	if err := w.m.MUnmap(base+(2*n+3)*pg, pg); err != unix.ENOMEM && w.m.Stats().Mappings > maxVMAs {
+	if err := w.m.MUnmap(base+(2*n+3)*pg, pg); err != unix.ENOMEM && w.m.Stats().Mappings > DefaultMappings {
 		t.Errorf("munmap in the middle: %v, %d mappings", err, w.m.Stats().Mappings)
 	}
-	if err := w.m.MUnmap(base, 2*maxVMAs*pg); err != nil {
+	if err := w.m.MUnmap(base, 2*DefaultMappings*pg); err != nil {
 		t.Error(err)
 	}
 }

@@ -328,3 +328,24 @@ func TestNoMerging(t *testing.T) {
 		}
 	}
 }
+
+// TestFewerMappings changes how many mappings there may be while there are some.
+func TestFewerMappings(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(9 * pg)
+	w.m.file.MaxMappings.Store(4)
+	if err := w.m.MUnmap(a+pg, pg); err != nil {
+		t.Fatal(err)
+	}
+	w.m.file.MaxMappings.Store(2)
+	if err := w.m.MUnmap(a+3*pg, pg); err != unix.ENOMEM {
+		t.Errorf("a hole too many: %v", err)
+	}
+	if _, err := w.m.MMap(MMapOpts{Length: pg, Prot: platform.Read, Private: true}); err != unix.ENOMEM {
+		t.Errorf("a mapping too many: %v", err)
+	}
+	if err := w.m.MUnmap(a, pg); err != nil {
+		t.Errorf("a mapping less: %v", err)
+	}
+}

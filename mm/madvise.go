@@ -71,14 +71,14 @@ func adviceFor(advice int) adviceFunc {
 	}
 }
 
-func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) bool) {
+func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) error) {
 	switch advice {
 	case unix.MADV_DONTFORK:
-		return flagDontFork, 0, nil
+		return flagDontFork, 0, (*attrs).mayLose
 	case unix.MADV_DOFORK:
 		return 0, flagDontFork, nil
 	case unix.MADV_WIPEONFORK:
-		return flagWipeOnFork, 0, func(a *attrs) bool { return a.anonymous() }
+		return flagWipeOnFork, 0, canFree
 	case unix.MADV_KEEPONFORK:
 		return 0, flagWipeOnFork, nil
 	case unix.MADV_DONTDUMP:
@@ -101,20 +101,19 @@ func populateError(err error) error {
 	return unix.ENOMEM
 }
 
-// advise edits the mappings in [start, end); check refuses with EINVAL where it
-// fails, with the mappings before done.
-func (m *MemoryManager) advise(start, end uint64, check func(*attrs) bool, edit func(*attrs)) error {
+// advise edits the mappings in [start, end) up to where check refuses.
+func (m *MemoryManager) advise(start, end uint64, check func(*attrs) error, edit func(*attrs)) error {
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
-	if edit != nil && m.vmas.len()+2 > maxVMAs {
+	if edit != nil && m.vmas.len()+2 > m.maxVMAs() {
 		return unix.ENOMEM
 	}
 	stop := end
 	var err error
 	if check != nil {
 		m.vmas.each(start, end, func(s, _ uint64, a *attrs) bool {
-			if !check(a) {
-				stop, err = s, unix.EINVAL
+			if err = check(a); err != nil {
+				stop = s
 			}
 			return err == nil
 		})
@@ -128,21 +127,30 @@ func (m *MemoryManager) advise(start, end uint64, check func(*attrs) bool, edit 
 	return err
 }
 
-func canDiscard(a *attrs) bool { return !a.has(flagLocked) }
+func canDiscard(a *attrs) error {
+	if a.has(flagLocked) {
+		return unix.EINVAL
+	}
+	return a.mayLose()
+}
 
-func canFree(a *attrs) bool { return a.anonymous() }
+func canFree(a *attrs) error {
+	if !a.anonymous() {
+		return unix.EINVAL
+	}
+	return a.mayLose()
+}
 
 // discard forgets the pages of [start, end): private memory reads as zero, or as the file,
 // afterwards.
-func (m *MemoryManager) discard(start, end uint64, may func(*attrs) bool) error {
+func (m *MemoryManager) discard(start, end uint64, may func(*attrs) error) error {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	var err error
 	m.vmas.each(start, end, func(s, e uint64, a *attrs) bool {
-		if !may(a) {
-			err = unix.EINVAL
+		if err = may(a); err != nil {
 			return false
 		}
 		m.dropPMAs(s, e)

@@ -2,6 +2,7 @@ package mm
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,9 @@ type pages struct {
 	mem  hostMapping
 	size uint64
 
+	// MaxMappings bounds the mappings of each address space over the file, at most MostMappings.
+	MaxMappings atomic.Int64
+
 	mu    sync.Mutex
 	whole account
 	parts map[uint32]*account // that have something, or will
@@ -71,6 +75,7 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 			var mem hostMapping
 			if mem, err = mapFile(fd, size); err == nil {
 				f := &MemoryFile{pages: &pages{fd: fd, mem: mem, size: size, whole: account{limit: limit &^ (PageSize - 1)}}}
+				f.MaxMappings.Store(DefaultMappings)
 				f.drain.L = &f.mu
 				f.free.top, f.free.size = 0, size
 				f.excludeFromCore()

@@ -70,7 +70,7 @@ func (m *MemoryManager) editCovered(start, end uint64, edit func(*attrs)) error 
 	for p := m.vmas.find(start); m.vmas.ok(p) && stop < end && m.vmas.at(p).start <= stop; p = m.vmas.next(p) {
 		stop = min(end, m.vmas.at(p).end)
 	}
-	if m.vmas.len()+2 > maxVMAs {
+	if m.vmas.len()+2 > m.maxVMAs() {
 		return unix.ENOMEM
 	}
 	m.editVMAs(start, stop, edit)

@@ -164,8 +164,11 @@ func (m *MemoryManager) place(o *MMapOpts, length uint64) (uint64, error) {
 	if start < uint64(m.layout.Min) || start+length > uint64(m.layout.Max) {
 		return 0, unix.ENOMEM
 	}
-	if o.NoReplace && m.vmas.overlaps(start, start+length) {
+	switch {
+	case o.NoReplace && m.vmas.overlaps(start, start+length):
 		return 0, unix.EEXIST
+	case m.sealed(start, start+length):
+		return 0, unix.EPERM
 	}
 	return start, nil
 }
@@ -191,7 +194,7 @@ func (m *MemoryManager) admit(start, length uint64, a *attrs, o *MMapOpts) error
 // admitUsage checks the number of vmas, RLIMIT_AS and RLIMIT_DATA for length more
 // bytes with attributes a in place of replaced.
 func (m *MemoryManager) admitUsage(length uint64, a *attrs, l *limits.Set, replaced usage) error {
-	if m.vmas.len() >= maxVMAs {
+	if m.vmas.len() >= m.maxVMAs() {
 		return unix.ENOMEM
 	}
 	if m.usage.total-replaced.total+length > m.limit(l, limits.AS) {
@@ -242,7 +245,7 @@ func (m *MemoryManager) holeAfter(end uint64) uint64 {
 const addressEnd = 1<<47 - PageSize
 
 // MUnmap removes the mappings in [addr, addr+length). EINVAL for a bad range,
-// ENOMEM when there would be too many mappings.
+// EPERM when one is sealed, ENOMEM when there would be too many mappings.
 func (m *MemoryManager) MUnmap(addr Addr, length uint64) error {
 	start, end, err := pageRange(addr, length)
 	if err != nil || start == end || end > addressEnd {
@@ -260,8 +263,11 @@ func (m *MemoryManager) MUnmap(addr Addr, length uint64) error {
 
 // unmap is MUnmap with mappingMu held.
 func (m *MemoryManager) unmap(start, end uint64) (withdrawals, error) {
-	if g := m.vmas.get(start); g != nil && g.start < start && g.end > end && m.vmas.len() >= maxVMAs {
+	if g := m.vmas.get(start); g != nil && g.start < start && g.end > end && m.vmas.len() >= m.maxVMAs() {
 		return nil, unix.ENOMEM
+	}
+	if m.sealed(start, end) {
+		return nil, unix.EPERM
 	}
 	w := m.cut(start, end)
 	m.activeMu.Lock()

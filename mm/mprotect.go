@@ -10,7 +10,7 @@ import (
 // MProtect changes the rights of [addr, addr+length). With growsDown the range
 // starts where the growing mapping around addr does (EINVAL if it is none). EINVAL when
 // addr is not aligned; ENOMEM when a part is not mapped, with the parts before
-// it changed; EACCES when a file's opening mode forbids it.
+// it changed; EACCES when a file's opening mode forbids it, EPERM when it is sealed.
 func (m *MemoryManager) MProtect(addr Addr, length uint64, prot platform.Prot, growsDown bool) error {
 	if uint64(addr)%PageSize != 0 || prot&^(platform.Read|platform.Write|platform.Exec) != 0 {
 		return unix.EINVAL
@@ -64,7 +64,10 @@ func (m *MemoryManager) mayProtect(start, end uint64, prot platform.Prot) (stop 
 		if prot&^g.v.maxProt != 0 {
 			return start, unix.EACCES
 		}
-		if (g.start < start || g.end > end) && g.v.prot != prot && m.vmas.len()+2 > maxVMAs {
+		if g.v.has(flagSealed) {
+			return start, unix.EPERM
+		}
+		if (g.start < start || g.end > end) && g.v.prot != prot && m.vmas.len()+2 > m.maxVMAs() {
 			return start, unix.ENOMEM
 		}
 		if b := g.v.with(func(a *attrs) { a.prot = prot }); b.data() && !g.v.data() {

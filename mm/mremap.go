@@ -143,13 +143,16 @@ func (r *remap) moveAll() (uint64, error) {
 // admit checks whether the mapping g, at addr, can grow or move.
 func (r *remap) admit(g *vmaSeg) error {
 	a := g.v
+	if a.has(flagSealed) {
+		return unix.EPERM
+	}
 	if r.oldLength == 0 && a.private() {
 		return unix.EINVAL
 	}
 	if min(r.oldLength, r.newLength) > g.end-r.addr {
 		return unix.EFAULT
 	}
-	if r.m.vmas.len() >= maxVMAs-3 {
+	if r.m.vmas.len() >= r.m.maxVMAs()-3 {
 		return unix.ENOMEM
 	}
 	if r.newLength <= r.oldLength {
@@ -173,8 +176,11 @@ func (r *remap) cut(start, end uint64) error {
 	if end > r.m.hi || start > end {
 		return unix.EINVAL
 	}
-	if g := r.m.vmas.get(start); g != nil && g.start < start && g.end > end && r.m.vmas.len() >= maxVMAs {
+	if g := r.m.vmas.get(start); g != nil && g.start < start && g.end > end && r.m.vmas.len() >= r.m.maxVMAs() {
 		return unix.ENOMEM
+	}
+	if r.m.sealed(start, end) {
+		return unix.EPERM
 	}
 	r.gone = append(r.gone, r.m.cut(start, end)...)
 	return nil

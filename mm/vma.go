@@ -6,8 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// DefaultMappings is how many mappings an address space may have at first, MostMappings what that can be
+// changed to.
+const (
+	DefaultMappings = 65530
+	MostMappings    = 1 << 18
+)
+
 // maxVMAs bounds the vmas of an address space, as vm.max_map_count does.
-const maxVMAs = 65530
+func (m *MemoryManager) maxVMAs() int { return int(m.file.MaxMappings.Load()) }
 
 // vmaFlags are a mapping's properties.
 type vmaFlags uint16
@@ -21,6 +28,7 @@ const (
 	flagWipeOnFork
 	flagDontDump
 	flagNoReserve
+	flagSealed
 )
 
 // attrs are the attributes of a vma. They are immutable, and shared between the

@@ -62,7 +62,6 @@ var settings = []struct{ path, value string }{
 	{"net/ipv4/ip_local_port_range", "32768\t60999"},
 	{"net/ipv4/tcp_rmem", "4096\t131072\t6291456"},
 	{"net/ipv4/tcp_wmem", "4096\t16384\t4194304"},
-	{"vm/max_map_count", "65530"},
 	{"vm/mmap_min_addr", "65536"},
 	{"vm/nr_hugepages", "0"},
 	{"vm/overcommit_kbytes", "0"},

@@ -5,6 +5,7 @@ import (
 
 	"gosentry/fs/proc"
 	"gosentry/fs/vfs"
+	"gosentry/mm"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,7 @@ func (v *ProcView) Knobs() []proc.Knob {
 		knob("kernel/fork_brake", &k.brake, within(0, 1)),
 		knob("kernel/fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
 		knob("kernel/randompid", &k.randomStep, clampStep),
+		knob("vm/max_map_count", &v.k.memory.MaxMappings, within(0, mm.MostMappings)),
 		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
 	}
 }

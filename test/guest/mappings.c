@@ -105,5 +105,69 @@ static void rearranged(void)
 	say("no file", "%s %c", ret(rearrange(shared, PAGE, 0, 1, 0)), shared[0]);
 }
 
-static const struct section sections[] = {{"resident", resident}, {"rearranged", rearranged}};
+// child_faults tells whether writing to p ends a child.
+static int child_faults(char *p)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		*p = 2;
+		_exit(0);
+	}
+	int st;
+	waitpid(pid, &st, 0);
+	return WIFSIGNALED(st);
+}
+
+static void seal_child(char *p)
+{
+	say("child unmaps", "%s", ret(munmap(p, PAGE)));
+	_exit(0);
+}
+
+static void sealed(void)
+{
+	long nr = 462;
+	char *p = anon(16, 0);
+	memset(p, 1, 16 * PAGE);
+	say("flags", "%s", ret(syscall(nr, p, PAGE, 1)));
+	say("unaligned", "%s", ret(syscall(nr, p + 1, PAGE, 0)));
+	say("overflow", "%s", ret(syscall(nr, p, ~0UL, 0)));
+	say("wraps", "%s", ret(syscall(nr, p, -PAGE, 0)));
+	say("nothing", "%s", ret(syscall(nr, p, 0, 0)));
+	munmap(p + 8 * PAGE, PAGE);
+	say("over a hole", "%s", ret(syscall(nr, p + 7 * PAGE, 3 * PAGE, 0)));
+	say("none of it", "%s", ret(munmap(p + 7 * PAGE, PAGE)));
+	say("sealed", "%s %s", ret(syscall(nr, p + PAGE, 2 * PAGE - 5, 0)), ret(syscall(nr, p + PAGE, PAGE, 0)));
+	say("unmapped", "%s", ret(munmap(p, 16 * PAGE)));
+	say("the first is still there", "%d", p[0]);
+	say("beside it", "%s", ret(munmap(p + 3 * PAGE, PAGE)));
+	say("protected", "%s", ret(mprotect(p + 2 * PAGE, PAGE, PROT_READ)));
+	say("as it is", "%s", ret(mprotect(p + 2 * PAGE, PAGE, RW)));
+	mprotect(p, 3 * PAGE, PROT_READ);
+	say("up to it", "%s", yes(child_faults(p)));
+	say("replaced", "%s", okret((long)mmap(p + PAGE, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)));
+	say("moved", "%s", okret((long)mremap(p + PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE)));
+	say("shrunk", "%s", okret((long)mremap(p + PAGE, 2 * PAGE, PAGE, 0)));
+	say("moved onto", "%s", okret((long)mremap(p + 5 * PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + PAGE)));
+	say("the source is still there", "%d", p[5 * PAGE]);
+	say("thrown away, writable", "%s", ret(madvise(p + PAGE, PAGE, MADV_DONTNEED)));
+	char *ro = anon(4, 0);
+	mprotect(ro, 4 * PAGE, PROT_READ);
+	syscall(nr, ro, 2 * PAGE, 0);
+	say("thrown away", "%s %s %s", ret(madvise(ro, PAGE, MADV_DONTNEED)), ret(madvise(ro, PAGE, MADV_FREE)), ret(madvise(ro + 2 * PAGE, PAGE, MADV_DONTNEED)));
+	say("not for children", "%s %s", ret(madvise(ro, PAGE, MADV_DONTFORK)), ret(madvise(ro, PAGE, MADV_WIPEONFORK)));
+	say("hints", "%s", ret(madvise(ro, PAGE, MADV_RANDOM)));
+	say("locked", "%s", ret(mlock(ro, PAGE)));
+	if (fork() == 0)
+		seal_child(ro);
+	wait(NULL);
+	char *end = sbrk(0);
+	end = (char *)(((unsigned long)end + PAGE - 1) & -PAGE);
+	brk(end + 4 * PAGE);
+	say("heap", "%s", ret(syscall(nr, end + 2 * PAGE, PAGE, 0)));
+	say("shrinks", "%s", yes(brk(end) == 0));
+}
+
+static const struct section sections[] = {
+	{"sealed", sealed},{"resident", resident}, {"rearranged", rearranged}};
 GUEST(sections)

@@ -141,6 +141,13 @@ func sysMremap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(addr), err
 }
 
+func sysMseal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[2] != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.MM().Seal(mm.Addr(a[0]), a[1])
+}
+
 func sysRemapFilePages(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[2] != 0 {
 		return 0, unix.EINVAL

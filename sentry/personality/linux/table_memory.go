@@ -21,5 +21,6 @@ func memoryCalls() []Call {
 		{329, "pkey_mprotect", "ptr uint prot int", "there are no keys", sysPkeyMprotect},
 		{330, "pkey_alloc", "hex hex", "there are no keys", sysPkeyAlloc},
 		{331, "pkey_free", "int", "there are no keys", sysPkeyFree},
+		{462, "mseal", "ptr uint hex", "", sysMseal},
 	}
 }

@@ -83,7 +83,6 @@ func missingCalls() []Call {
 		{459, "lsm_get_self_attr", "hex hex hex hex hex hex", "", nil},
 		{460, "lsm_set_self_attr", "hex hex hex hex hex hex", "", nil},
 		{461, "lsm_list_modules", "hex hex hex hex hex hex", "", nil},
-		{462, "mseal", "hex hex hex hex hex hex", "", nil},
 		{463, "setxattrat", "hex hex hex hex hex hex", "", nil},
 		{464, "getxattrat", "hex hex hex hex hex hex", "", nil},
 		{465, "listxattrat", "hex hex hex hex hex hex", "", nil},
