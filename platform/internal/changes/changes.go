@@ -66,6 +66,7 @@ func (q *Queue) Add(c platform.Change) {
 			q.push(c)
 		}
 	case platform.Protect:
+		q.overrule(c.Addr, end)
 		for start := c.Addr; start < end; {
 			lo, hi, ok := q.mapped.Next(start, end)
 			if !ok {
@@ -77,6 +78,26 @@ func (q *Queue) Add(c platform.Change) {
 			start = hi
 		}
 	}
+}
+
+// overrule takes [start, end) off the pending Protect entries of which no more than one part is left by that.
+func (q *Queue) overrule(start, end uint64) {
+	kept := q.pending[:0]
+	for _, c := range q.pending {
+		last := c.Addr + c.Length
+		if c.Op == platform.Protect && c.Addr < end && start < last {
+			switch {
+			case start <= c.Addr && last <= end:
+				continue
+			case start <= c.Addr:
+				c.Addr, c.Length = end, last-end
+			case last <= end:
+				c.Length = start - c.Addr
+			}
+		}
+		kept = append(kept, c)
+	}
+	q.pending = kept
 }
 
 // push appends c, joined with the last entry where one call can do both.

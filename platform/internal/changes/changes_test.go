@@ -119,6 +119,20 @@ func TestTakenBack(t *testing.T) {
 	}
 }
 
+// TestOverruled has a Protect that a later one makes useless left out, and never more calls than there were changes.
+func TestOverruled(t *testing.T) {
+	for _, c := range []struct{ start, end, calls uint64 }{{2, 6, 1}, {1, 7, 1}, {2, 3, 2}, {5, 7, 2}, {3, 4, 2}, {6, 7, 2}} {
+		var q Queue
+		q.Add(platform.Change{Op: platform.Map, Length: 9 * pageSize})
+		q.Done()
+		q.Add(platform.Change{Op: platform.Protect, Addr: 2 * pageSize, Length: 4 * pageSize, Prot: platform.Read})
+		q.Add(platform.Change{Op: platform.Protect, Addr: c.start * pageSize, Length: (c.end - c.start) * pageSize, Prot: platform.Write})
+		if uint64(q.Len()) != c.calls {
+			t.Errorf("%+v: %+v", c, q.Pending())
+		}
+	}
+}
+
 // TestJoined joins neighbours: a list of n pages is one call.
 func TestJoined(t *testing.T) {
 	var q Queue

@@ -138,8 +138,8 @@ func (t *Text) After(c platform.Change) {
 	if t.state != textActive {
 		return
 	}
-	if c.Op != platform.Map && c.Addr < TableAt+TableSize && TableAt < c.Addr+c.Length {
-		t.mapTable()
+	if c.Addr < TableAt+TableSize && TableAt < c.Addr+c.Length {
+		t.keepTable(c)
 	}
 	if c.Op != platform.Map || c.Prot&platform.Exec == 0 || c.Prot&platform.Write != 0 {
 		return
@@ -195,6 +195,16 @@ func (t *Text) Recover() {
 		t.mapTable()
 	}
 	t.lost = false
+}
+
+// keepTable queues what leaves the table as it was in spite of c, in whose range it lies.
+func (t *Text) keepTable(c platform.Change) {
+	switch {
+	case c.Op == platform.Unmap:
+		t.mapTable()
+	case c.Op == platform.Protect && c.Prot != platform.Read:
+		t.queue.Add(platform.Change{Op: platform.Protect, Prot: platform.Read, Addr: TableAt, Length: TableSize})
+	}
 }
 
 // mapTable queues the mappings of the table and of the trampolines.

@@ -147,6 +147,38 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestTableStays changes what lies around the table: it is still there, and the guest cannot write to it.
+func TestTableStays(t *testing.T) {
+	around := platform.Change{Addr: TableAt - pageSize, Length: TableSize + 2*pageSize}
+	for _, c := range []struct {
+		op   platform.Op
+		prot platform.Prot
+		maps bool
+		last platform.Prot
+	}{
+		{platform.Unmap, 0, true, 0},
+		{platform.Protect, platform.Read | platform.Write, false, platform.Read},
+		{platform.Protect, platform.Exec, false, platform.Read},
+		{platform.Protect, platform.Read, false, platform.Read},
+	} {
+		s := patched(t)
+		around.Op, around.Prot = c.op, c.prot
+		s.apply(around)
+		if got := s.maps(int32(s.store.fd), TableAt); got != c.maps {
+			t.Errorf("%+v: %+v", c, s.q.Pending())
+		}
+		last := platform.Prot(0)
+		for _, p := range s.q.Pending() {
+			if p.Op == platform.Protect && p.Addr <= TableAt && TableAt+TableSize <= p.Addr+p.Length {
+				last = p.Prot
+			}
+		}
+		if last != c.last {
+			t.Errorf("%+v: %+v", c, s.q.Pending())
+		}
+	}
+}
+
 // TestAgain maps patched text anew: at the same place it is patched at once, at a second one it is not.
 func TestAgain(t *testing.T) {
 	s := patched(t)
