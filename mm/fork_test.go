@@ -285,6 +285,36 @@ func TestForkCopiesWhatIsWrittenToFirst(t *testing.T) {
 	}
 }
 
+// TestWarmUp has children write to a page that their parent leaves alone: from the second on they have a copy of it before they run, and
+// nothing of that is the fork's work.
+func TestWarmUp(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(16 << 20)
+	for i := Addr(0); i < 16<<20; i += pg {
+		w.write(w.m, a+i, 1)
+	}
+	at := uint64(a + 5<<20)
+	for round := byte(1); round < 2*hotForks; round++ {
+		before := w.f.Usage()
+		c := w.fork()
+		if copied := w.f.Usage() - before; copied != 0 {
+			t.Fatalf("fork %d copies %d bytes", round, copied)
+		}
+		c.WarmUp()
+		c.WarmUp()
+		p, ok := space(c).page(at)
+		if wrote := ok && p.prot&platform.Write != 0; wrote != (round > 1 && round != hotForks) {
+			t.Errorf("child %d may write: %v", round, wrote)
+		}
+		w.write(c, Addr(at), round)
+		if x, y := w.read(w.m, Addr(at)), w.read(c, Addr(at)); x != 1 || y != round {
+			t.Fatalf("fork %d: the sides read %d and %d", round, x, y)
+		}
+		c.DecUsers()
+	}
+}
+
 // refusingFile lets only so many mappings be added.
 type refusingFile struct {
 	hostFile

@@ -1,6 +1,11 @@
 package mm
 
-import "gosentry/platform"
+import (
+	"slices"
+	"sync"
+
+	"gosentry/platform"
+)
 
 // Bounds of what is copied at a fork, before anybody asks for it.
 const (
@@ -18,19 +23,56 @@ type hotSet struct {
 	known []uint64
 	fresh []uint64 // written to since the last fork
 	forks int
+
+	children *lessons // what children wrote to; made by the first fork
+	parent   *lessons // those of the parent; nil: there is none
+	warm     bool     // WarmUp was called
+}
+
+// lessons are the pages that children had to copy first, which the next child copies in its own time before it runs.
+type lessons struct {
+	mu    sync.Mutex
+	pages []uint64
+}
+
+func (l *lessons) add(page uint64) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pages) < hotPages && !slices.Contains(l.pages, page) {
+		l.pages = append(l.pages, page)
+	}
+}
+
+// take returns the pages, and forgets them if asked to.
+func (l *lessons) take(forget bool) []uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pages := l.pages
+	if forget {
+		l.pages = nil
+	}
+	return pages
 }
 
 // wrote says that page was copied for a write.
 func (h *hotSet) wrote(page uint64) {
 	if h.forks > 0 && len(h.fresh) < hotPages {
 		h.fresh = append(h.fresh, page)
+		h.parent.add(page)
 	}
 }
 
 // next returns the pages to copy at a fork.
 func (h *hotSet) next() []uint64 {
+	if h.children == nil {
+		h.children = &lessons{}
+	}
 	if h.forks++; h.forks%hotForks == 0 {
 		h.known = nil
+		h.children.take(true)
 	}
 	h.known = append(h.fresh, h.known...)
 	h.known = h.known[:min(len(h.known), hotPages)]
@@ -39,7 +81,35 @@ func (h *hotSet) next() []uint64 {
 }
 
 // inherit returns what a child starts with.
-func (h *hotSet) inherit() hotSet { return hotSet{known: append([]uint64(nil), h.known...), forks: 1} }
+func (h *hotSet) inherit() hotSet {
+	return hotSet{known: append([]uint64(nil), h.known...), forks: 1, parent: h.children}
+}
+
+// inherited tells whether p, one of m's, is still as the fork that made m left it.
+func (m *MemoryManager) inherited(p pma) bool { return m.hot.parent != nil && p.has(pmaCow) }
+
+// WarmUp gives an address space that was forked, and has not run yet, its own copies of the pages that others of the same parent wrote
+// to first: that costs less than a fault on each. What cannot be had is left to the first write.
+func (m *MemoryManager) WarmUp() {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	m.activeMu.Lock()
+	defer m.activeMu.Unlock()
+	if m.hot.parent == nil || m.hot.warm {
+		return
+	}
+	m.hot.warm = true
+	for _, page := range m.hot.parent.take(false) {
+		p := m.pmas.get(page)
+		if p == nil || !p.v.inMemory() || !p.v.has(pmaCow) || p.v.host == 0 || p.v.prot&platform.Write == 0 {
+			continue
+		}
+		if m.breakCow(page, *p) != nil {
+			break
+		}
+	}
+	_ = m.apply() // else it faults
+}
 
 // copyHot gives c its own copies of the pages written to first after the last forks, and m its right to write
 // to them back. What cannot be had is left to the first write. Where other tasks may be writing all pages have

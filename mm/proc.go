@@ -100,7 +100,7 @@ func (m *MemoryManager) Stats() Stats {
 		Size: u.total, PeakSize: m.peak, Data: u.data, Stack: u.stack, Locked: u.locked, Exec: u.exec, Shared: u.shared,
 		Mappings: m.vmas.len(),
 	}
-	s.Anonymous, s.FileRSS = m.countResident(0, ^uint64(0), exactMost)
+	s.Anonymous, s.FileRSS = m.countResident(0, ^uint64(0), false)
 	s.Resident = s.Anonymous + s.FileRSS
 	m.activeMu.Lock()
 	m.peakRSS = max(m.peakRSS, s.Resident)
@@ -114,37 +114,41 @@ func (m *MemoryManager) Stats() Stats {
 func (m *MemoryManager) Resident(r Range) (anonymous, file uint64) {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
-	return m.countResident(uint64(r.Start), uint64(r.End), exactMost)
+	return m.countResident(uint64(r.Start), uint64(r.End), false)
 }
 
 // PeakRSS is the largest resident size that was seen, in bytes, now included. Unlike Stats it takes no time by the
-// page: all but a little memory counts as touched whole.
+// page: all but a little memory counts as touched whole, and so does what a fork has from its parent.
 func (m *MemoryManager) PeakRSS() uint64 {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
-	anonymous, file := m.countResident(0, ^uint64(0), exactLittle)
+	anonymous, file := m.countResident(0, ^uint64(0), true)
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	m.peakRSS = max(m.peakRSS, anonymous+file)
 	return m.peakRSS
 }
 
-// How many bytes of memory are looked at page by page.
+// How many bytes of memory are looked at page by page, and where that is done roughly, in ranges of more than how many.
 const (
-	exactMost   = 1 << 30
-	exactLittle = 4 << 20
+	exactMost = 1 << 30
+	roughMost = 4 << 20
+	roughOver = 64 << 10
 )
 
-// countResident tells how much of [start, end) is touched. Memory is looked at page by page, exact bytes of it at
-// most.
-func (m *MemoryManager) countResident(start, end, exact uint64) (anonymous, file uint64) {
+// countResident tells how much of [start, end) is touched. What is not looked at counts as touched.
+func (m *MemoryManager) countResident(start, end uint64, rough bool) (anonymous, file uint64) {
+	most, over := uint64(exactMost), uint64(0)
+	if rough {
+		most, over = roughMost, roughOver
+	}
 	m.activeMu.RLock()
 	defer m.activeMu.RUnlock()
 	var vec []byte
 	m.pmas.each(start, end, func(s, e uint64, p pma) bool {
 		n := e - s
-		if p.inMemory() && n <= exact {
-			exact -= n
+		if p.inMemory() && n <= most && n > over && !(rough && m.inherited(p)) {
+			most -= n
 			if need := int(n / PageSize); len(vec) < need {
 				vec = make([]byte, need)
 			}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"time"
 
+	"gosentry/mm"
 	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,7 @@ func (t *Task) fork(a *ForkArgs) (int32, error) {
 		return 0, err
 	}
 	undo.commit()
-	t.storeIDs(child, a)
+	t.storeID(child, a)
 	t.k.forked(t, child, a)
 	pid := child.pid // which an exec of the child may change
 	t.startChild(child, a)
@@ -384,16 +385,18 @@ func (t *Task) linkGroupLocked(c *Task, a *ForkArgs) {
 	}
 }
 
-// storeIDs writes the child's id where it was asked for; bad addresses are
+// storeID writes the child's id where the parent wants to see it. A bad address is
 // ignored, as the child exists already.
-func (t *Task) storeIDs(c *Task, a *ForkArgs) {
-	var b [4]byte
+func (t *Task) storeID(c *Task, a *ForkArgs) {
 	if a.ParentTID != 0 {
-		putUint32(b[:], uint32(c.pid.In(t.pidns)))
-		t.MM().CopyOut(a.ParentTID, b[:]) //nolint:errcheck // see above
+		t.storeTID(c, a.ParentTID)
 	}
-	if a.ChildTID != 0 {
-		putUint32(b[:], uint32(c.pid.In(c.pidns)))
-		c.MM().CopyOut(a.ChildTID, b[:]) //nolint:errcheck // see above
-	}
+	c.setTID = a.ChildTID
+}
+
+// storeTID writes the id of o, as t sees it, to at.
+func (t *Task) storeTID(o *Task, at mm.Addr) {
+	var b [4]byte
+	putUint32(b[:], uint32(o.pid.In(t.pidns)))
+	t.MM().CopyOut(at, b[:]) //nolint:errcheck // see those who call it
 }

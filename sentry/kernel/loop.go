@@ -53,7 +53,6 @@ func (t *Task) run() {
 		t.runProgram()
 	}
 	t.exit()
-	t.ctx.Leave()
 	t.ctx.Release()
 }
 
@@ -62,7 +61,16 @@ func (t *Task) runProgram() {
 	if t.gate != nil {
 		t.BlockKillable(t.gate) //nolint:errcheck // step sees that it died
 	}
+	t.begin()
 	for t.step() {
+	}
+}
+
+// begin does what a fork leaves to the child: what it costs, the parent does not wait for.
+func (t *Task) begin() {
+	t.MM().WarmUp()
+	if t.setTID != 0 {
+		t.storeTID(t, t.setTID)
 	}
 }
 

@@ -38,6 +38,7 @@ type Task struct {
 	call        callState
 	restart     Restart
 	altStack    signal.Stack
+	setTID      mm.Addr // where it stores its id before it runs
 	clearTID    mm.Addr
 	answers     answering
 	vforkDone   chan struct{} // closed when the mm lent by a vfork is given back
