@@ -234,7 +234,7 @@ func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 func (c *context) save() {
 	if c.stale {
 		c.stale = false
-		c.s.saveFPU(c.fpu)
+		c.s.saveFPU(c.fpu, uint64(c.spin))
 	}
 }
 

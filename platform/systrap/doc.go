@@ -44,7 +44,8 @@
 // # Patched calls
 //
 // A call made often is patched (package patch). The trampoline knows the way back, finds the
-// thread's area in the base of GS, and goes to the handler without a signal. The extended state stays in the processor; the handler stores it before it sleeps, or when asked.
+// thread's area in the base of GS, and goes to the handler without a signal. The extended state stays in the processor; the handler stores it
+// before it sleeps, before it reports where it is not to spin, or when asked.
 //
 // A call whose result the kernel has told beforehand (platform.Answerer) comes back from the trampoline with it. The results are in a page
 // of the area that is mapped for reading alone in the blank process, so neither the guest's instructions nor the handler's write to it; they are those of the

@@ -363,6 +363,16 @@ back:
 	MOVQ   DX, RDX(BX)
 	MOVQ   R10, R_10(BX)
 	MOVL   $5, KIND(BX)
+	CMPL   SPIN(BX), $0
+	JNE    report
+
+	// Side by side the sentry takes the processor once it is woken, and may want this state then.
+	LEAQ   FPU(BX), DI
+	MOVQ   DATA, CX
+	MOVL   32(CX), AX
+	MOVL   36(CX), DX
+	XSAVE64_DI
+	MOVL   $2, LIVE(BX)
 	JMP    report
 	MARK(3)
 

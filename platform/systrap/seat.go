@@ -131,18 +131,19 @@ func (s *seat) end() {
 	s.p.freeArea(s.index)
 }
 
-// saveFPU copies the extended state of the context that ran last to b, made harmless.
-func (s *seat) saveFPU(b []byte) {
+// saveFPU copies the extended state of the context that ran last to b, made harmless. spin is how many cycles to wait for it awake.
+func (s *seat) saveFPU(b []byte, spin uint64) {
 	if s.live {
-		s.fetchFPU()
+		s.fetchFPU(spin)
 	}
 	n := copy(b, s.mem[s.fpu:])
 	clear(b[n:])
 	arch.SanitizeFPU(b)
 }
 
-// fetchFPU has the thread store the extended state that is in the processor. It has done so by itself if it sleeps.
-func (s *seat) fetchFPU() {
+// fetchFPU has the thread store the extended state that is in the processor. It has done so by itself if it sleeps, or was not told to
+// spin.
+func (s *seat) fetchFPU(spin uint64) {
 	s.fpu, s.live = fpuOffset, false
 	if atomic.LoadUint32(&s.block.live) == liveSaved {
 		return
@@ -157,7 +158,7 @@ func (s *seat) fetchFPU() {
 		if s.give() {
 			s.wake()
 		}
-		if _, err := s.await(spinCycles, &now); err != nil || atomic.LoadUint32(&s.kind) == kindSaved {
+		if _, err := s.await(spin, &now); err != nil || atomic.LoadUint32(&s.kind) == kindSaved {
 			return
 		}
 	}
