@@ -19,6 +19,7 @@ func clean(proc *process) error {
 	var kept *seat
 	if len(seats) > 0 {
 		kept, seats = seats[0], seats[1:]
+		kept.p.pairs.Pin(&kept.Guest, proc.LeaderCPU())
 		blank.Stop(kept.TID)
 	}
 	for _, s := range seats {

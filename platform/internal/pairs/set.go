@@ -36,6 +36,14 @@ func NewGuest(tid, cpu int) Guest { return Guest{tid, cpu} }
 // Place is the guest itself, for whoever has one in something else.
 func (g *Guest) Place() *Guest { return g }
 
+// pin lets the guest run on cpu only, or with AnyCPU on any.
+func (g *Guest) pin(c *cpus, cpu int) {
+	if g.cpu != cpu {
+		setAffinity(g.TID, c.mask(cpu))
+		g.cpu = cpu
+	}
+}
+
 // Set is the OS threads that run guest code for a platform.
 type Set struct {
 	cpus  *cpus
@@ -65,6 +73,17 @@ func (s *Set) CPUs() int { return len(s.cpus.list) }
 
 // Mask is the set of processors of a thread placed at cpu, which may be AnyCPU.
 func (s *Set) Mask(cpu int) *unix.CPUSet { return s.cpus.mask(cpu) }
+
+// Pin pins g to cpu, or with AnyCPU not at all.
+func (s *Set) Pin(g *Guest, cpu int) { g.pin(s.cpus, cpu) }
+
+// Here is the processor that the caller is on, if it may be used.
+func (s *Set) Here() int {
+	if cpu := currentCPU(); cpu < len(s.cpus.masks) && s.cpus.all.IsSet(cpu) {
+		return cpu
+	}
+	return AnyCPU
+}
 
 // Busy tells whether the monitor ticks.
 func (s *Set) Busy() bool { return s.ticking.Load() }

@@ -73,12 +73,7 @@ func (t *Thread) Settle(r Runner, g *Guest) bool {
 }
 
 // Follow pins g where the thread is.
-func (t *Thread) Follow(g *Guest) {
-	if g.cpu != t.cpu {
-		setAffinity(g.TID, t.cpus.mask(t.cpu))
-		g.cpu = t.cpu
-	}
-}
+func (t *Thread) Follow(g *Guest) { g.pin(t.cpus, t.cpu) }
 
 // Split is where a thread and its guest are that were moved apart. AnyCPU stands for wherever suits.
 type Split struct{ Guest, Thread int }

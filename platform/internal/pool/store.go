@@ -135,6 +135,7 @@ func (p *Pool[S]) keepStore() {
 func (p *Pool[S]) store(proc *Process[S]) {
 	keep := len(p.spares) < maxSpares
 	p.mu.Unlock()
+	proc.pin(p.Pairs.Here()) // where the caller waits for it, and not where guest code may be running
 	keep = keep && proc.clean() == nil
 	p.mu.Lock()
 	if keep {
