@@ -2,16 +2,13 @@ package mm
 
 import "golang.org/x/sys/unix"
 
-// blindCopy is up to how many bytes it is cheaper to copy than to ask which pages of them are touched.
-const blindCopy = 16 << 10
-
 // copyPages copies length bytes, at most cowChunk, from src to dst. Pages that were
-// never touched, of more than a few, stay so if dst is untouched too (zeroed), and are cleared
+// never touched stay so if dst is untouched too (zeroed), and are cleared
 // otherwise. Both ranges are referenced by the caller.
 func (f *MemoryFile) copyPages(dst, src, length uint64, zeroed bool) error {
 	var pages [cowChunk / PageSize]byte
 	vec := pages[:length/PageSize]
-	if length <= blindCopy || f.resident(src, length, vec) != nil {
+	if err := f.resident(src, length, vec); err != nil {
 		for i := range vec {
 			vec[i] = 1
 		}
