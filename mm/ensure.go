@@ -39,12 +39,13 @@ func (m *MemoryManager) ensure(page uint64, g *vmaSeg, write bool) (pmaSeg, erro
 
 // allocate gives private anonymous memory to page and its neighbours.
 func (m *MemoryManager) allocate(page uint64, g *vmaSeg) error {
-	lo, hi := window(page, m.file.chunk(), g.start, g.end)
+	payer := m.payer.Load()
+	lo, hi := window(page, payer.chunk(), g.start, g.end)
 	lo, hi = m.pmas.gap(page, lo, hi)
-	off, err := m.file.Allocate(hi - lo)
+	off, err := payer.Allocate(hi - lo)
 	if err != nil {
 		if lo, hi = page, page+PageSize; err == unix.ENOMEM {
-			off, err = m.file.Allocate(PageSize)
+			off, err = payer.Allocate(PageSize)
 		}
 		if err != nil {
 			return err
@@ -130,10 +131,11 @@ func (m *MemoryManager) breakCow(page uint64, p pmaSeg) error {
 // allocateCopy allocates memory to be overwritten for [*lo, *hi), or for page alone when
 // there is not enough. zeroed tells whether it is untouched.
 func (m *MemoryManager) allocateCopy(lo, hi *uint64, page uint64) (off uint64, zeroed bool, err error) {
-	off, zeroed, err = m.file.allocate(*hi-*lo, true)
+	payer := m.payer.Load()
+	off, zeroed, err = payer.allocate(*hi-*lo, true)
 	if err == unix.ENOMEM && *hi-*lo > PageSize {
 		*lo, *hi = page, page+PageSize
-		return m.file.allocate(PageSize, true)
+		return payer.allocate(PageSize, true)
 	}
 	return off, zeroed, err
 }

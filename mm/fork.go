@@ -27,7 +27,7 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newManager(m.platform, m.file, as)
+	c := newManager(m.platform, m.payer.Load(), as)
 	c.owner.Store(m.owner.Load())
 	if err := m.forkVMAs(c); err != nil {
 		as.Release()

@@ -129,7 +129,7 @@ func (m *MemoryManager) copyHot(c *MemoryManager) {
 		if !m.file.sharedByTwo(lo+p.v.delta, hi+p.v.delta) {
 			continue
 		}
-		off, zeroed, err := m.file.allocate(hi-lo, true)
+		off, zeroed, err := m.payer.Load().allocate(hi-lo, true)
 		if err != nil {
 			return
 		}

@@ -15,7 +15,8 @@ import (
 type MemoryManager struct {
 	platform platform.Platform
 	file     *MemoryFile
-	lo, hi   uint64 // what the guest may use: the platform's UserRange
+	payer    atomic.Pointer[MemoryFile] // the same file, or a part of it, that new memory is charged to
+	lo, hi   uint64                     // what the guest may use: the platform's UserRange
 
 	users atomic.Int64
 	// space is as for readers without the lock.
@@ -61,6 +62,7 @@ func New(p platform.Platform, f *MemoryFile) (*MemoryManager, error) {
 
 func newManager(p platform.Platform, f *MemoryFile, as platform.AddressSpace) *MemoryManager {
 	m := &MemoryManager{platform: p, file: f, as: as}
+	m.payer.Store(f)
 	m.lo, m.hi = p.UserRange()
 	m.space.Store(&spaceBox{as})
 	m.users.Store(1)
@@ -69,6 +71,9 @@ func newManager(p platform.Platform, f *MemoryFile, as platform.AddressSpace) *M
 
 // MemoryFile is where the memory comes from.
 func (m *MemoryManager) MemoryFile() *MemoryFile { return m.file }
+
+// SetPayer says which part of the memory file new memory is charged to. What there is stays charged as it is.
+func (m *MemoryManager) SetPayer(f *MemoryFile) { m.payer.Store(f) }
 
 // AddressSpace is what to give to the platform's Run.
 func (m *MemoryManager) AddressSpace() platform.AddressSpace { return m.space.Load().as }

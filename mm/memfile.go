@@ -92,11 +92,15 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 // FD is the host descriptor of the memfd.
 func (f *MemoryFile) FD() int { return f.fd }
 
-// Limit is how many bytes may be allocated.
+// Limit is how many bytes may be allocated, by its own limit and those that bound it.
 func (f *MemoryFile) Limit() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return min(f.account().limit, f.whole.limit)
+	limit := f.whole.limit
+	for a := f.part; a != nil; a = a.in {
+		limit = min(limit, a.limit)
+	}
+	return limit
 }
 
 // SetLimit changes how many bytes may be allocated, as far as the file reaches. What is allocated stays so.
@@ -192,6 +196,7 @@ func (f *MemoryFile) allocate(length uint64, stale bool) (off uint64, zeroed boo
 // to be punched if that helps.
 func (f *MemoryFile) admit(length uint64) bool {
 	if _, left := f.room(); length > left {
+		f.refused(length)
 		return false
 	}
 	w := &f.whole

@@ -54,3 +54,47 @@ func TestParts(t *testing.T) {
 		t.Errorf("%d parts are left", len(f.parts))
 	}
 }
+
+// TestPartsOfParts: what a part of a part allocates is charged to both, and both limits bind; what is allocated through one that is closed
+// is charged to the other.
+func TestPartsOfParts(t *testing.T) {
+	const page = PageSize
+	f := newFile(t, 20*page)
+	outer := f.Part(8 * page)
+	inner, beside := outer.Part(4*page), outer.Part(100*page)
+	check := func(what string, p *MemoryFile, usage, peak, over, overBelow, limit uint64) {
+		t.Helper()
+		here, below := p.Over()
+		if p.Usage() != usage*page || p.Peak() != peak*page || here != over || below != overBelow || p.Limit() != limit*page {
+			t.Errorf("%s: %d pages, peak %d, %d and %d over, limit %d", what, p.Usage()/page, p.Peak()/page, here, below, p.Limit()/page)
+		}
+	}
+	take := func(p *MemoryFile, pages uint64, want error) uint64 {
+		t.Helper()
+		off, err := p.Allocate(pages * page)
+		if err != want {
+			t.Errorf("%d pages: %v, want %v", pages, err, want)
+		}
+		return off
+	}
+	x := take(inner, 4, nil)
+	take(inner, 1, unix.ENOMEM)
+	check("inner", inner, 4, 4, 1, 0, 4)
+	check("outer", outer, 4, 4, 0, 1, 8)
+	y := take(beside, 4, nil)
+	take(beside, 1, unix.ENOMEM)
+	check("beside", beside, 4, 4, 0, 0, 8)
+	check("outer", outer, 8, 8, 1, 1, 8)
+	f.DecRef(y, 4*page)
+	inner.ClosePart()
+	z := take(inner, 2, nil)
+	check("closed", inner, 4, 4, 1, 0, 4)
+	check("outer", outer, 6, 8, 1, 1, 8)
+	f.DecRef(x, 4*page)
+	f.DecRef(z, 2*page)
+	beside.ClosePart()
+	outer.ClosePart()
+	if f.Usage() != 0 || len(f.parts) != 0 {
+		t.Errorf("%d bytes and %d parts are left", f.Usage(), len(f.parts))
+	}
+}

@@ -143,7 +143,7 @@ func (m *MemoryManager) newAttrs(o *MMapOpts, length uint64) (*attrs, error) {
 		}
 	}
 	if a.file == nil && !o.Private {
-		a.file = newAnonFile(m.file, length)
+		a.file = newAnonFile(m.payer.Load(), length)
 		o.Offset = 0
 	}
 	if s, ok := a.file.(interface{ mappingSet() *MappingSet }); ok {

@@ -14,3 +14,24 @@ func TestMemory(t *testing.T) {
 		}
 	})
 }
+
+// TestCgroupMemory: the root of the control groups shows the sandbox's limit, and groups below have their own: what goes over ends the
+// process, there and not elsewhere, and is counted.
+func TestCgroupMemory(t *testing.T) {
+	needRoot(t)
+	const script = `cd /sys/fs/cgroup; cat memory.max memory.high cgroup.controllers; (echo 1g >memory.max) 2>/dev/null || echo refused
+[ $(cat memory.current) -gt 0 ] && [ $(cat memory.peak) -ge $(cat memory.current) ] && echo used
+mkdir a a/b; ls a | grep memory; echo +memory >cgroup.subtree_control; cat a/memory.max a/memory.current; ls a/b | grep memory
+echo 4m >a/memory.max; cat a/memory.max
+sh -c 'echo $$ >a/b/cgroup.procs; x=$(head -c 8M /dev/zero | tr "\0" x)' 2>/dev/null; echo $?
+for f in a/memory.events a/memory.events.local memory.events memory.events.local; do grep -h oom_kill $f; done
+cat a/memory.current; [ $(cat a/memory.peak) -gt 2000000 ] && echo high
+sh -c 'echo $$ >a/b/cgroup.procs; echo -memory >cgroup.subtree_control; x=$(head -c 8M /dev/zero | tr "\0" x); echo $?'; ls a | grep memory`
+	want := "67108864\nmax\nmemory pids\nrefused\nused\nmax\n0\n4194304\n137\noom_kill 1\noom_kill 0\noom_kill 1\noom_kill 0\n0\nhigh\n0\n"
+	eachPlatform(t, func(t *testing.T, platform string) {
+		r := command{argv: []string{"/bin/sh", "-c", script}, flags: []string{"--memory", "64M"}}.sandbox(t, platform)
+		if r.stdout != want || r.status != 1 {
+			t.Errorf("%v, want %q", r, want)
+		}
+	})
+}

@@ -250,6 +250,7 @@ func TestPodLimits(t *testing.T) {
 	expect(t, "64 MiB in the large one", p.inside("large", eat), "0")
 	expect(t, "what the small one has", p.inside("small", "grep MemTotal /proc/meminfo | busybox tr -d ' '"), "MemTotal:32768kB")
 	expect(t, "a file in memory", p.inside("small", "busybox dd if=/dev/zero of=/tmp/x bs=1M count=40 2>/dev/null; echo $?; busybox rm /tmp/x"), "1")
+	expect(t, "its group", p.inside("small", "cd /sys/fs/cgroup; cat memory.max; grep oom_kill memory.events"), "33554432\noom_kill 1")
 	forks := "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>/dev/null; jobs | grep -c ."
 	if got := p.inside("small", "("+forks+") 2>&1; true"); strings.HasSuffix(got, "8") {
 		t.Errorf("8 processes within 6: %q", got)

@@ -113,6 +113,10 @@ func TestContainerOOM(t *testing.T) {
 		if u := e.usage("oom"); u.Memory.Usage.Failcnt != 1 || u.Memory.Usage.Usage > 24<<20 {
 			t.Errorf("used after the limit: %+v", u.Memory)
 		}
+		inside := e.must("exec", "oom", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max; grep oom_kill memory.events; echo max 2>/dev/null >memory.max || echo refused")
+		if inside != "25165824\noom_kill 1\nrefused\n" {
+			t.Errorf("the container's group has %q", inside)
+		}
 		if got := e.status("oom"); got != specs.StateRunning {
 			t.Errorf("the container is %s", got)
 		}

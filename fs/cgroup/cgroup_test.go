@@ -26,7 +26,20 @@ func (noTasks) IDs(vfs.Caller, *Group, bool) []int32       { return nil }
 func (noTasks) Move(vfs.Caller, *Group, int32, bool) error { return nil }
 func (noTasks) Kill(*Group)                                {}
 func (noTasks) Freeze(*Group)                              {}
+func (noTasks) Charge(*Group)                              {}
 func (g *Group) mkdir(name string) (*Group, error)         { return g.make(name, vfs.NewAttr{Mode: 0o755}) }
+
+// switched turns the pids controller of g's children on or off.
+func (g *Group) switched(on bool) error {
+	var err error
+	if on {
+		_, err = g.control(pids, 0)
+	} else {
+		_, err = g.control(0, pids)
+	}
+	return err
+}
+
 func mustMake(t testing.TB, parent *Group, name string) *Group {
 	t.Helper()
 	g, err := parent.mkdir(name)
@@ -48,24 +61,24 @@ func TestDomains(t *testing.T) {
 	tree := New(noTasks{})
 	a := mustMake(t, tree.Root(), "a")
 	b := mustMake(t, a, "b")
-	want(t, "a controller that the parent has not", a.control(true), unix.ENOENT)
-	want(t, "the root's children", tree.Root().control(true), nil)
+	want(t, "a controller that the parent has not", a.switched(true), unix.ENOENT)
+	want(t, "the root's children", tree.Root().switched(true), nil)
 	want(t, "admit", a.Admit(), nil)
-	want(t, "a's children", a.control(true), nil)
+	want(t, "a's children", a.switched(true), nil)
 	for g, kind := range map[*Group]string{a: "domain threaded", b: "domain invalid", tree.Root(): "domain"} {
 		if got := g.kindLocked(); got != kind {
 			t.Errorf("%s is %q, want %q", g.name, got, kind)
 		}
 	}
 	want(t, "into an invalid one", tree.MayMove(root{}, a, b, false), unix.EOPNOTSUPP)
-	want(t, "controllers of an invalid one", b.control(true), unix.EOPNOTSUPP)
+	want(t, "controllers of an invalid one", b.switched(true), unix.EOPNOTSUPP)
 	a.Leave()
 	a.Uncharge()
 	want(t, "into a valid one", tree.MayMove(root{}, a, b, false), nil)
 	want(t, "a thread alone", tree.MayMove(root{}, a, b, true), unix.EOPNOTSUPP)
 	want(t, "admit", b.Admit(), nil)
 	want(t, "beside populated children", tree.MayMove(root{}, b, a, false), unix.EBUSY)
-	want(t, "off above one that is on", tree.Root().control(false), unix.EBUSY)
+	want(t, "off above one that is on", tree.Root().switched(false), unix.EBUSY)
 	want(t, "remove", b.remove(), unix.EBUSY)
 	b.Leave()
 	want(t, "remove with a zombie", b.remove(), nil)
@@ -118,7 +131,7 @@ func TestCounts(t *testing.T) {
 			"remove": func(*rapid.T) { pick().remove() },
 			"limit":  func(t *rapid.T) { pick().pids.max = rapid.Int64Range(0, 6).Draw(t, "max") },
 			"control": func(t *rapid.T) {
-				pick().control(rapid.Bool().Draw(t, "on"))
+				pick().switched(rapid.Bool().Draw(t, "on"))
 			},
 			"admit": func(*rapid.T) {
 				if g := pick(); g.Admit() == nil {

@@ -19,16 +19,16 @@ type directory struct {
 	group *Group
 	names []string
 	files map[string]vfs.Inode
-	pids  map[string]bool // those of the pids controller
+	of    map[string]controllers // whose files they are; 0: always there
 }
 
 func newDirectory(g *Group, mode uint32) *directory {
-	d := &directory{group: g, files: map[string]vfs.Inode{}, pids: map[string]bool{}}
+	d := &directory{group: g, files: map[string]vfs.Inode{}, of: map[string]controllers{}}
 	d.SourceDir = g.tree.fs.NewSourceDir(mode&0o1777, source{d})
 	for _, a := range attributes() {
 		if g.parent != nil || a.root {
 			d.names = append(d.names, a.name)
-			d.files[a.name], d.pids[a.name] = g.newFile(&a), a.pids
+			d.files[a.name], d.of[a.name] = g.newFile(&a), a.of
 		}
 	}
 	return d
@@ -84,7 +84,7 @@ func (s source) find(name string) vfs.Inode {
 		return nil
 	}
 	if f := s.files[name]; f != nil {
-		if s.pids[name] && !s.hasPIDs() {
+		if !s.have().has(s.of[name]) {
 			return nil
 		}
 		return f
@@ -95,10 +95,11 @@ func (s source) find(name string) vfs.Inode {
 	return nil
 }
 
-func (s source) hasPIDs() bool {
+// have returns the controllers that work in the group.
+func (s source) have() controllers {
 	s.group.tree.mu.Lock()
 	defer s.group.tree.mu.Unlock()
-	return s.group.hasPIDsLocked()
+	return s.group.haveLocked()
 }
 
 // Lookup implements pseudo.Source.
@@ -114,9 +115,9 @@ func (s source) Valid(_ vfs.Caller, name string, child vfs.Inode) bool { return 
 
 // List implements pseudo.Source.
 func (s source) List(_ vfs.Caller, pos int64, emit func(vfs.Dirent) bool) error {
-	pids := s.hasPIDs()
+	have := s.have()
 	for i, name := range s.names {
-		if int64(i) < pos || s.pids[name] && !pids {
+		if int64(i) < pos || !have.has(s.of[name]) {
 			continue
 		}
 		if !emit(vfs.Dirent{Name: name, Ino: inoOf(s.files[name]), Type: unix.DT_REG, Next: int64(i + 1)}) {
@@ -152,16 +153,16 @@ func (g *Group) newFile(a *attribute) *file {
 	var store pseudo.Store
 	if a.show != nil {
 		show = func(c vfs.Caller, b *bytes.Buffer) error {
-			if g.Removed() {
-				return unix.ENODEV
+			if err := g.works(a.of); err != nil {
+				return err
 			}
 			return a.show(g, c, b)
 		}
 	}
 	if a.store != nil {
 		store = func(c vfs.Caller, data []byte) error {
-			if g.Removed() {
-				return unix.ENODEV
+			if err := g.works(a.of); err != nil {
+				return err
 			}
 			return a.store(g, c, strings.TrimSpace(string(data)))
 		}

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"gosentry/fs/vfs"
 
@@ -19,7 +18,7 @@ type attribute struct {
 	name   string
 	mode   uint32
 	root   bool // the root has it too
-	pids   bool // of the pids controller
+	of     controllers
 	show   func(g *Group, c vfs.Caller, b *bytes.Buffer) error
 	store  func(g *Group, c vfs.Caller, text string) error
 	events func(g *Group) *watched // for files that can be waited for
@@ -28,7 +27,7 @@ type attribute struct {
 // attributes are all files, in the order of a listing.
 func attributes() []attribute {
 	return []attribute{
-		{name: "cgroup.controllers", mode: 0o444, root: true, show: locked(func(g *Group) string { return controllers(g.mayHavePIDsLocked()) })},
+		{name: "cgroup.controllers", mode: 0o444, root: true, show: locked(func(g *Group) string { return g.mayGiveLocked().line() })},
 		{name: "cgroup.events", mode: 0o444, show: locked(showEvents), events: func(g *Group) *watched { return &g.events }},
 		{name: "cgroup.freeze", mode: 0o644, show: locked(func(g *Group) string { return fmt.Sprintln(bit(g.freeze)) }), store: storeFreeze},
 		{name: "cgroup.kill", mode: 0o200, store: storeKill},
@@ -40,17 +39,25 @@ func attributes() []attribute {
 		{name: "cgroup.stat", mode: 0o444, root: true, show: locked(func(g *Group) string {
 			return fmt.Sprintf("nr_descendants %d\nnr_dying_descendants %d\n", g.descendants, g.dying)
 		})},
-		{name: "cgroup.subtree_control", mode: 0o644, root: true, show: locked(func(g *Group) string { return controllers(g.pidsBelow) }), store: storeControl},
+		{name: "cgroup.subtree_control", mode: 0o644, root: true, show: locked(func(g *Group) string { return g.below.line() }), store: storeControl},
 		{name: "cgroup.threads", mode: 0o644, root: true, show: showIDs(true), store: storeIDs(true)},
 		{name: "cgroup.type", mode: 0o644, show: locked(func(g *Group) string { return g.kindLocked() + "\n" }), store: storeType},
-		{name: "pids.current", mode: 0o444, pids: true, show: locked(func(g *Group) string { return fmt.Sprintln(g.pids.current) })},
-		{name: "pids.events", mode: 0o444, pids: true, show: locked(func(g *Group) string { return fmt.Sprintln("max", g.pids.events) }),
+		{name: "memory.current", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return fmt.Sprintln(g.memory.file.Usage()) })},
+		{name: "memory.events", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return g.memoryEventsLocked(false) }),
+			events: func(g *Group) *watched { return &g.memory.events }},
+		{name: "memory.events.local", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return g.memoryEventsLocked(true) }),
+			events: func(g *Group) *watched { return &g.memory.localEvents }},
+		{name: "memory.high", mode: 0o444, root: true, of: memory, show: locked(func(*Group) string { return "max\n" })},
+		{name: "memory.max", mode: 0o644, root: true, of: memory, show: locked(showMemoryMax), store: storeMemoryMax},
+		{name: "memory.peak", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return fmt.Sprintln(g.memory.file.Peak()) })},
+		{name: "pids.current", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln(g.pids.current) })},
+		{name: "pids.events", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln("max", g.pids.events) }),
 			events: func(g *Group) *watched { return &g.pids.file }},
-		{name: "pids.events.local", mode: 0o444, pids: true, show: locked(func(g *Group) string { return fmt.Sprintln("max", g.pids.local) }),
+		{name: "pids.events.local", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln("max", g.pids.local) }),
 			events: func(g *Group) *watched { return &g.pids.localFile }},
-		{name: "pids.max", mode: 0o644, pids: true, show: limit(func(g *Group) *int64 { return &g.pids.max }),
+		{name: "pids.max", mode: 0o644, of: pids, show: limit(func(g *Group) *int64 { return &g.pids.max }),
 			store: storeLimit(maxPIDs, unix.EINVAL, func(g *Group) *int64 { return &g.pids.max })},
-		{name: "pids.peak", mode: 0o444, pids: true, show: locked(func(g *Group) string { return fmt.Sprintln(g.pids.peak) })},
+		{name: "pids.peak", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln(g.pids.peak) })},
 	}
 }
 
@@ -62,13 +69,6 @@ func locked(text func(g *Group) string) func(*Group, vfs.Caller, *bytes.Buffer) 
 		b.WriteString(text(g))
 		return nil
 	}
-}
-
-func controllers(pids bool) string {
-	if pids {
-		return "pids\n"
-	}
-	return "\n"
 }
 
 func bit(b bool) int {
@@ -167,20 +167,6 @@ func storeIDs(thread bool) func(*Group, vfs.Caller, string) error {
 		}
 		return g.tree.tasks.Move(c, g, int32(id), thread)
 	}
-}
-
-// storeControl takes words as "+pids -pids", of which the last counts.
-func storeControl(g *Group, _ vfs.Caller, text string) error {
-	words := strings.Fields(text)
-	for _, w := range words {
-		if w != "+pids" && w != "-pids" {
-			return unix.EINVAL
-		}
-	}
-	if len(words) == 0 {
-		return nil
-	}
-	return g.control(words[len(words)-1] == "+pids")
 }
 
 // storeType refuses what is not built.

@@ -29,6 +29,8 @@ type Tasks interface {
 	Kill(g *Group)
 	// Freeze makes all processes in g and below stop or go on, as Group.Freezing says.
 	Freeze(g *Group)
+	// Charge has the memory of all processes in g and below charged as Group.Memory says, from now on.
+	Charge(g *Group)
 }
 
 // Tree is a hierarchy of groups.
@@ -51,6 +53,7 @@ type Group struct {
 	dir    *directory
 	events watched // cgroup.events
 	pids   pidsController
+	memory memoryController
 
 	// Guarded by Tree.mu.
 	children map[string]*Group
@@ -58,8 +61,8 @@ type Group struct {
 	last     int64    // position of the last child made
 	position int64    // among the parent's children
 	removed  bool
-	// pidsBelow says that the children have the pids controller.
-	pidsBelow      bool
+	// below are the controllers that the children have.
+	below          controllers
 	freeze         bool
 	own            int // tasks in the group itself that have not ended
 	live, frozen   int // tasks in the subtree that have not ended, and those of them that stand still
@@ -259,6 +262,9 @@ func (g *Group) make(name string, a vfs.NewAttr) (*Group, error) {
 	g.last++
 	n.position = g.last
 	g.children[name] = n
+	if g.below.has(memory) {
+		n.memory.begin(g.memory.file)
+	}
 	g.order = append(g.order, n)
 	t.groups++
 	for a := g; a != nil; a = a.parent {
@@ -301,6 +307,7 @@ func (g *Group) remove() error {
 		return unix.EBUSY
 	}
 	g.removed = true
+	g.memory.end()
 	delete(g.parent.children, g.name)
 	for i, o := range g.parent.order {
 		if o == g {

@@ -26,7 +26,7 @@ func (p *pidsController) reset() {
 // above it.
 func (g *Group) chargeLocked() error {
 	for a := g; a != nil; a = a.parent {
-		if a.hasPIDsLocked() && a.pids.current >= a.pids.max {
+		if a.haveLocked().has(pids) && a.pids.current >= a.pids.max {
 			a.overLimitLocked()
 			return unix.EAGAIN
 		}

@@ -26,7 +26,7 @@ func (t *Tree) MayMove(c vfs.Caller, from, to *Group, thread bool) error {
 		return unix.ENODEV
 	case !to.takesTasksLocked():
 		return unix.EOPNOTSUPP
-	case to.parent != nil && to.pidsBelow && to.populatedChildrenLocked():
+	case to.parent != nil && (to.below.has(memory) || to.below != 0 && to.populatedChildrenLocked()):
 		return unix.EBUSY
 	case thread && from != to:
 		return unix.EOPNOTSUPP
@@ -50,7 +50,7 @@ func (g *Group) populatedChildrenLocked() bool { return g.live > g.own }
 
 // threadRootLocked tells whether g has tasks that compete with its children for what a controller gives.
 func (g *Group) threadRootLocked() bool {
-	return g.parent != nil && g.own > 0 && g.pidsBelow
+	return g.parent != nil && g.own > 0 && g.below != 0
 }
 
 // takesTasksLocked is false below a group that has tasks and controllers for its children.
@@ -72,44 +72,4 @@ func (g *Group) kindLocked() string {
 		return "domain threaded"
 	}
 	return "domain"
-}
-
-// hasPIDsLocked tells whether the pids controller works in g.
-func (g *Group) hasPIDsLocked() bool { return g.parent != nil && g.parent.pidsBelow }
-
-// mayHavePIDsLocked tells whether the controller can be given to g's children.
-func (g *Group) mayHavePIDsLocked() bool { return g.parent == nil || g.parent.pidsBelow }
-
-// control switches the pids controller of g's children.
-func (g *Group) control(on bool) error {
-	g.tree.mu.Lock()
-	defer g.tree.mu.Unlock()
-	if g.removed {
-		return unix.ENODEV
-	}
-	if on == g.pidsBelow {
-		return nil
-	}
-	if !on {
-		for _, child := range g.children {
-			if child.pidsBelow {
-				return unix.EBUSY
-			}
-		}
-		g.pidsBelow = false
-		for _, child := range g.children {
-			child.pids.reset()
-		}
-		return nil
-	}
-	switch {
-	case !g.mayHavePIDsLocked():
-		return unix.ENOENT
-	case !g.takesTasksLocked():
-		return unix.EOPNOTSUPP
-	case g.parent != nil && g.own > 0 && g.populatedChildrenLocked():
-		return unix.EBUSY
-	}
-	g.pidsBelow = true
-	return nil
 }

@@ -95,6 +95,7 @@ func (t *Task) joinCgroupLocked(c *Task, a *ForkArgs) {
 		return
 	}
 	c.tg.cgroup = c.cgroup
+	c.payLocked()
 	c.tg.freezeLocked()
 	if c.tg.thaw != nil {
 		c.work.Store(true)
@@ -193,6 +194,7 @@ func (tg *ThreadGroup) moveLocked(to *cgroup.Group) error {
 		}
 	}
 	tg.cgroup = to
+	tg.payLocked()
 	tg.freezeLocked()
 	return nil
 }

@@ -196,3 +196,79 @@ func (g *guest) freeze(a *cgroup.Group, on bool) {
 		return err
 	})
 }
+
+// control writes to a file of a group.
+func control(t testing.TB, g *cgroup.Group, name, text string) {
+	t.Helper()
+	in, err := g.Inode().Lookup(anybody{}, name)
+	if err == nil {
+		var f vfs.FileOps
+		if f, err = in.Open(anybody{}, unix.O_WRONLY); err == nil {
+			_, err = f.Write(anybody{}, mm.BytesBuffer([]byte(text)), 0)
+		}
+	}
+	if err != nil {
+		t.Fatalf("%s to %s: %v", text, name, err)
+	}
+}
+
+// checkPayer checks which of the groups is charged for a MiB of the guest's, besides the root.
+func (g *guest) checkPayer(what string, want *cgroup.Group, groups ...*cgroup.Group) {
+	g.test.Helper()
+	before := map[*cgroup.Group]uint64{}
+	for _, group := range groups {
+		before[group] = group.Memory().Usage()
+	}
+	touched(g)
+	for group, had := range before {
+		if grew := group.Memory().Usage() >= had+1<<20; grew != (group.Memory() == want.Memory()) {
+			g.test.Errorf("%s: charged to %s: %v, %d then %d", what, group.PathFrom(g.test.k.cgroups.Root()), grew, had, group.Memory().Usage())
+		}
+	}
+}
+
+// TestCgroupPayers: what a process allocates is charged to its group, from the time when it goes there or the group gets the
+// controller; a child of vfork has no say for its parent, and nobody leaves a container's memory by moving.
+func TestCgroupPayers(t *testing.T) {
+	m := newMachine(t)
+	a, b, root := makeCgroup(t, m.k, "a"), makeCgroup(t, m.k, "b"), m.k.cgroups.Root()
+	one := m.addContainer("one", 0, nil)
+	move := func(g *guest, to *cgroup.Group) {
+		t.Helper()
+		g.do(func(tk *Task) error { return cgroupTasks{m.k}.Move(tk, to, 0, false) })
+	}
+	pays := func(g *guest, what string, want *cgroup.Group) {
+		t.Helper()
+		g.checkPayer(what, want, a, b, one.group)
+	}
+	m.run(0, func(g *guest) {
+		move(g, a)
+		control(t, root, "cgroup.subtree_control", "+memory")
+		pays(g, "the controller came", a)
+		g.reap(g.fork(func(g *guest) { pays(g, "a child", a) }))
+		id, err := g.clone(func(g *guest) {
+			move(g, b)
+			pays(g, "vfork's child, in its parent's memory", a)
+			g.exec(func(g *guest) { pays(g, "after exec", b) })
+		}, ForkArgs{Share: ShareMM, Vfork: true, ExitSignal: unix.SIGCHLD})
+		if err != nil {
+			t.Error(err)
+		}
+		g.reap(id)
+		pays(g, "vfork's parent", a)
+		move(g, b)
+		pays(g, "moved", b)
+		inside := m.begin(one, func(g *guest) {
+			pays(g, "in a container", one.group)
+			g.do(func(tk *Task) (err error) { // as one could that sees the whole tree
+				m.locked(func() { err = tk.tg.moveLocked(a) })
+				return err
+			})
+			pays(g, "out of a container's group", one.group)
+		})
+		inside.Wait()
+		one.Release()
+		control(t, root, "cgroup.subtree_control", "-memory")
+		g.checkPayer("the controller went", root, root)
+	})
+}

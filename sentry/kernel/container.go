@@ -170,6 +170,9 @@ func (c *Container) makeGroup(name string) error {
 	if err == nil {
 		c.group, err = cgroup.GroupOf(in)
 	}
+	if err == nil {
+		c.group.GiveMemory(c.memory)
+	}
 	return err
 }
 

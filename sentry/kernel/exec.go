@@ -58,7 +58,7 @@ func (t *Task) load(a *ExecArgs) (*program, error) {
 	if err := t.checkNProc(); err != nil {
 		return nil, err
 	}
-	fresh, err := mm.New(t.k.platform, t.Memory())
+	fresh, err := mm.New(t.k.platform, t.Payer())
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +235,7 @@ func (t *Task) resetForExec(p *program) {
 	t.k.tree.Lock()
 	tg.execs++
 	tg.exitSignal = unix.SIGCHLD
+	t.payLocked()
 	t.k.tree.Unlock()
 	tg.sigMu.Lock()
 	tg.handlers = tg.handlers.CopyForExec()

@@ -122,6 +122,7 @@ func New(c Config) (*Kernel, error) {
 	k.setTracing(c.Tracing)
 	k.forkHooks.Register(&ForkHook{Name: "contracts", Call: contractFork})
 	k.cgroups = cgroup.New(cgroupTasks{k})
+	k.cgroups.Root().GiveMemory(k.memory)
 	k.knobs.init()
 	k.timelessVDSO = sync.OnceValues(func() (*loader.VDSO, error) { return k.vdso.Timeless() })
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {

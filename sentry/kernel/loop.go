@@ -156,7 +156,7 @@ func (t *Task) resolveFault(ev *platform.Event, info *signal.Info) bool {
 	case nil:
 		return true
 	case unix.ENOMEM:
-		t.container.oomKilled()
+		t.outOfMemory()
 		t.k.log.Warnf("out of memory: killed process %d (%s)", t.tg.pid.numbers[0], t.Name())
 		t.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
 		return true

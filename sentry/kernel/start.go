@@ -188,7 +188,7 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 			return err
 		}
 	}
-	empty, err := mm.New(t.k.platform, t.Memory())
+	empty, err := mm.New(t.k.platform, t.Payer())
 	if err != nil {
 		return err
 	}

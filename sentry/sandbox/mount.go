@@ -118,8 +118,8 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 	k.RegisterFileSystem("tmpfs", func(t *kernel.Task, options string) (vfs.Inode, error) {
 		c := t.Creds()
-		devices := dev.Config{Memory: t.Memory(), Terminal: k.OpenTerminal}
-		config, err := tmpfs.Config{File: t.Memory(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID, OpenDevice: devices.Open}.WithOptions(options)
+		devices := dev.Config{Memory: t.Payer(), Terminal: k.OpenTerminal}
+		config, err := tmpfs.Config{File: t.Payer(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID, OpenDevice: devices.Open}.WithOptions(options)
 		if err != nil {
 			return nil, err
 		}

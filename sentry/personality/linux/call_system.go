@@ -109,7 +109,7 @@ func sysMemfdCreate(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	sealing := flags&(unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL) != 0
-	f, err := tmpfs.NewMemFD(t.Kernel().VFS(), t, t.Memory(), name, sealing)
+	f, err := tmpfs.NewMemFD(t.Kernel().VFS(), t, t.Payer(), name, sealing)
 	if err != nil {
 		return 0, err
 	}

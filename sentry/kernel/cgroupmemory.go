@@ -1,0 +1,46 @@
+package kernel
+
+import (
+	"gosentry/fs/cgroup"
+	"gosentry/mm"
+)
+
+// New memory is charged to the part of the memory file that a process's cgroup has, or the nearest group above it, up to its container's: out of that
+// nobody comes by moving. A process that shares another's memory, after vfork, has no say about that.
+
+// payerIn is what processes of the container in group g are charged to.
+func (c *Container) payerIn(g *cgroup.Group) *mm.MemoryFile {
+	if g.Within(c.group) {
+		return g.Memory()
+	}
+	return c.memory
+}
+
+// Payer is what memory that the task asks for now is charged to.
+func (t *Task) Payer() *mm.MemoryFile { return t.container.payerIn(t.tg.Cgroup()) }
+
+// payLocked has the task's memory charged from now on as its group wants it. The tree is locked.
+func (t *Task) payLocked() {
+	if m := t.MM(); m != nil && m.Owner() == any(t.tg.pid) {
+		m.SetPayer(t.container.payerIn(t.tg.cgroup))
+	}
+}
+
+// Charge implements cgroup.Tasks.
+func (c cgroupTasks) Charge(g *cgroup.Group) {
+	c.k.tree.Lock()
+	defer c.k.tree.Unlock()
+	c.eachLocked(g, (*ThreadGroup).payLocked)
+}
+
+func (tg *ThreadGroup) payLocked() {
+	for _, t := range tg.tasks {
+		t.payLocked()
+	}
+}
+
+// outOfMemory counts a process that is killed for want of memory.
+func (t *Task) outOfMemory() {
+	t.container.oomKilled()
+	t.tg.Cgroup().OutOfMemory()
+}
