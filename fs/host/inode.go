@@ -38,6 +38,9 @@ type extra struct {
 // liveInode is the inode of a tree that may change behind the VFS's back.
 type liveInode struct{ inode }
 
+// NoLeases tells that others open the file too.
+func (*liveInode) NoLeases() {}
+
 var (
 	_ vfs.Inode       = (*inode)(nil)
 	_ vfs.TypeOps     = (*inode)(nil)

@@ -22,7 +22,6 @@ var settings = []struct{ path, value string }{
 	{"fs/inotify/max_queued_events", "16384"},
 	{"fs/inotify/max_user_instances", "128"},
 	{"fs/inotify/max_user_watches", "65536"},
-	{"fs/lease-break-time", "45"},
 	{"fs/leases-enable", "1"},
 	{"fs/mount-max", "100000"},
 	{"fs/overflowgid", "65534"},

@@ -108,11 +108,11 @@ func (f *File) SetAsync(change func(*Async)) {
 	change(&f.async)
 }
 
-// armedBy returns what SetAsync left, as long as w is how f is watched.
+// armedBy returns what SetAsync left, as long as w is how f or its lease is watched.
 func (f *File) armedBy(w *asyncWatch) (Async, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.async, f.armed == w
+	return f.async, f.armed == w || f.leaseWatch == w
 }
 
 // CanAsync tells whether O_ASYNC means something to the file.

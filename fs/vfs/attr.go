@@ -244,6 +244,9 @@ func Truncate(c Caller, p Path, size int64) error {
 		return err
 	}
 	defer d.state.dropWriter()
+	if err := d.breakLeases(c, true, false); err != nil {
+		return err
+	}
 	return truncate(c, p, size)
 }
 

@@ -38,7 +38,7 @@
 //	InodeState.dir, directories: ancestors before descendants, a directory before its entry
 //	InodeState.write, writes to and truncation of one regular file
 //	a file system's own locks; mm's locks, where a copy to the guest faults
-//	InodeState.mu, System.mountMu, File.mu, the dentry tables, ring and waiter queues: leaves
+//	InodeState.mu before File.mu, System.mountMu, the dentry tables, ring and waiter queues: leaves
 //
 // The position and write locks are held while guest memory is copied, as on
 // other kernels: a fault on guest memory takes mm's and the memory file's locks and

@@ -23,6 +23,7 @@ type File struct {
 	writable bool
 	stream   bool    // no position
 	counted  bool    // among the inode's writers
+	reader   bool    // among the inode's readers
 	created  bool    // by the open(2) that made f; not unnamed
 	held     HoldOps // of an O_PATH file, or nil
 
@@ -34,11 +35,12 @@ type File struct {
 	posMu sync.Mutex
 	pos   int64
 
-	mu       sync.Mutex
-	watches  *epollItem // a list of those that watch the file
-	hasLocks bool       // took an OFD lock or flock once
-	async    Async
-	armed    *asyncWatch // while O_ASYNC is set
+	mu         sync.Mutex
+	watches    *epollItem // a list of those that watch the file
+	hasLocks   bool       // took an OFD lock, flock or lease once
+	async      Async
+	armed      *asyncWatch // while O_ASYNC is set
+	leaseWatch *asyncWatch // while it holds a lease
 }
 
 // settable are the flags that F_SETFL changes.
@@ -110,6 +112,9 @@ func (f *File) DecRef() {
 	f.ops.Release()
 	if f.counted {
 		f.state.dropWriter()
+	}
+	if f.reader {
+		f.state.readers.Add(-1)
 	}
 	f.AllowWrite()
 	if f.held != nil {

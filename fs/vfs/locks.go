@@ -42,6 +42,7 @@ type lockTable struct {
 	records []record
 	flocks  []flock
 	waiters []*LockWait
+	leases  []lease
 }
 
 // LockWait waits for a lock. When C is closed the lock may be asked for again; who gives
@@ -335,6 +336,9 @@ func (s *InodeState) dropLocks(f *File) {
 	defer s.mu.Unlock()
 	t := s.table()
 	t.dropRecords(f)
+	if at := t.leaseOf(f); at >= 0 {
+		t.endLease(at)
+	}
 	if at := t.flockOf(f); at >= 0 {
 		t.flocks = append(t.flocks[:at], t.flocks[at+1:]...)
 		t.wake()

@@ -126,26 +126,36 @@ func mayOpen(c Caller, p Path, flags int) error {
 func openInode(c Caller, p Path, flags int) (*File, error) {
 	d := p.Dentry
 	writes := d.kind == unix.S_IFREG && accessWanted(flags)&MayWrite != 0
+	reads := d.kind == unix.S_IFREG && !writes
 	if writes {
 		if err := d.state.addWriter(); err != nil {
 			return nil, err
 		}
+	}
+	if reads {
+		d.state.readers.Add(1)
 	}
 	ops, err := openOps(c, p, flags)
 	if err != nil {
 		if writes {
 			d.state.dropWriter()
 		}
+		if reads {
+			d.state.readers.Add(-1)
+		}
 		return nil, err
 	}
 	f := NewFile(ops, p, flags&passed)
-	f.counted = writes
+	f.counted, f.reader = writes, reads
 	d.notify(unix.IN_OPEN)
 	return f, nil
 }
 
 func openOps(c Caller, p Path, flags int) (FileOps, error) {
 	d := p.Dentry
+	if err := d.breakLeases(c, accessWanted(flags)&MayWrite != 0, flags&unix.O_NONBLOCK != 0); err != nil {
+		return nil, err
+	}
 	if flags&unix.O_TRUNC != 0 && d.kind == unix.S_IFREG {
 		if err := truncate(c, p, 0); err != nil {
 			return nil, err

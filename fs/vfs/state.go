@@ -33,6 +33,10 @@ type InodeState struct {
 	watches atomic.Pointer[[]*watch]
 	// opens counts open files.
 	opens atomic.Int64
+	// readers counts open files that only read, of regular files.
+	readers atomic.Int64
+	// leased counts leases, and whoever is about to take one.
+	leased atomic.Int32
 
 	// plain is set once a write found no set-id bits and no file capabilities to clear,
 	// and reset by whatever may add them.

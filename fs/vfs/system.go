@@ -19,6 +19,9 @@ const maxMounts = 100000
 // maxAllMounts bounds the mounts of all namespaces: each costs the sentry memory.
 const maxAllMounts = 1 << 18
 
+// defaultLeaseBreak is Linux's time for holders of leases, in seconds.
+const defaultLeaseBreak = 45
+
 // System is what all mount namespaces of one kernel have in common: device
 // numbers, the ring of kept dentries, files without a name.
 type System struct {
@@ -43,6 +46,8 @@ type System struct {
 
 	inotify inotifySystem
 	async   asyncSystem
+	// LeaseBreak is how many seconds the holder of a lease has when it is broken.
+	LeaseBreak atomic.Int64
 
 	pipes, sockets, anon, nsfs *Mount
 
@@ -59,6 +64,7 @@ type System struct {
 func NewSystem() *System {
 	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}, pipeBytes: Budget{limit: PipeBytes}}
 	s.ino.Store(1)
+	s.LeaseBreak.Store(defaultLeaseBreak)
 	s.inotify.users, s.inotify.bytes.limit = map[cred.UID]*inotifyUser{}, inotifyBytes
 	s.anon = s.hidden("anon_inodefs")
 	s.pipes = s.hidden("pipefs")

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"sync/atomic"
 
 	"gosentry/fs/proc"
@@ -34,6 +35,7 @@ func (v *ProcView) Knobs() []proc.Knob {
 		knob("kernel/fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
 		knob("kernel/randompid", &k.randomStep, clampStep),
 		knob("vm/max_map_count", &v.k.memory.MaxMappings, within(0, mm.MostMappings)),
+		knob("fs/lease-break-time", &v.k.VFS().LeaseBreak, within(0, math.MaxInt32)),
 		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
 	}
 }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"time"
+
 	"gosentry/fs/vfs"
 	"gosentry/sentry/signal"
 	"gosentry/sentry/waiter"
@@ -24,6 +26,7 @@ var asyncKinds = []struct {
 	{waiter.In, signal.PollIn, waiter.In | waiter.RdNorm},
 	{waiter.Out, signal.PollOut, waiter.Out | waiter.WrNorm | waiter.WrBand},
 	{waiter.HUp, signal.PollHup, waiter.HUp | waiter.Err},
+	{waiter.Msg, signal.PollMsg, waiter.In | waiter.RdNorm | waiter.Msg},
 }
 
 // AdoptAsync makes the foreground process group of a terminal, or else t's process, the owner of a file that has none and
@@ -39,12 +42,45 @@ func (t *Task) AdoptAsync(f *vfs.File) {
 		owner, kind = g.pid, OwnerGroup
 	}
 	t.k.tree.RUnlock()
+	t.adoptAsync(f, owner, kind)
+}
+
+func (t *Task) adoptAsync(f *vfs.File, owner *PID, kind int32) {
 	creds := t.Creds()
 	f.SetAsync(func(a *vfs.Async) {
 		if a.Owner == nil {
 			a.Owner, a.Kind, a.UID, a.EUID = owner, kind, creds.RUID, creds.EUID
 		}
 	})
+}
+
+// SetLease is F_SETLEASE: EACCES for others' files without CAP_LEASE, EINVAL for files that have no leases. The process owns the file
+// if nobody does.
+func (t *Task) SetLease(f *vfs.File, kind int16, fd int32) error {
+	attr, err := f.Attr()
+	if err != nil {
+		return err
+	}
+	creds := t.Creds()
+	switch {
+	case creds.FSUID != attr.UID && !creds.HasGlobal(unix.CAP_LEASE):
+		return unix.EACCES
+	case !f.CanLease():
+		return unix.EINVAL
+	}
+	if err := f.SetLease(kind, fd); err != nil {
+		return err
+	}
+	if kind != unix.F_UNLCK {
+		t.adoptAsync(f, t.tg.pid, OwnerProcess)
+	}
+	return nil
+}
+
+// WaitLease implements vfs.LeaseWaiter.
+func (t *Task) WaitLease(c <-chan struct{}, d time.Duration) error {
+	clock := t.k.clocks.Monotonic()
+	return t.BlockUntilTime(c, clock, clock.Now()+int64(d))
 }
 
 // tellAsync sends the signals of an event to the owner of a file.

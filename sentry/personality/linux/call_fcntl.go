@@ -40,6 +40,10 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, setFlags(t, f, int(a[2]), fd)
 	case unix.F_CREATED_QUERY:
 		return boolean(f.Created()), nil
+	case unix.F_GETLEASE:
+		return uint64(f.Lease()), nil
+	case unix.F_SETLEASE:
+		return 0, t.SetLease(f, int16(max(-1, min(int32(a[2]), unix.F_UNLCK+1))), fd)
 	case unix.F_GETLK, unix.F_OFD_GETLK:
 		return 0, getLock(t, f, cmd, a[2])
 	case unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
