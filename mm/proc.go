@@ -185,23 +185,52 @@ func (m *MemoryManager) Mincore(addr Addr, vec []byte) error {
 	if !m.covered(start, end) {
 		return unix.ENOMEM
 	}
+	m.lookAt(start, end, vec)
+	for i := range vec {
+		vec[i] &= PagePresent
+	}
+	return nil
+}
+
+// What Present tells of a page.
+const (
+	PagePresent = 1 << iota
+	PageOfFile  // of a file or shared, when it is present
+)
+
+// Present tells page by page from addr on whether it has memory and what kind. It returns for how many
+// pages it did, fewer than vec has at the end of what there may be.
+func (m *MemoryManager) Present(addr Addr, vec []byte) int {
+	start := uint64(addr)
+	if start >= m.hi {
+		return 0
+	}
+	vec = vec[:min(uint64(len(vec)), (m.hi-start)/PageSize)]
+	m.lookAt(start, start+uint64(len(vec))*PageSize, vec)
+	return len(vec)
+}
+
+func (m *MemoryManager) lookAt(start, end uint64, vec []byte) {
 	clear(vec)
 	m.activeMu.RLock()
 	defer m.activeMu.RUnlock()
 	m.pmas.each(start, end, func(s, e uint64, p pma) bool {
 		part := vec[(s-start)/PageSize : (e-start)/PageSize]
-		if p.inMemory() && m.file.resident(s+p.delta, e-s, part) == nil {
-			for i := range part {
-				part[i] &= 1
-			}
-			return true
+		known := p.inMemory() && m.file.resident(s+p.delta, e-s, part) == nil
+		kind := byte(0)
+		if !p.has(pmaAnon) {
+			kind = PageOfFile
 		}
 		for i := range part {
-			part[i] = 1
+			if known {
+				part[i] &= PagePresent
+			} else {
+				part[i] = PagePresent
+			}
+			part[i] |= kind
 		}
 		return true
 	})
-	return nil
 }
 
 // Sizes returns the bytes of data and stack, as mapped.

@@ -69,6 +69,33 @@ func TestCoreDumpLimits(t *testing.T) {
 }
 
 // countNotes counts the notes of a type.
+// TestCorePattern: the file's name follows the pattern, which no program can be in.
+func TestCorePattern(t *testing.T) {
+	program := compile(t, "testdata/core.c")
+	script := `k=/proc/sys/kernel
+try() { echo "$1" >$k/core_pattern; cat $k/core_pattern; rm -rf d; mkdir -p d/e; ` + program + ` >/dev/null & p=$!; wait $p; find . -type f | sed "s/$p/PID/"; }
+try 'd/%e-%f.%p.%s%%%' 2>/dev/null
+try "$PWD/d/e/%E-%u-%h" 2>/dev/null | sed "s/$(hostname)/HOST/"
+try 'd/no/such' 2>/dev/null
+echo 1 >$k/core_uses_pid
+try 'd/x' 2>/dev/null
+echo '|/bin/touch x' >$k/core_pattern 2>/dev/null || cat $k/core_pattern`
+	name := filepath.Base(program)
+	want := "d/%e-%f.%p.%s%%%\n./d/" + name[:min(len(name), 15)] + "-" + name + ".PID.6%\n"
+	eachPlatform(t, func(t *testing.T, platform string) {
+		dir := t.TempDir()
+		r := command{argv: []string{"sh", "-c", script}, flags: []string{"--rw", dir, "--cwd", dir}}.sandbox(t, platform)
+		if !strings.HasPrefix(r.stdout, want) {
+			t.Errorf("%q does not begin with %q", r.stdout, want)
+		}
+		_, rest, _ := strings.Cut(r.stdout, want)
+		path := strings.ReplaceAll(program, "/", "!")
+		if more := dir + "/d/e/%E-%u-%h\n./d/e/" + path + "-0-HOST\nd/no/such\nd/x\n./d/x.PID\nd/x\n"; rest != more {
+			t.Errorf("%q, want %q", rest, more)
+		}
+	})
+}
+
 func countNotes(t *testing.T, core *elf.File, kind uint32) (n int) {
 	t.Helper()
 	for _, p := range core.Progs {

@@ -58,6 +58,10 @@ func (t *fakeTask) TimeOffsets() (TimeOffsets, bool) { return TimeOffsets{}, tru
 
 func (t *fakeTask) SetTimeOffsets(*cred.Credentials, []TimeOffset) error { return nil }
 
+func (k *fakeKernel) CorePattern() string { return "core" }
+
+func (k *fakeKernel) SetCorePattern(string) error { return nil }
+
 func (k *fakeKernel) BootOffset(vfs.Caller) int64 { return 0 }
 
 func (t *fakeTask) SetOOMScoreAdj(_ vfs.Caller, adj int32) error {

@@ -49,12 +49,7 @@ func writeMaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64
 // writeMapping writes one line of maps. A file has the name that leads to it from the reader's root.
 func (f *fileSystem) writeMapping(c vfs.Caller, b *bytes.Buffer, v *mm.VMA) {
 	start := b.Len()
-	if p, ok := v.Source.(vfs.Path); ok {
-		if v.Name == "" {
-			v.Name, _ = vfs.PathName(f.processes.Root(c), p)
-		}
-		v.Major, v.Minor = p.Mount.Device()
-	}
+	f.nameMapping(c, v)
 	fmt.Fprintf(b, "%08x-%08x %s %08x %02x:%02x %d ", uint64(v.Start), uint64(v.End),
 		permissions(v), v.Offset, v.Major, v.Minor, v.Ino)
 	if v.Name != "" {
@@ -64,6 +59,16 @@ func (f *fileSystem) writeMapping(c vfs.Caller, b *bytes.Buffer, v *mm.VMA) {
 		b.WriteString(strings.ReplaceAll(v.Name, "\n", `\012`))
 	}
 	b.WriteByte('\n')
+}
+
+// nameMapping gives v the name and the device that a reader sees.
+func (f *fileSystem) nameMapping(c vfs.Caller, v *mm.VMA) {
+	if p, ok := v.Source.(vfs.Path); ok {
+		if v.Name == "" {
+			v.Name, _ = vfs.PathName(f.processes.Root(c), p)
+		}
+		v.Major, v.Minor = p.Mount.Device()
+	}
 }
 
 func permissions(v *mm.VMA) string {

@@ -36,7 +36,10 @@ func (f *memFile) Open(c vfs.Caller, _ int) (vfs.FileOps, error) {
 
 // memOps is an open memFile. It has no share in the address space, which may end
 // meanwhile: its memory cannot be read then.
-type memOps struct{ m *mm.MemoryManager }
+type memOps struct {
+	addressed
+	m *mm.MemoryManager
+}
 
 // memStep is how many bytes are moved at a time.
 const memStep = 64 << 10
@@ -99,8 +102,11 @@ func (o *memOps) move(c vfs.Caller, length uint64, off int64, chunk func(mm.Addr
 	return int(done), nil
 }
 
+// addressed are the operations of a file whose positions stand for addresses, that it does not keep.
+type addressed struct{}
+
 // Seek takes any address, also those that are negative offsets.
-func (o *memOps) Seek(_ vfs.Caller, cur, off int64, whence int) (int64, error) {
+func (addressed) Seek(_ vfs.Caller, cur, off int64, whence int) (int64, error) {
 	switch whence {
 	case unix.SEEK_SET:
 		return off, nil
@@ -111,4 +117,4 @@ func (o *memOps) Seek(_ vfs.Caller, cur, off int64, whence int) (int64, error) {
 }
 
 // Release has nothing to give back.
-func (*memOps) Release() {}
+func (addressed) Release() {}

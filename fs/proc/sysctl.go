@@ -35,8 +35,6 @@ var settings = []struct{ path, value string }{
 	{"fs/protected_symlinks", "1"},
 	{"fs/suid_dumpable", "0"},
 	{"kernel/cap_last_cap", "40"},
-	{"kernel/core_pattern", "core"},
-	{"kernel/core_uses_pid", "0"},
 	{"kernel/dmesg_restrict", "1"},
 	{"kernel/kptr_restrict", "1"},
 	{"kernel/ngroups_max", "65536"},
@@ -129,6 +127,7 @@ func (f *fileSystem) sysctl() vfs.Inode {
 		func(c vfs.Caller, s string) error { return f.processes.SetNames(c, s, "") }))
 	t.add("kernel/domainname", f.nameKnob(func(_, domain string) string { return domain },
 		func(c vfs.Caller, s string) error { return f.processes.SetNames(c, "", s) }))
+	t.add("kernel/core_pattern", f.corePattern())
 	t.limitFiles()
 	return t.root
 }
@@ -143,6 +142,16 @@ func (f *fileSystem) nameKnob(pick func(host, domain string) string, set func(vf
 	}, func(c vfs.Caller, data []byte) error {
 		name, _, _ := strings.Cut(string(data), "\n")
 		return set(c, name[:min(len(name), maxName)])
+	})
+}
+
+func (f *fileSystem) corePattern() vfs.Inode {
+	return f.NewKnob(0o644, func(_ vfs.Caller, b *bytes.Buffer) error {
+		b.WriteString(f.processes.CorePattern() + "\n")
+		return nil
+	}, func(_ vfs.Caller, data []byte) error {
+		pattern, _, _ := strings.Cut(string(data), "\n")
+		return f.processes.SetCorePattern(pattern)
 	})
 }
 

@@ -71,7 +71,7 @@ func (t *Task) joinCoreDump() {
 	case t == c.dumper:
 		<-c.all
 		self.Signal = int32(status.Signal)
-		written := t.writeCore(append([]coredump.Thread{self}, c.threads...))
+		written := t.writeCore(append([]coredump.Thread{self}, c.threads...), t.coreName(status.Signal))
 		t.tg.sigMu.Lock()
 		t.tg.exitStatus.Core = written
 		t.tg.sigMu.Unlock()
@@ -87,10 +87,9 @@ func (t *Task) coreThread() coredump.Thread {
 	}
 }
 
-// writeCore writes the core file into the working directory and tells whether there
-// is one.
-func (t *Task) writeCore(threads []coredump.Thread) bool {
-	f, err := t.createCore()
+// writeCore writes the core file called name and tells whether there is one.
+func (t *Task) writeCore(threads []coredump.Thread, name string) bool {
+	f, err := t.createCore(name)
 	if err != nil {
 		return false
 	}
@@ -121,14 +120,11 @@ func (t *Task) writeCore(threads []coredump.Thread) bool {
 	return true
 }
 
-// coreName is the file that /proc/sys/kernel/core_pattern promises.
-const coreName = "core"
-
-// createCore opens the core file: a regular file of the caller's alone, never
+// createCore opens the core file, seen from the working directory: a regular file of the caller's alone, never
 // through a symbolic link.
-func (t *Task) createCore() (*vfs.File, error) {
+func (t *Task) createCore(name string) (*vfs.File, error) {
 	flags := unix.O_CREAT | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	f, err := vfs.Open(t, t.WalkArgs(), coreName, vfs.OpenArgs{Flags: flags, Mode: 0o600})
+	f, err := vfs.Open(t, t.WalkArgs(), name, vfs.OpenArgs{Flags: flags, Mode: 0o600})
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,8 @@ type forkKnobs struct {
 	childFirst atomic.Int64 // 1: a child runs before its parent goes on
 	freeFloor  atomic.Int64 // KiB of free memory, below which nothing forks
 	openFiles  atomic.Int64 // descriptors of a table, fs.nr_open
+	coreByPID  atomic.Int64 // 1: names of core files end in the process's number
+	corePlace  atomic.Pointer[string]
 }
 
 func (f *forkKnobs) init() {

@@ -36,6 +36,7 @@ func (v *ProcView) Knobs() []proc.Knob {
 		knob("kernel/randompid", &k.randomStep, clampStep),
 		knob("vm/max_map_count", &v.k.memory.MaxMappings, within(0, mm.MostMappings)),
 		knob("fs/lease-break-time", &v.k.VFS().LeaseBreak, within(0, math.MaxInt32)),
+		knob("kernel/core_uses_pid", &k.coreByPID, within(0, 1)),
 		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
 	}
 }

@@ -1,5 +1,6 @@
 // What is said of mappings and changed about them: what is resident, rearranged pages of a file.
 #include "guest.h"
+#include <sys/ioctl.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 
@@ -168,6 +169,107 @@ static void sealed(void)
 	say("shrinks", "%s", yes(brk(end) == 0));
 }
 
+// words shows page by page what pagemap tells of presence and files.
+static const char *words(char *p, int n)
+{
+	uint64_t w[16];
+	char *text = scratch();
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	if (pread(fd, w, n * 8, (uint64_t)p / PAGE * 8) != n * 8)
+		snprintf(text, 256, "%s", errname(errno));
+	else {
+		for (int i = 0; i < n; i++)
+			text[i] = w[i] >> 63 ? (w[i] >> 61 & 1 ? 'f' : 'p') : '-';
+		text[n] = 0;
+	}
+	close(fd);
+	return text;
+}
+
+static void pagemap(void)
+{
+	char *p = mmap(NULL, 1 << 20, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p += 512 * 1024;
+	p[PAGE] = p[3 * PAGE] = 1;
+	say("touched", "%c%c", words(p, 4)[1], words(p, 4)[3]);
+	char *all = anon(8, MAP_POPULATE);
+	say("populated", "%s", words(all, 8));
+	put("f", "text of a file");
+	char *f = mmap(NULL, PAGE, RW, MAP_PRIVATE, open("f", O_RDWR), 0);
+	say("file", "%d %s", f[0], words(f, 1));
+	f[0] = 1;
+	say("copied", "%s", words(f, 1));
+	char *s = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	s[0] = 1;
+	say("shared", "%s", words(s, 1));
+	munmap(all, PAGE);
+	say("nothing", "%s", words(all, 2));
+	uint64_t w[2];
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	say("part of a word", "%s", ret(pread(fd, w, 4, 0)));
+	say("between words", "%s", ret(pread(fd, w, 8, 4)));
+	say("the first page", "%s", ret(pread(fd, w, 8, 0)));
+	say("beyond", "%s", ret(pread(fd, w, 8, (1L << 47) / PAGE * 8)));
+}
+
+struct query {
+	uint64_t size, flags, addr, start, end, rights, page, offset, ino;
+	uint32_t major, minor, name_size, id_size;
+	uint64_t name, id;
+};
+
+static const char *asked(int fd, char *p, uint64_t flags, char *base)
+{
+	static char name[256];
+	memset(name, 0, sizeof name);
+	struct query q = {.size = sizeof q, .flags = flags, .addr = (uint64_t)p, .name = (uint64_t)name, .name_size = sizeof name};
+	char *text = scratch();
+	if (ioctl(fd, 0xc0686611, &q))
+		return errname(errno);
+	char *last = strrchr(name, '/');
+	snprintf(text, 256, "%+ld %+ld rights %lx page %lx offset %lx ino %d name %u %.80s", (long)q.start - (long)base,
+		(long)q.end - (long)base, q.rights, q.page, q.offset, q.ino != 0, last ? 0 : q.name_size, last ? last : name);
+	return text;
+}
+
+static void queried(void)
+{
+	int fd = open("/proc/self/maps", O_RDONLY);
+	char *p = mmap(NULL, 12 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	put("file", "x");
+	int f = open("file", O_RDWR);
+	if (ftruncate(f, 8 * PAGE))
+		return;
+	munmap(p, 12 * PAGE);
+	mmap(p + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	mmap(p + 3 * PAGE, 2 * PAGE, RW, MAP_SHARED | MAP_FIXED, f, 2 * PAGE);
+	mmap(p + 5 * PAGE, 2 * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, f, 0);
+	say("in it", "%s", asked(fd, p + PAGE + 5, 0, p));
+	say("in a file", "%s", asked(fd, p + 4 * PAGE, 0, p));
+	say("in a hole", "%s", asked(fd, p + 2 * PAGE, 0, p));
+	say("or next", "%s", asked(fd, p + 2 * PAGE, 0x10, p));
+	say("a file's", "%s", asked(fd, p + PAGE, 0x20, p));
+	say("the next file's", "%s", asked(fd, p + PAGE, 0x30, p));
+	say("executable", "%s", asked(fd, p + PAGE, 0x14, p));
+	say("writable", "%s", asked(fd, p + PAGE, 0x2, p));
+	say("shared", "%s", asked(fd, p + 3 * PAGE, 0xb, p));
+	say("far", "%s", asked(fd, (char *)~0UL, 0x10, p));
+	say("flags", "%s", asked(fd, p + PAGE, 0x40, p));
+	struct query q = {.size = 8};
+	say("short", "%s", ret(ioctl(fd, 0xc0686611, &q)));
+	q.size = 5000;
+	say("long", "%s", ret(ioctl(fd, 0xc0686611, &q)));
+	q = (struct query){.size = sizeof q, .addr = (uint64_t)p + 4 * PAGE, .name = (uint64_t)&q};
+	say("name without size", "%s", ret(ioctl(fd, 0xc0686611, &q)));
+	q.name_size = 3;
+	say("no room", "%s", ret(ioctl(fd, 0xc0686611, &q)));
+	q = (struct query){.size = 24, .addr = (uint64_t)p + 4 * PAGE};
+	say("less asked", "%s %d", ret(ioctl(fd, 0xc0686611, &q)), q.end != 0);
+	say("bad pointer", "%s", ret(ioctl(fd, 0xc0686611, NULL)));
+	say("another call", "%s", ret(ioctl(fd, 0x6612, &q)));
+}
+
 static const struct section sections[] = {
+	{"pagemap", pagemap}, {"queried", queried},
 	{"sealed", sealed},{"resident", resident}, {"rearranged", rearranged}};
 GUEST(sections)
