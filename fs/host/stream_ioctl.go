@@ -23,7 +23,11 @@ type ioctlRule struct {
 const (
 	termiosSize  = 36 // struct termios of the kernel
 	termios2Size = 44
+	termioSize   = 18 // of System V
 	winsizeSize  = 8
+
+	// tcgeta is TCGETA; TCSETA, TCSETAW and TCSETAF follow it.
+	tcgeta = 0x5405
 
 	// drainGrace bounds the wait for output to drain.
 	drainGrace = 2 * time.Second
@@ -41,6 +45,10 @@ var ioctlRules = [...]ioctlRule{
 	{cmd: unix.TCSETS2, in: termios2Size},
 	{cmd: unix.TCSETSW2, in: termios2Size, waits: true},
 	{cmd: unix.TCSETSF2, in: termios2Size, waits: true},
+	{cmd: tcgeta, out: termioSize},
+	{cmd: tcgeta + 1, in: termioSize},
+	{cmd: tcgeta + 2, in: termioSize, waits: true},
+	{cmd: tcgeta + 3, in: termioSize, waits: true},
 	{cmd: unix.TIOCGWINSZ, out: winsizeSize},
 	{cmd: unix.TIOCSWINSZ, in: winsizeSize},
 	{cmd: unix.TIOCINQ, out: 4, anyone: true},

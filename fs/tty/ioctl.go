@@ -16,6 +16,10 @@ const (
 	tiocgpkt   = 0x80045438
 	tiocsig    = 0x40045436
 	tiocgexcl  = 0x80045440
+	tcgeta     = 0x5405 // those of struct termio
+	tcseta     = 0x5406
+	tcsetaw    = 0x5407
+	tcsetaf    = 0x5408
 )
 
 // winsizeSize is the size of struct winsize in bytes.
@@ -141,7 +145,12 @@ func (c *call) common() error {
 			b = b[:termiosSize]
 		}
 		return c.store(b)
-	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2:
+	case tcgeta:
+		t.mu.Lock()
+		b := t.termios.encodeOld()
+		t.mu.Unlock()
+		return c.store(b)
+	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2, tcseta, tcsetaw, tcsetaf:
 		return c.setModes()
 	case unix.TIOCGWINSZ:
 		return c.store(t.windowSize())
@@ -174,6 +183,8 @@ func (c *call) setModes() error {
 	switch c.cmd {
 	case unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2:
 		size = termios2Size
+	case tcseta, tcsetaw, tcsetaf:
+		size = termioSize
 	}
 	b, err := c.load(size)
 	if err != nil {
@@ -181,7 +192,7 @@ func (c *call) setModes() error {
 	}
 	t := c.t
 	t.mu.Lock()
-	if c.cmd == unix.TCSETSF || c.cmd == unix.TCSETSF2 {
+	if c.cmd == unix.TCSETSF || c.cmd == unix.TCSETSF2 || c.cmd == tcsetaf {
 		t.flushLocked(true, false)
 	}
 	m := t.termios

@@ -9,6 +9,8 @@ import (
 const (
 	termiosSize  = 36 // struct termios of the kernel
 	termios2Size = 44
+	termioSize   = 18 // struct termio, of System V
+	oldChars     = 8  // special characters that it has
 	// nccs is how many special characters there are.
 	nccs = 19
 	// Bits and characters without a name in package unix.
@@ -52,8 +54,36 @@ func (m *Termios) encode() []byte {
 	return binary.LittleEndian.AppendUint32(b, m.OutSpeed)
 }
 
-// decode reads a struct termios or termios2. What a pseudo-terminal has no use for stays: characters of eight bits, no parity.
+// encodeOld makes a struct termio: the lower halves of the modes, and the first characters.
+func (m *Termios) encodeOld() []byte {
+	b := make([]byte, 0, termioSize)
+	for _, v := range [...]uint32{m.Input, m.Output, m.Control, m.Local} {
+		b = binary.LittleEndian.AppendUint16(b, uint16(v))
+	}
+	b = append(append(b, m.Line), m.Chars[:oldChars]...)
+	return append(b, 0)
+}
+
+// decodeOld reads a struct termio; what it does not have stays.
+func (m *Termios) decodeOld(b []byte) {
+	for i, v := range [...]*uint32{&m.Input, &m.Output, &m.Control, &m.Local} {
+		*v = *v&^0xffff | uint32(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+	m.Line = b[8]
+	copy(m.Chars[:oldChars], b[9:])
+}
+
+// decode reads a struct termio, termios or termios2. What a pseudo-terminal has no use for stays: characters of eight bits, no parity.
 func (m *Termios) decode(b []byte) {
+	if len(b) == termioSize {
+		m.decodeOld(b)
+	} else {
+		m.decodeNew(b)
+	}
+	m.Control = m.Control&^(unix.CSIZE|unix.PARENB) | unix.CS8 | unix.CREAD
+}
+
+func (m *Termios) decodeNew(b []byte) {
 	word := func(i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
 	m.Input, m.Output, m.Control, m.Local = word(0), word(4), word(8), word(12)
 	m.Line = b[16]
@@ -61,7 +91,6 @@ func (m *Termios) decode(b []byte) {
 	if len(b) >= termios2Size {
 		m.InSpeed, m.OutSpeed = word(36), word(40)
 	}
-	m.Control = m.Control&^(unix.CSIZE|unix.PARENB) | unix.CS8 | unix.CREAD
 }
 
 func (m *Termios) input(bit uint32) bool  { return m.Input&bit != 0 }

@@ -13,21 +13,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits of inotify(7), as /proc/sys/fs/inotify has them, and the bytes that all queues may
-// take together.
+// Limits of inotify(7) that a System begins with, and the bytes that all queues may take together.
 const (
-	InotifyQueued    = 16384 // events of an instance
-	InotifyInstances = 128   // of a user
-	InotifyWatches   = 65536 // of a user
+	inotifyQueued    = 16384 // events of an instance
+	inotifyInstances = 128   // of a user
+	inotifyWatches   = 65536 // of a user
 	inotifyBytes     = 64 << 20
 	inotifyMost      = 4096 // instances in all
 )
+
+// InotifyLimits are the limits of inotify(7), as /proc/sys/fs/inotify has them.
+type InotifyLimits struct {
+	Queued    atomic.Int64 // events of an instance
+	Instances atomic.Int64 // of a user
+	Watches   atomic.Int64 // of a user
+}
+
+// InotifyLimits returns the limits, to be read or changed.
+func (s *System) InotifyLimits() *InotifyLimits { return &s.inotify.limits }
+
+func (in *inotifySystem) init() {
+	in.users, in.bytes.limit = map[cred.UID]*inotifyUser{}, inotifyBytes
+	in.limits.Queued.Store(inotifyQueued)
+	in.limits.Instances.Store(inotifyInstances)
+	in.limits.Watches.Store(inotifyWatches)
+}
 
 // inotifySystem is what the inotify instances of a System share.
 type inotifySystem struct {
 	active atomic.Int64 // watches in all
 	cookie atomic.Uint32
 	bytes  Budget
+	limits InotifyLimits
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -93,7 +110,7 @@ func (s *System) NewInotify(c Caller, flags int) (*File, error) {
 	if u == nil {
 		u = new(inotifyUser)
 	}
-	if u.instances >= InotifyInstances || in.instances >= inotifyMost {
+	if int64(u.instances) >= in.limits.Instances.Load() || in.instances >= inotifyMost {
 		return nil, unix.EMFILE
 	}
 	u.instances++
@@ -164,7 +181,7 @@ func (in *inotifySystem) charge(uid cred.UID) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	u := in.users[uid]
-	if u.watches >= InotifyWatches {
+	if int64(u.watches) >= in.limits.Watches.Load() {
 		return false
 	}
 	u.watches++
@@ -260,7 +277,7 @@ func (i *Inotify) queue(e inotifyEvent) {
 	if i.overflow || i.closed {
 		return
 	}
-	if len(i.events) >= InotifyQueued || !i.sys.bytes.Take(int64(e.size())) {
+	if int64(len(i.events)) >= i.sys.limits.Queued.Load() || !i.sys.bytes.Take(int64(e.size())) {
 		i.overflow = true
 		i.events = append(i.events, inotifyEvent{wd: -1, mask: unix.IN_Q_OVERFLOW})
 		return

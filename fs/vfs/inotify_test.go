@@ -63,11 +63,11 @@ func TestInotifyOverflow(t *testing.T) {
 	if err != nil || wd != 1 {
 		t.Fatal(wd, err)
 	}
-	for n := range InotifyQueued + 10 {
+	for n := range inotifyQueued + 10 {
 		d.state.tell(notice{mask: unix.IN_CREATE, name: fmt.Sprint(n)})
 	}
 	events := readEvents(t, i)
-	if len(events) != InotifyQueued+1 || events[InotifyQueued] != fmt.Sprintf("-1:%x:", unix.IN_Q_OVERFLOW) {
+	if len(events) != inotifyQueued+1 || events[inotifyQueued] != fmt.Sprintf("-1:%x:", unix.IN_Q_OVERFLOW) {
 		t.Fatalf("%d events, the last %q", len(events), events[len(events)-1])
 	}
 	if used := s.inotify.bytes.used.Load(); used != 0 {
@@ -83,7 +83,7 @@ func TestInotifyOverflow(t *testing.T) {
 func TestInotifyLimits(t *testing.T) {
 	s := NewSystem()
 	var files []*File
-	for range InotifyInstances {
+	for range inotifyInstances {
 		_, f := newInotify(t, s, superuser{})
 		files = append(files, f)
 	}
@@ -91,7 +91,7 @@ func TestInotifyLimits(t *testing.T) {
 		t.Fatalf("one more: %v", err)
 	}
 	i := files[0].Ops().(*Inotify)
-	for range InotifyWatches {
+	for range inotifyWatches {
 		if _, err := i.Watch(superuser{}, s.AnonPath(&dirStub{}, "d"), unix.IN_CREATE); err != nil {
 			t.Fatal(err)
 		}
@@ -104,6 +104,33 @@ func TestInotifyLimits(t *testing.T) {
 	}
 	if len(s.inotify.users) != 0 || s.inotify.active.Load() != 0 || s.inotify.instances != 0 {
 		t.Errorf("left: %+v %d %d", s.inotify.users, s.inotify.active.Load(), s.inotify.instances)
+	}
+}
+
+// TestInotifyLimitsChange lowers the limits.
+func TestInotifyLimitsChange(t *testing.T) {
+	s := NewSystem()
+	limits := s.InotifyLimits()
+	limits.Instances.Store(1)
+	limits.Watches.Store(1)
+	limits.Queued.Store(2)
+	i, f := newInotify(t, s, superuser{})
+	defer f.DecRef()
+	if _, err := s.NewInotify(superuser{}, 0); err != unix.EMFILE {
+		t.Errorf("one instance more: %v", err)
+	}
+	p := s.AnonPath(&dirStub{}, "d")
+	if _, err := i.Watch(superuser{}, p, unix.IN_CREATE); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Watch(superuser{}, s.AnonPath(&dirStub{}, "e"), unix.IN_CREATE); err != unix.ENOSPC {
+		t.Errorf("one watch more: %v", err)
+	}
+	for n := range 4 {
+		p.Dentry.state.tell(notice{mask: unix.IN_CREATE, name: fmt.Sprint(n)})
+	}
+	if got := readEvents(t, i); len(got) != 3 {
+		t.Errorf("of two events: %q", got)
 	}
 }
 

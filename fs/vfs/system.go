@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"gosentry/sentry/cred"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -18,6 +16,9 @@ const maxMounts = 100000
 
 // maxAllMounts bounds the mounts of all namespaces: each costs the sentry memory.
 const maxAllMounts = 1 << 18
+
+// defaultPipeMax is Linux's.
+const defaultPipeMax = 1 << 20
 
 // defaultLeaseBreak is Linux's time for holders of leases, in seconds.
 const defaultLeaseBreak = 45
@@ -43,6 +44,8 @@ type System struct {
 	watches atomic.Int64
 
 	pipeBytes Budget
+	// PipeMax is how large a pipe may be made by who is not privileged, in bytes.
+	PipeMax atomic.Int64
 
 	inotify inotifySystem
 	async   asyncSystem
@@ -65,7 +68,8 @@ func NewSystem() *System {
 	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}, pipeBytes: Budget{limit: PipeBytes}}
 	s.ino.Store(1)
 	s.LeaseBreak.Store(defaultLeaseBreak)
-	s.inotify.users, s.inotify.bytes.limit = map[cred.UID]*inotifyUser{}, inotifyBytes
+	s.inotify.init()
+	s.PipeMax.Store(defaultPipeMax)
 	s.anon = s.hidden("anon_inodefs")
 	s.pipes = s.hidden("pipefs")
 	s.sockets = s.hidden("sockfs")

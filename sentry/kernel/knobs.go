@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"gosentry/fs/pipe"
 	"gosentry/fs/proc"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -20,11 +21,16 @@ const (
 	// What fs.nr_open may be, as on Linux for amd64: whole words of the bitmap of descriptors.
 	minOpenFiles = 64
 	maxOpenFiles = 1<<31 - 64
+
+	// mostInotify bounds what the limits of inotify may be: each thing costs the sentry memory.
+	mostInotify = 1 << 20
 )
 
 // Knobs implements proc.Processes.
 func (v *ProcView) Knobs() []proc.Knob {
 	k := &v.k.knobs
+	files := v.k.VFS()
+	inotify := files.InotifyLimits()
 	return []proc.Knob{
 		{Name: "kernel/pid_max", Get: v.pidMax, Set: v.setPIDMax},
 		{Name: "kernel/ns_last_pid", Everyone: true, Get: v.lastPID, Set: v.setLastPID},
@@ -35,7 +41,11 @@ func (v *ProcView) Knobs() []proc.Knob {
 		knob("kernel/fork_min_free_kbytes", &k.freeFloor, within(0, maxFreeFloor)),
 		knob("kernel/randompid", &k.randomStep, clampStep),
 		knob("vm/max_map_count", &v.k.memory.MaxMappings, within(0, mm.MostMappings)),
-		knob("fs/lease-break-time", &v.k.VFS().LeaseBreak, within(0, math.MaxInt32)),
+		knob("fs/inotify/max_queued_events", &inotify.Queued, within(0, mostInotify)),
+		knob("fs/inotify/max_user_instances", &inotify.Instances, within(0, mostInotify)),
+		knob("fs/inotify/max_user_watches", &inotify.Watches, within(0, mostInotify)),
+		knob("fs/pipe-max-size", &files.PipeMax, pipeSize),
+		knob("fs/lease-break-time", &files.LeaseBreak, within(0, math.MaxInt32)),
 		knob("kernel/core_uses_pid", &k.coreByPID, within(0, 1)),
 		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
 	}
@@ -63,6 +73,18 @@ func within(lo, hi int64) func(int64) (int64, error) {
 		}
 		return n, nil
 	}
+}
+
+// pipeSize makes a size that a pipe can have of n, upwards.
+func pipeSize(n int64) (int64, error) {
+	if n < 0 || n > pipe.MaxSize {
+		return 0, unix.EINVAL
+	}
+	size := int64(mm.PageSize)
+	for size < n {
+		size *= 2
+	}
+	return size, nil
 }
 
 // clampStep makes the bound of random pid steps a sensible one; 0 means none.

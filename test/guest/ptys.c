@@ -627,9 +627,37 @@ static void leader_ends(void)
 	say("master", "%s", got(m, 10));
 }
 
+static void old_modes(void)
+{
+	struct {
+		unsigned short in, out, control, local;
+		unsigned char line, chars[8];
+	} t;
+	enum { GETA = 0x5405, SETA, SETAW, SETAF };
+	struct termios new;
+	start();
+	memset(&t, 0xee, sizeof t);
+	say("termio", "%s %x %x %x %x %x", ret(ioctl(s, GETA, &t)), t.in, t.out, t.control, t.local, t.line);
+	for (int i = 0; i < 8; i++)
+		say("character", "%d %x", i, t.chars[i]);
+	t.local &= ~ECHO;
+	t.chars[0] = 'X';
+	say("set", "%s", ret(ioctl(s, SETA, &t)));
+	tcgetattr(s, &new);
+	say("seen", "%x %x %x", new.c_lflag & ECHO, new.c_cc[VINTR], new.c_cc[VSUSP]);
+	say("of the master", "%s %x", ret(ioctl(m, GETA, &t)), t.local);
+	(void)!write(m, "ab\n", 3);
+	sleep_ms(50);
+	say("drained and flushed", "%s %s", ret(ioctl(s, SETAW, &t)), ret(ioctl(s, SETAF, &t)));
+	fcntl(s, F_SETFL, O_NONBLOCK);
+	reads();
+	say("to nowhere", "%s %s", ret(ioctl(s, GETA, NULL)), ret(ioctl(s, SETA, NULL)));
+	say("no terminal", "%s", ret(ioctl(open("f", O_CREAT | O_RDWR, 0600), GETA, &t)));
+}
+
 static const struct section sections[] = {
 	{"start", start}, {"lines", lines}, {"longline", long_line}, {"raw", raw}, {"output", output}, {"flow", flow},
 	{"packets", packets}, {"signals", typed_signals}, {"acquiring", acquiring}, {"jobs", jobs}, {"hangup", hangup},
-	{"leader", leader}, {"leaderends", leader_ends},
+	{"leader", leader}, {"leaderends", leader_ends}, {"termio", old_modes},
 };
 GUEST(sections)

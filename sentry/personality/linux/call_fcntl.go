@@ -74,6 +74,8 @@ func fcntlFile(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, erro
 			return uint64(o.PipeSize()), nil
 		case uint64(uint32(arg)) > 1<<31-1:
 			return 0, unix.EINVAL
+		case int64(uint32(arg)) > t.Kernel().VFS().PipeMax.Load() && int(uint32(arg)) > o.PipeSize() && !t.Creds().HasGlobal(unix.CAP_SYS_RESOURCE):
+			return 0, unix.EPERM
 		}
 		n, err := o.SetPipeSize(t, int(uint32(arg)))
 		return uint64(n), err

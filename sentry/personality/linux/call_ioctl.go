@@ -16,6 +16,13 @@ const (
 	fioAsync = 0x5452
 )
 
+// Requests that set a terminal's modes from a struct termio.
+const (
+	tcSetA  = 0x5406
+	tcSetAW = 0x5407
+	tcSetAF = 0x5408
+)
+
 func sysIoctl(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
 	fd, cmd := int32(a[0]), uint32(a[1])
 	_, err = onFile(t, a[0], func(f *vfs.File) error {
@@ -89,7 +96,7 @@ func fileIoctl(t *kernel.Task, f *vfs.File, cmd uint32, arg uint64) (uint64, err
 		return 0, t.SetControllingTTY(tty, f, arg == 1)
 	case unix.TIOCNOTTY:
 		return 0, t.DropControllingTTY(tty)
-	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2, unix.TCFLSH, unix.TCXONC, unix.TCSBRK, unix.TCSBRKP:
+	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2, tcSetA, tcSetAW, tcSetAF, unix.TCFLSH, unix.TCXONC, unix.TCSBRK, unix.TCSBRKP:
 		if master {
 			break
 		}
