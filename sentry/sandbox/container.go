@@ -44,7 +44,7 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	child, err := spawn(spec, g)
+	child, err := spawn(spec, g, nil)
 	if err != nil {
 		g.close()
 		return nil, err

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -117,10 +118,7 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := l.dec.Decode(&cfg); err != nil {
 		return r, &Failure{What: "cannot read the config", Cause: err}
 	}
-	debug.SetGCPercent(gcPercent)
-	if cfg.Debug {
-		debug.SetTraceback("all")
-	}
+	cfg.tune()
 	if err := cfg.sealGrants(); err != nil {
 		return r, err
 	}
@@ -137,7 +135,10 @@ func inner(l *link, boot Boot) (r report, err error) {
 			return r, err
 		}
 	}
-	in := cfg.inside()
+	in, err := cfg.inside()
+	if err != nil {
+		return r, err
+	}
 	in.Clocks = clocks
 	guest, err := boot(in)
 	if err != nil {
@@ -176,6 +177,14 @@ func (r *report) wait(guest Guest) error {
 // costs when idle counts.
 const gcPercent = 50
 
+// tune sets up Go's runtime.
+func (cfg *config) tune() {
+	debug.SetGCPercent(gcPercent)
+	if cfg.Debug {
+		debug.SetTraceback("all")
+	}
+}
+
 // obey carries out the outer process's commands. The end of the socket means that it is gone, and
 // this process with it unless it was told to stay.
 func obey(l *link, send func(unix.Signal)) {
@@ -198,19 +207,25 @@ func obey(l *link, send func(unix.Signal)) {
 	}
 }
 
-func (cfg *config) inside() *Inside {
+func (cfg *config) inside() (*Inside, error) {
 	in := &Inside{
 		Platform: cfg.Platform, NoPatch: cfg.NoPatch, Args: plain(cfg.Args), Env: plain(cfg.Env),
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
-		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, Container: cfg.Container, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
+		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}
 	for _, b := range cfg.Binds {
 		in.Binds = append(in.Binds, b.directory())
 	}
-	return in
+	if cfg.Container == nil {
+		return in, nil
+	}
+	if err := json.Unmarshal(cfg.Container, &in.Container); err != nil {
+		return nil, &Failure{What: "cannot read the container's configuration", Cause: err}
+	}
+	return in, nil
 }
 
 func (g grant) directory() Directory {

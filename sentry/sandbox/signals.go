@@ -16,16 +16,20 @@ func forwarded() []os.Signal {
 	}
 }
 
-// catchSignals starts to catch the forwarded signals. What the caller had ignored (nohup
-// does that) stays ignored.
-func catchSignals() chan os.Signal {
-	c := make(chan os.Signal, 64)
-	for _, s := range forwarded() {
-		if !signal.Ignored(s) {
-			signal.Notify(c, s)
+// catchSignals starts to catch the forwarded signals, which takes almost a millisecond, and closes caught once it does. What the
+// caller had ignored (nohup does that) stays ignored.
+func catchSignals() (signals chan os.Signal, caught <-chan struct{}) {
+	signals = make(chan os.Signal, 64)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, s := range forwarded() {
+			if !signal.Ignored(s) {
+				signal.Notify(signals, s)
+			}
 		}
-	}
-	return c
+	}()
+	return signals, done
 }
 
 // forward hands signals to the inner process until it is gone.

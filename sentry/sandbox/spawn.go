@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,9 +35,12 @@ type child struct {
 	stderr *os.File // what the inner process's Go runtime says when it fails
 }
 
-// spawn starts the inner process with g and sends it its config.
-func spawn(spec Spec, g *grants) (*child, error) {
-	cfg := newConfig(spec, g)
+// spawn starts the inner process with g and sends it its config, once ready is closed, unless it is nil.
+func spawn(spec Spec, g *grants, ready <-chan struct{}) (*child, error) {
+	cfg, err := newConfig(spec, g)
+	if err != nil {
+		return nil, err
+	}
 	c, err := newChild(innerName, cfg.Container != nil, func(control, stderr int) []uintptr { return cfg.place(control, stderr, g) })
 	if err != nil {
 		return nil, err
@@ -44,6 +48,9 @@ func spawn(spec Spec, g *grants) (*child, error) {
 	if err := spec.place(c.pid); err != nil {
 		c.end()
 		return nil, err
+	}
+	if ready != nil {
+		<-ready
 	}
 	// An error here means that the inner process is gone; why, its end tells.
 	c.link.send(cfg)
@@ -82,7 +89,7 @@ func (c *child) end() {
 	c.close()
 }
 
-func newConfig(spec Spec, g *grants) *config {
+func newConfig(spec Spec, g *grants) (*config, error) {
 	cwd, must := spec.cwd()
 	groups, _ := os.Getgroups()
 	cfg := &config{
@@ -96,9 +103,13 @@ func newConfig(spec Spec, g *grants) *config {
 		Umask: umask(), Limits: resourceLimits(),
 	}
 	if a := spec.Container; a != nil {
-		cfg.Container, cfg.ListenFD, cfg.Stdio, cfg.More = a.Container, a.Listener, a.Stdio, slices.Clone(a.Preserved)
+		text, err := json.Marshal(a.Container)
+		if err != nil {
+			return nil, &Failure{What: "cannot pass the container's configuration on", Cause: err}
+		}
+		cfg.Container, cfg.ListenFD, cfg.Stdio, cfg.More = text, a.Listener, a.Stdio, slices.Clone(a.Preserved)
 	}
-	return cfg
+	return cfg, nil
 }
 
 // umask reads the process's file mode creation mask.
