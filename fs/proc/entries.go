@@ -49,8 +49,8 @@ var taskEntries = []entry{
 	{"coredump_filter", processOnly, reg, knob(writeCoreFilter, storeCoreFilter)},
 	{"stopfork", processOnly, reg, knob(writeStopForks, storeStopForks)},
 
-	{"mounts", both, reg, stepwise(mountFile(writeMounts))},
-	{"mountinfo", both, reg, stepwise(mountFile(writeMountinfo))},
+	{"mounts", both, reg, newMountTable(mountFile(writeMounts))},
+	{"mountinfo", both, reg, newMountTable(mountFile(writeMountinfo))},
 	{"mountstats", processOnly, reg, stepwise(mountFile(writeMountstats))},
 
 	{"cgroup", both, reg, readable(writeCgroup)},

@@ -33,5 +33,6 @@ func (ns *Namespace) SetAttr(path Path, a Attributes, recursive bool) error {
 			m.setPropagation(a.Propagation)
 		}
 	}
+	path.Mount.ns.Load().changed()
 	return nil
 }

@@ -18,6 +18,7 @@ type Namespace struct {
 	// nameless tells that no task is in the namespace; origin is the one that it was made in.
 	nameless bool
 	origin   *Namespace
+	changes  MountChanges
 
 	// Guarded by System.mountMu.
 	mounts []*Mount // lower ones first
@@ -231,6 +232,7 @@ func (ns *Namespace) Move(from, path Path) error {
 		s.displace(m)
 		s.place(m, path)
 		ns.order()
+		ns.changed()
 	})
 }
 

@@ -250,6 +250,7 @@ func (ns *Namespace) add(t tree) {
 		m.ns.Store(ns)
 	}
 	ns.mounts = append(ns.mounts, t...)
+	ns.changed()
 }
 
 // tuck mounts a tree on path. What is there already comes to stand on it: it returns true, and the namespace is to be put in

@@ -115,6 +115,7 @@ func (s *System) remove(gone []*Mount) []MountHolder {
 	}
 	for ns := range spaces {
 		ns.mounts = slices.DeleteFunc(slices.Clone(ns.mounts), func(m *Mount) bool { return going[m] })
+		ns.changed()
 	}
 	s.mounts.Take(-int64(len(gone)))
 	s.moves.Add(1)

@@ -1,6 +1,8 @@
 // Mounts that pass on what is mounted on them: peer groups, slaves, copies of namespaces; files of namespaces as mounts.
 #include "mounts.h"
 #include <poll.h>
+#include <sys/epoll.h>
+#include <poll.h>
 
 static void types(void)
 {
@@ -254,9 +256,64 @@ static void namespace_files(void)
 	leave_place();
 }
 
+static const char *polled(int fd, int ms)
+{
+	struct pollfd p = {fd, POLLIN | POLLPRI, 0};
+	char *b = scratch();
+	int n = poll(&p, 1, ms);
+	snprintf(b, 256, "%d%s%s%s", n, p.revents & POLLIN ? " IN" : "", p.revents & POLLPRI ? " PRI" : "", p.revents & POLLERR ? " ERR" : "");
+	return b;
+}
+
+static const char *waited(int ep, int ms)
+{
+	struct epoll_event e = {0};
+	char *b = scratch();
+	int n = epoll_wait(ep, &e, 1, ms);
+	snprintf(b, 256, "%d %x", n, e.events);
+	return b;
+}
+
+// changes shows how who watches the table of mounts hears of them.
+static void changes(void)
+{
+	own_place();
+	dirs("a b");
+	int fd = open("/proc/self/mountinfo", O_RDONLY), ep = epoll_create1(0);
+	struct epoll_event e = {EPOLLPRI, {0}};
+	say("at first", "%s", polled(fd, 0));
+	say("add", "%s", ret(epoll_ctl(ep, EPOLL_CTL_ADD, open("/proc/self/mounts", O_RDONLY), &e)));
+	say("watched", "%s", waited(ep, 0));
+	tmpfs("a");
+	say("mount", "%s, %s, %s", polled(fd, 0), waited(ep, 1000), waited(ep, 0));
+	say("told once", "%s", polled(fd, 0));
+	say("remount", "%s", ret(mount(NULL, "a", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL)));
+	say("flags", "%s, %s", polled(fd, 0), waited(ep, 0));
+	say("bind", "%s", ret(mount("a", "b", NULL, MS_BIND, NULL)));
+	say("bound", "%s, %s", polled(fd, 0), waited(ep, 0));
+	umount("b");
+	say("unmounted", "%s, %s", polled(fd, 0), waited(ep, 0));
+	if (fork() == 0) {
+		if (unshare(CLONE_NEWNS))
+			_exit(1);
+		umount("a");
+		_exit(0);
+	}
+	wait(NULL);
+	say("in another namespace", "%s, %s", polled(fd, 0), waited(ep, 0));
+	if (fork() == 0) {
+		sleep_ms(50);
+		umount("a");
+		_exit(0);
+	}
+	say("while waiting", "%s, %s", waited(ep, 5000), polled(fd, 0));
+	wait(NULL);
+	leave_place();
+}
+
 static const struct section table[] = {
 	{"types", types}, {"passed_on", passed_on}, {"trees", trees}, {"copies", copies}, {"user_copies", user_copies},
-	{"pivot_root", pivot_root}, {"namespace_files", namespace_files},
+	{"pivot_root", pivot_root}, {"namespace_files", namespace_files}, {"changes", changes},
 };
 
 GUEST(table)
