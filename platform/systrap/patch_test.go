@@ -113,16 +113,21 @@ func TestIntoTheMiddle(t *testing.T) {
 	}
 }
 
-// TestOwnGS gives the guest a GS of its own: the patched site still works, and GS is the guest's.
+// TestOwnGS gives the guest a GS of its own: patched sites of both forms still work, and GS is the guest's.
 func TestOwnGS(t *testing.T) {
 	p := testPlatform(t)
-	g := textGuest(t, p, siteCode(999))
-	g.hot(t)
-	for _, base := range []uint64{guestAt, 0, 0x7ffe00000000} {
-		g.regs.Gs_base = base
-		for range 3 {
-			if g.call(t); g.regs.Gs_base != base || g.regs.Rax != 999 {
-				t.Fatalf("%+v, want the base %#x", g.regs, base)
+	any := append(siteCode(0)[:siteAt], 0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05, 0xeb, 0xf7) // mov 8(%rsp),%r9; syscall; jmp back
+	for _, code := range [][]byte{siteCode(999), any} {
+		g := textGuest(t, p, code)
+		g.regs.Rax, g.regs.Rsp = 999, guestAt
+		g.hot(t)
+		for _, base := range []uint64{guestAt, 0, 0x7ffe00000000} {
+			g.regs.Gs_base = base
+			for range 3 {
+				g.regs.Rax = 999
+				if g.call(t); g.regs.Gs_base != base || g.regs.Rax != 999 {
+					t.Fatalf("%+v, want the base %#x", g.regs, base)
+				}
 			}
 		}
 	}
