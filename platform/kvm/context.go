@@ -104,7 +104,7 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	x := v.leave(e)
 	v.gone(x, regs)
 	if x.kind == exitPatched {
-		c.pass.pace.note(false)
+		c.pass.pace.note(exitPatched)
 	}
 	return x, nil
 }

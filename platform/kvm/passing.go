@@ -118,21 +118,19 @@ func (c *context) passOver(as *addressSpace, regs *arch.Registers) (exit, error)
 		as.finish(v)
 		return exit{}, &platform.Died{Reason: "the platform was released"}
 	}
-	called := v.await(cycles)
-	s.pace.note(!called)
-	if called {
+	x := exit{kind: exitInterrupted}
+	switch called := v.await(cycles); {
+	case called:
 		v.calls.get(regs)
 		s.called, s.in, s.taken, s.gave = *regs, as, true, false
-		return exit{kind: exitPassed}, nil
+		x.kind = exitPassed
+	case v.runner.ran:
+		if out := v.leave(v.runner.errno); !s.gave || !v.waits(out) { // else regs have the result
+			x = out
+			v.gone(x, regs)
+		}
 	}
-	if !v.runner.ran {
-		return exit{kind: exitInterrupted}, nil
-	}
-	x := v.leave(v.runner.errno)
-	if s.gave && v.waits(x) {
-		return exit{kind: exitInterrupted}, nil // regs have the result
-	}
-	v.gone(x, regs)
+	s.pace.note(x.kind)
 	return x, nil
 }
 
