@@ -18,7 +18,7 @@ func ioCalls() []Call {
 		{32, "dup", "fd", "", sysDup},
 		{33, "dup2", "fd fd", "", sysDup2},
 		{40, "sendfile", "fd fd ptr uint", "", sysSendfile},
-		{72, "fcntl", "fd int hex", "no leases, F_NOTIFY; F_SETOWN and F_SETSIG are remembered, no SIGIO is sent", sysFcntl},
+		{72, "fcntl", "fd int hex", "no F_NOTIFY; SIGIO of the host's streams and POLL_OUT of sockets and terminals are not sent", sysFcntl},
 		{73, "flock", "fd int", "", sysFlock},
 		{74, "fsync", "fd", "", sysFsync},
 		{75, "fdatasync", "fd", "", sysFdatasync},
