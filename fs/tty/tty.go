@@ -122,8 +122,8 @@ const (
 	ended    = readable | writable | waiter.Err | waiter.HUp
 )
 
-// hangUp ends every open file of the slave: reads find the end, writes fail.
-func (t *Terminal) hangUp() {
+// HangUp ends every open file of the slave: reads find the end, writes fail.
+func (t *Terminal) HangUp() {
 	t.mu.Lock()
 	t.epoch++
 	t.slaves, t.only = 0, false
@@ -142,7 +142,7 @@ func (t *Terminal) closeMaster() {
 	t.mu.Unlock()
 	t.fs.forget(t)
 	t.job.HungUp()
-	t.hangUp()
+	t.HangUp()
 }
 
 // Open makes an open file of the slave: EIO while it is locked or when the master is gone, EBUSY when

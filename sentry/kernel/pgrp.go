@@ -32,6 +32,7 @@ type TTY struct {
 	k      *Kernel
 	device uint32 // number, as /proc/PID/stat shows it
 	open   func(c vfs.Caller, flags int) (vfs.FileOps, error)
+	hangUp func() // ends its open files; nil for the sandbox's own, which the host has
 
 	// Guarded by Kernel.tree.
 	session    *Session

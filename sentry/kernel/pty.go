@@ -11,7 +11,7 @@ import (
 // NewTerminals makes a file system of pseudo-terminals; options are those of mount(2), EINVAL.
 func (k *Kernel) NewTerminals(options string) (*tty.FileSystem, error) {
 	return tty.New(tty.Config{Count: &k.terminals, NewJob: func(t *tty.Terminal) tty.Job {
-		return &TTY{k: k, device: slaveDevice(t.Number()), open: t.Open}
+		return &TTY{k: k, device: slaveDevice(t.Number()), open: t.Open, hangUp: t.HangUp}
 	}}, options)
 }
 
@@ -46,6 +46,22 @@ func (t *TTY) HungUp() {
 	}
 	s.hungUp = t.foreground
 	s.tty, t.session, t.foreground = nil, nil, nil
+}
+
+// HangUp is vhangup(2): the caller's controlling terminal, if it has one, is hung up; EPERM.
+func (t *Task) HangUp() error {
+	if !t.Creds().HasGlobal(unix.CAP_SYS_TTY_CONFIG) {
+		return unix.EPERM
+	}
+	tty := t.ControllingTTY()
+	if tty == nil {
+		return nil
+	}
+	tty.HungUp()
+	if tty.hangUp != nil {
+		tty.hangUp()
+	}
+	return nil
 }
 
 // OpenedTerminal makes a terminal that the caller has opened its controlling one, where it leads a session without

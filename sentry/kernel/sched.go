@@ -203,6 +203,9 @@ const (
 	personaInsecure = personaNoRandomize | 0x100000 | 0x200000 | 0x400000
 )
 
+// Persona is the persona of personality(2).
+func (tg *ThreadGroup) Persona() uint32 { return tg.persona.Load() }
+
 // SetPersona sets the persona of personality(2) unless it is the query value, and
 // returns the old one.
 func (tg *ThreadGroup) SetPersona(p uint32) uint32 {

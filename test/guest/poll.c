@@ -1,5 +1,6 @@
 // Waiting for readiness: poll, select, epoll, eventfd, and their timeouts and masks.
 #include "guest.h"
+#include <sys/personality.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -350,8 +351,20 @@ static void eventfds(void)
 	wait(NULL);
 }
 
+static void sticky(void)
+{
+	struct timeval tv = {0, 30000};
+	struct timespec ts = {0, 30 * MS};
+	say("usual", "%s %ld", ret(select(0, NULL, NULL, NULL, &tv)), (long)tv.tv_usec);
+	say("persona", "%s", ret(personality(0x4000000)));
+	tv.tv_usec = 30000;
+	say("select", "%s %ld", ret(select(0, NULL, NULL, NULL, &tv)), (long)tv.tv_usec);
+	say("ppoll", "%s %ld", ret(syscall(SYS_ppoll, NULL, 0, &ts, NULL, 8)), ts.tv_nsec);
+	say("pselect", "%s %ld", ret(syscall(SYS_pselect6, 0, NULL, NULL, NULL, &ts, NULL)), ts.tv_nsec);
+}
+
 static const struct section table[] = {
-	{"poll_states", poll_states}, {"poll_waits", poll_waits}, {"select", selects},
+	{"sticky", sticky}, {"poll_states", poll_states}, {"poll_waits", poll_waits}, {"select", selects},
 	{"epoll", epolls}, {"exclusive", exclusive}, {"eventfd", eventfds},
 };
 

@@ -655,7 +655,24 @@ static void old_modes(void)
 	say("no terminal", "%s", ret(ioctl(open("f", O_CREAT | O_RDWR, 0600), GETA, &t)));
 }
 
+static void vhangups(void)
+{
+	lead();
+	say("no terminal", "%s", ret(syscall(SYS_vhangup)));
+	ioctl(s, TIOCSCTTY, 0);
+	int other = open(ptsname(m), O_RDWR | O_NOCTTY);
+	say("hung up", "%s %s", ret(syscall(SYS_vhangup)), signals());
+	char b[8];
+	say("read", "%s %s", ret(read(s, b, 8)), ret(read(other, b, 8)));
+	say("write", "%s", ret(write(s, "x", 1)));
+	say("no terminal now", "%s", ret(open("/dev/tty", O_RDWR)));
+	if (setgid(1) || setuid(1))
+		return;
+	say("nobody", "%s", ret(syscall(SYS_vhangup)));
+}
+
 static const struct section sections[] = {
+	{"vhangup", vhangups},
 	{"start", start}, {"lines", lines}, {"longline", long_line}, {"raw", raw}, {"output", output}, {"flow", flow},
 	{"packets", packets}, {"signals", typed_signals}, {"acquiring", acquiring}, {"jobs", jobs}, {"hangup", hangup},
 	{"leader", leader}, {"leaderends", leader_ends}, {"termio", old_modes},

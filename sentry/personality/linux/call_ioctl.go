@@ -107,6 +107,8 @@ func fileIoctl(t *kernel.Task, f *vfs.File, cmd uint32, arg uint64) (uint64, err
 	return f.Ioctl(t, cmd, arg, t.MM())
 }
 
+func sysVhangup(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) { return 0, t.HangUp() }
+
 // openPeer is TIOCGPTPEER: a descriptor of a master's slave.
 func openPeer(t *kernel.Task, f *vfs.File, flags uint64) (uint64, error) {
 	const known = unix.O_ACCMODE | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC

@@ -119,7 +119,7 @@ func sysPpoll(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	n, err := doPoll(t, a[0], a[1], at)
-	return n, storeLeft(t, a[2], at, 1, err)
+	return n, pollLeft(t, a[2], at, 1, err)
 }
 
 // loadDeadline reads a struct timespec of a relative time; 0 means never.
@@ -146,7 +146,22 @@ func temporaryMask(t *kernel.Task, addr, size uint64) error {
 	return err
 }
 
-// storeLeft writes the time left until at, as ppoll and select do; unit is the
+// stickyTimeouts is the persona of programs that do not expect their timeouts to change.
+const stickyTimeouts = 0x4000000
+
+// pollLeft is storeLeft of ppoll and select: with STICKY_TIMEOUTS nothing is written, and the call, which could
+// not go on where it was, is not made again.
+func pollLeft(t *kernel.Task, addr uint64, at int64, unit int64, err error) error {
+	if t.ThreadGroup().Persona()&stickyTimeouts == 0 {
+		return storeLeft(t, addr, at, unit, err)
+	}
+	if err == kernel.ERESTARTNOHAND {
+		return unix.EINTR
+	}
+	return err
+}
+
+// storeLeft writes the time left until at; unit is the
 // length of its fraction in ns. It returns err.
 func storeLeft(t *kernel.Task, addr uint64, at int64, unit int64, err error) error {
 	if addr == 0 || at == ktime.Forever {
@@ -171,7 +186,7 @@ func sysSelect(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		at = deadlineAfter(t, nanoseconds(unix.Timespec{Sec: tv.Sec, Nsec: tv.Usec % 1e6 * 1000}))
 	}
 	n, err := doSelect(t, a, at)
-	return n, storeLeft(t, a[4], at, 1000, err)
+	return n, pollLeft(t, a[4], at, 1000, err)
 }
 
 func sysPselect6(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -189,7 +204,7 @@ func sysPselect6(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		}
 	}
 	n, err := doSelect(t, a, at)
-	return n, storeLeft(t, a[4], at, 1, err)
+	return n, pollLeft(t, a[4], at, 1, err)
 }
 
 // What the three sets of select(2) stand for.

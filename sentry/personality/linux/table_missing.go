@@ -7,7 +7,6 @@ func missingCalls() []Call {
 		{134, "uselib", "hex hex hex hex hex hex", "", nil},
 		{136, "ustat", "hex hex hex hex hex hex", "", nil},
 		{139, "sysfs", "hex hex hex hex hex hex", "", nil},
-		{153, "vhangup", "hex hex hex hex hex hex", "", nil},
 		{154, "modify_ldt", "hex hex hex hex hex hex", "", nil},
 		{156, "_sysctl", "hex hex hex hex hex hex", "", nil},
 		{163, "acct", "hex hex hex hex hex hex", "", nil},

@@ -3,6 +3,7 @@ package linux
 // processCalls are the calls about processes, threads and who they are.
 func processCalls() []Call {
 	return []Call{
+		{153, "vhangup", "", "the sandbox's own terminal stays open", sysVhangup},
 		{39, "getpid", "", "", sysGetpid},
 		{56, "clone", "hex ptr ptr ptr hex", "of the namespaces only pid and uts; no CLONE_SYSVSEM, CLONE_IO", sysClone},
 		{57, "fork", "", "", sysFork},
