@@ -53,6 +53,8 @@ type pages struct {
 	refs  segset[refCount]
 	free  freeSpace
 	stale staleRanges
+	// full are ranges in use of which the host has every page, as far as is known.
+	full segset[nothing]
 	// pending are ranges to be punched, pendingBytes how much; punching tells that a
 	// goroutine does it.
 	pending      segset[nothing]
@@ -306,6 +308,7 @@ func (f *MemoryFile) decRef(off, length uint64) {
 func (f *pages) reclaim(off, length uint64, by uint32) {
 	f.whole.allocated -= length
 	f.uncharge(by, length)
+	f.full.remove(off, off+length, nil)
 	if f.stale.put(off, length) {
 		return
 	}

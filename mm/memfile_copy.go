@@ -48,6 +48,9 @@ func (f *MemoryFile) copyRun(dst, src, size uint64, touched, zeroed bool) (err e
 // host has. It is off's page alone if the host does not tell.
 func (f *MemoryFile) residentAround(off, lo, hi uint64) (start, end uint64) {
 	var pages [maxChunk / PageSize]byte
+	if f.known(lo, hi) {
+		return lo, hi
+	}
 	vec := pages[:(hi-lo)/PageSize]
 	i := int((off - lo) / PageSize)
 	j := i + 1
@@ -59,7 +62,27 @@ func (f *MemoryFile) residentAround(off, lo, hi uint64) (start, end uint64) {
 			j++
 		}
 	}
+	if i == 0 && j == len(vec) {
+		f.learn(lo, hi)
+	}
 	return lo + uint64(i)*PageSize, lo + uint64(j)*PageSize
+}
+
+// known tells whether [lo, hi), which is referenced, was found to have all its pages. It has them still, since only what is free is punched: in
+// memory, or where the host has swapped them to.
+func (f *MemoryFile) known(lo, hi uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.full.get(lo)
+	return g != nil && g.end >= hi
+}
+
+// learn says that [lo, hi), which is referenced, has all its pages.
+func (f *MemoryFile) learn(lo, hi uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full.remove(lo, hi, nil)
+	f.full.insert(lo, hi, nothing{})
 }
 
 // findSwapped marks pages in vec, which starts at off, that are not resident but

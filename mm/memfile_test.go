@@ -94,6 +94,35 @@ func (c *counted) sole(t *rapid.T) {
 	}
 }
 
+// TestKnown has the file remember which ranges have all their pages, until a part of them is free.
+func TestKnown(t *testing.T) {
+	f := newFile(t, 64<<20)
+	defer f.Release()
+	off, err := f.Allocate(2 * maxChunk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(at uint64) uint64 {
+		s, e := f.residentAround(at, at, at+maxChunk)
+		return e - s
+	}
+	if n := look(off); n != PageSize || f.known(off, off+maxChunk) {
+		t.Fatalf("untouched: %d bytes, known %v", n, f.known(off, off+maxChunk))
+	}
+	for i := uint64(0); i < maxChunk; i += PageSize {
+		f.Bytes(off+i, 1)[0] = 1
+	}
+	if n := look(off); n != maxChunk || !f.known(off, off+maxChunk) || f.known(off, off+maxChunk+PageSize) {
+		t.Fatalf("touched: %d bytes", n)
+	}
+	f.DecRef(off+PageSize, PageSize)
+	if f.known(off, off+maxChunk) {
+		t.Error("what is free is taken for full")
+	}
+	f.DecRef(off, PageSize)
+	f.DecRef(off+2*PageSize, 2*maxChunk-2*PageSize)
+}
+
 func TestMemoryFileAgainstModel(t *testing.T) {
 	f := newFile(t, countedPages*PageSize)
 	defer f.Release()
