@@ -49,10 +49,12 @@ type pages struct {
 	mu    sync.Mutex
 	whole account
 	parts map[uint32]*account // that have something, or will
-	drain sync.Cond           // pending became empty, or shrank
-	refs  segset[refCount]
-	free  freeSpace
-	stale staleRanges
+	// lastPart is the id given last, so that the next is found at once.
+	lastPart uint32
+	drain    sync.Cond // pending became empty, or shrank
+	refs     segset[refCount]
+	free     freeSpace
+	stale    staleRanges
 	// full are ranges in use of which the host has every page, as far as is known.
 	full segset[nothing]
 	// pending are ranges to be punched, pendingBytes how much; punching tells that a

@@ -25,10 +25,9 @@ func (f *MemoryFile) Part(limit uint64) *MemoryFile {
 	if f.parts == nil {
 		f.parts = map[uint32]*account{}
 	}
-	a := &account{id: 1, in: f.open()}
-	for f.parts[a.id] != nil {
-		a.id++
+	for f.lastPart++; f.lastPart == 0 || f.parts[f.lastPart] != nil; f.lastPart++ {
 	}
+	a := &account{id: f.lastPart, in: f.open()}
 	f.parts[a.id] = a
 	f.mu.Unlock()
 	p := &MemoryFile{pages: f.pages, part: a}
@@ -113,7 +112,7 @@ func (f *pages) uncharge(by uint32, length uint64) {
 }
 
 func (f *pages) forgetPart(a *account) {
-	if a.closed && a.allocated == 0 {
+	if a.closed && a.allocated == 0 && f.parts[a.id] == a {
 		delete(f.parts, a.id)
 	}
 }

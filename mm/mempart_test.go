@@ -98,3 +98,27 @@ func TestPartsOfParts(t *testing.T) {
 		t.Errorf("%d bytes and %d parts are left", f.Usage(), len(f.parts))
 	}
 }
+
+// TestPartIDs: a part that was forgotten, and is charged once more for one inside it, leaves another part alone.
+func TestPartIDs(t *testing.T) {
+	const page = PageSize
+	f := newFile(t, 10*page)
+	outer := f.Part(8 * page)
+	inner := outer.Part(8 * page)
+	outer.ClosePart()
+	f.lastPart = outer.part.id - 1 // as after all others were given
+	other := f.Part(8 * page)
+	x, err := other.Allocate(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := inner.Allocate(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.DecRef(y, page)
+	f.DecRef(x, page)
+	if n := other.Usage(); n != 0 {
+		t.Errorf("%d bytes stay charged", n)
+	}
+}

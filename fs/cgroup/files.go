@@ -42,14 +42,14 @@ func attributes() []attribute {
 		{name: "cgroup.subtree_control", mode: 0o644, root: true, show: locked(func(g *Group) string { return g.below.line() }), store: storeControl},
 		{name: "cgroup.threads", mode: 0o644, root: true, show: showIDs(true), store: storeIDs(true)},
 		{name: "cgroup.type", mode: 0o644, show: locked(func(g *Group) string { return g.kindLocked() + "\n" }), store: storeType},
-		{name: "memory.current", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return fmt.Sprintln(g.memory.file.Usage()) })},
-		{name: "memory.events", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return g.memoryEventsLocked(false) }),
+		{name: "memory.current", mode: 0o444, root: true, of: memory, show: ofMemory(func(g *Group) string { return fmt.Sprintln(g.memory.file.Usage()) })},
+		{name: "memory.events", mode: 0o444, root: true, of: memory, show: ofMemory(func(g *Group) string { return g.memoryEventsLocked(false) }),
 			events: func(g *Group) *watched { return &g.memory.events }},
-		{name: "memory.events.local", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return g.memoryEventsLocked(true) }),
+		{name: "memory.events.local", mode: 0o444, root: true, of: memory, show: ofMemory(func(g *Group) string { return g.memoryEventsLocked(true) }),
 			events: func(g *Group) *watched { return &g.memory.localEvents }},
 		{name: "memory.high", mode: 0o444, root: true, of: memory, show: locked(func(*Group) string { return "max\n" })},
-		{name: "memory.max", mode: 0o644, root: true, of: memory, show: locked(showMemoryMax), store: storeMemoryMax},
-		{name: "memory.peak", mode: 0o444, root: true, of: memory, show: locked(func(g *Group) string { return fmt.Sprintln(g.memory.file.Peak()) })},
+		{name: "memory.max", mode: 0o644, root: true, of: memory, show: ofMemory(showMemoryMax), store: storeMemoryMax},
+		{name: "memory.peak", mode: 0o444, root: true, of: memory, show: ofMemory(func(g *Group) string { return fmt.Sprintln(g.memory.file.Peak()) })},
 		{name: "pids.current", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln(g.pids.current) })},
 		{name: "pids.events", mode: 0o444, of: pids, show: locked(func(g *Group) string { return fmt.Sprintln("max", g.pids.events) }),
 			events: func(g *Group) *watched { return &g.pids.file }},
@@ -66,6 +66,19 @@ func locked(text func(g *Group) string) func(*Group, vfs.Caller, *bytes.Buffer) 
 	return func(g *Group, _ vfs.Caller, b *bytes.Buffer) error {
 		g.tree.mu.Lock()
 		defer g.tree.mu.Unlock()
+		b.WriteString(text(g))
+		return nil
+	}
+}
+
+// ofMemory is locked for what only a group with the memory controller has: that may go while its file is read.
+func ofMemory(text func(g *Group) string) func(*Group, vfs.Caller, *bytes.Buffer) error {
+	return func(g *Group, _ vfs.Caller, b *bytes.Buffer) error {
+		g.tree.mu.Lock()
+		defer g.tree.mu.Unlock()
+		if g.memory.file == nil {
+			return unix.ENODEV
+		}
 		b.WriteString(text(g))
 		return nil
 	}

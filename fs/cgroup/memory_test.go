@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -103,6 +104,17 @@ func TestSizes(t *testing.T) {
 	for _, text := range []string{"-1", "x", "1_0", "k", "0xk", "10 m", "10mb", "08"} {
 		if n, err := parseSize(text); err != unix.EINVAL {
 			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+}
+
+// TestMemoryFileGoes: the controller is taken away between the opening look of a read and the read.
+func TestMemoryFileGoes(t *testing.T) {
+	tree, _ := withMemory(t)
+	g := mustMake(t, tree.Root(), "g")
+	for _, a := range attributes() {
+		if a.of == memory && a.show != nil && a.name != "memory.high" {
+			want(t, a.name, a.show(g, nil, new(bytes.Buffer)), unix.ENODEV)
 		}
 	}
 }
