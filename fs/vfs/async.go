@@ -1,7 +1,6 @@
 package vfs
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +30,7 @@ type asyncWatch struct {
 	entry waiter.Entry
 	file  *File
 	fd    int32
+	due   waiter.EventMask // not yet told of; guarded by asyncSystem.mu
 }
 
 // asyncSystem holds what is still to be told. Events come with the locks of their objects held; signals are sent with none.
@@ -41,7 +41,7 @@ type asyncSystem struct {
 
 	mu   sync.Mutex
 	tell func(AsyncEvent)
-	due  []dueEvent
+	due  []*asyncWatch // each once
 }
 
 type dueEvent struct {
@@ -65,8 +65,7 @@ func (s *System) TellAsync() {
 	a.telling.Lock()
 	defer a.telling.Unlock()
 	a.mu.Lock()
-	due, tell := a.due, a.tell
-	a.due = nil
+	due, tell := a.takeLocked(), a.tell
 	a.mu.Unlock()
 	for _, d := range due {
 		if async, ok := d.watch.file.armedBy(d.watch); ok && tell != nil {
@@ -76,16 +75,28 @@ func (s *System) TellAsync() {
 	a.waiting.Add(-int64(len(due)))
 }
 
+// takeLocked empties the list of what is to be told.
+func (a *asyncSystem) takeLocked() []dueEvent {
+	due := make([]dueEvent, len(a.due))
+	for i, w := range a.due {
+		due[i] = dueEvent{w, w.due}
+		w.due = 0
+	}
+	a.due = nil
+	return due
+}
+
 // add notes an event. Who caused it tells of it when its call is over, and a goroutine does if that takes long or
 // there is no such call. The same event twice before that is one.
 func (a *asyncSystem) add(w *asyncWatch, what waiter.EventMask, s *System) {
-	d := dueEvent{w, what}
 	a.mu.Lock()
-	if slices.Contains(a.due, d) {
+	noted := w.due != 0
+	w.due |= what
+	if noted {
 		a.mu.Unlock()
 		return
 	}
-	a.due = append(a.due, d)
+	a.due = append(a.due, w)
 	a.waiting.Add(1)
 	first := len(a.due) == 1
 	a.mu.Unlock()
@@ -121,11 +132,12 @@ func (f *File) CanAsync() bool {
 	return ok
 }
 
-// setAsyncFlag begins or ends telling, as descriptor fd, what happens to the file.
-func (f *File) setAsyncFlag(on bool, fd int32) {
+// followAsyncFlag begins or ends telling, as descriptor fd, what happens to the file, as O_ASYNC says now: of two who change
+// it at once, the later one here sees what came of it.
+func (f *File) followAsyncFlag(fd int32) {
 	q := f.ops.(AsyncOps).AsyncQueue()
 	f.mu.Lock()
-	old := f.armed
+	on, old := f.flags.Load()&unix.O_ASYNC != 0, f.armed
 	switch {
 	case on && old == nil:
 		f.armed = newAsyncWatch(f, fd)
@@ -150,9 +162,10 @@ func newAsyncWatch(f *File, fd int32) *asyncWatch {
 	return w
 }
 
-// disarm ends telling, when the file is closed.
+// disarm ends telling, when the file is closed. What was due is not told any more.
 func (f *File) disarm() {
-	if f.flags.Load()&unix.O_ASYNC != 0 && f.CanAsync() {
-		f.setAsyncFlag(false, 0)
+	if w := f.armed; w != nil {
+		f.armed = nil
+		f.ops.(AsyncOps).AsyncQueue().Unregister(&w.entry)
 	}
 }

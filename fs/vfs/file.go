@@ -194,7 +194,7 @@ func (f *File) SetFlags(c Caller, flags int, fd int32) error {
 				o.SetFlags(int(next))
 			}
 			if (old^next)&unix.O_ASYNC != 0 {
-				f.setAsyncFlag(next&unix.O_ASYNC != 0, fd)
+				f.followAsyncFlag(fd)
 			}
 			return nil
 		}
