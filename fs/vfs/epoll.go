@@ -24,7 +24,8 @@ type EpollEvent struct {
 // each file there for what it really has. The ready list has a lock of its
 // own, innermost, since notifications come with a file's locks held.
 type EventPoll struct {
-	queue waiter.Queue
+	queue waiter.Queue // who polls it, or watches it as a file
+	sleep waiter.Queue // who is in epoll_wait(2)
 	sys   *System
 	self  *File
 
@@ -201,7 +202,7 @@ func (it *epollItem) mask() waiter.EventMask {
 // notify is called with the file's locks held.
 func (it *epollItem) notify(events waiter.EventMask) { it.offer(events) }
 
-// offer is notify; it tells whether somebody is woken who was not before.
+// offer is notify; it tells whether somebody is woken who was not before and will look: not who polls the instance.
 func (it *epollItem) offer(waiter.EventMask) bool {
 	ep := it.ep
 	ep.readyMu.Lock()
@@ -210,7 +211,8 @@ func (it *epollItem) offer(waiter.EventMask) bool {
 		ep.ready.push(it)
 	}
 	ep.readyMu.Unlock()
-	wakes := fresh && !ep.queue.Empty()
+	wakes := fresh && !ep.sleep.Empty()
+	ep.sleep.Notify(waiter.In)
 	ep.queue.Notify(waiter.In | waiter.RdNorm)
 	return wakes
 }
@@ -276,6 +278,13 @@ func (f *File) unwatchAll() {
 		it.ep.mu.Unlock()
 	}
 }
+
+// Sleep has e told what comes in while its owner is in epoll_wait(2). Events that only some are to be told of may be kept for the owner
+// until Wake, so that it has to collect them afterwards.
+func (ep *EventPoll) Sleep(e *waiter.Entry) { ep.sleep.Register(e) }
+
+// Wake ends Sleep.
+func (ep *EventPoll) Wake(e *waiter.Entry) { ep.sleep.Unregister(e) }
 
 // Collect fills out with what is ready now, without waiting, and returns how many
 // it filled.

@@ -179,3 +179,33 @@ func TestEventFD(t *testing.T) {
 	_, err = e.PRead(root, mm.BytesBuffer(b[:]), 0)
 	wantErr(t, "pread", err, unix.ESPIPE)
 }
+
+// TestEpollExclusive: an event goes to one instance with a sleeper; one that is only polled, or watched by another, keeps it from nobody.
+func TestEpollExclusive(t *testing.T) {
+	sys := vfs.NewSystem()
+	polled, outer, first, second := sys.NewEventPoll(), sys.NewEventPoll(), sys.NewEventPoll(), sys.NewEventPoll()
+	e := sys.NewEventFD(0, false, 0)
+	for _, f := range []*vfs.File{polled, outer, first, second, e} {
+		defer f.DecRef()
+	}
+	add(t, outer, polled, 1, unix.EPOLLIN)
+	for i, ep := range []*vfs.File{polled, first, second} {
+		add(t, ep, e, int32(i), unix.EPOLLIN|unix.EPOLLEXCLUSIVE)
+	}
+	entry, told := waiter.NewChannelEntry(waiter.In)
+	polled.Register(entry)
+	defer polled.Unregister(entry)
+	sleepers := map[*vfs.File]<-chan struct{}{}
+	for _, ep := range []*vfs.File{first, second} {
+		entry, woken := waiter.NewChannelEntry(waiter.In)
+		poller(ep).Sleep(entry)
+		defer poller(ep).Wake(entry)
+		sleepers[ep] = woken
+	}
+	if _, err := e.Write(root, mm.BytesBuffer([]byte{1, 0, 0, 0, 0, 0, 0, 0})); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 1 || len(sleepers[first]) != 1 || len(sleepers[second]) != 0 {
+		t.Errorf("told: %d who polls, %d and %d who sleep", len(told), len(sleepers[first]), len(sleepers[second]))
+	}
+}

@@ -52,7 +52,7 @@ type Entry struct {
 	// not block.
 	Notify func(EventMask)
 	// Offer, unless nil, is called in place of Notify. Once one entry has returned true, the later ones that have it are
-	// not told, unless the events are Err or HUp (EPOLLEXCLUSIVE).
+	// not told, unless the events are Err or HUp, or In as well as Out, for which different ones may wait (EPOLLEXCLUSIVE).
 	Offer func(EventMask) bool
 
 	prev, next *Entry
@@ -114,14 +114,14 @@ func (q *Queue) Unregister(e *Entry) {
 func (q *Queue) Notify(events EventMask) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken := false
+	taken, several := false, events&(In|Out) == In|Out
 	for e := q.head; e != nil; e = e.next {
 		got := events & (e.Mask | Err | HUp | NVal)
 		switch {
 		case got == 0:
 		case e.Offer == nil:
 			e.Notify(got)
-		case !taken || got&(Err|HUp) != 0:
+		case !taken || several || got&(Err|HUp) != 0:
 			taken = e.Offer(got) || taken
 		}
 	}

@@ -98,7 +98,7 @@ func epollWait(t *kernel.Task, a arch.SyscallArgs, at int64) (ret uint64, err er
 			return err
 		}
 		events := make([]vfs.EpollEvent, min(count, maxEpollEvents))
-		n, err := collectEvents(t, f, ep, events, at)
+		n, err := collectEvents(t, ep, events, at)
 		if err != nil {
 			return err
 		}
@@ -113,27 +113,25 @@ func epollWait(t *kernel.Task, a arch.SyscallArgs, at int64) (ret uint64, err er
 }
 
 // collectEvents waits until there are events, or until at on the monotonic clock.
-func collectEvents(t *kernel.Task, f *vfs.File, ep *vfs.EventPoll, out []vfs.EpollEvent, at int64) (int, error) {
+func collectEvents(t *kernel.Task, ep *vfs.EventPoll, out []vfs.EpollEvent, at int64) (int, error) {
 	clock := t.Kernel().Clocks().Monotonic()
 	if n := ep.Collect(out); n > 0 || at != ktime.Forever && at <= clock.Now() {
 		return n, nil
 	}
 	entry, ch := waiter.NewChannelEntry(waiter.In)
-	f.Register(entry)
-	defer f.Unregister(entry)
 	for {
-		if n := ep.Collect(out); n > 0 {
-			return n, nil
+		var err error
+		ep.Sleep(entry)
+		if ep.Readiness(waiter.In) == 0 {
+			err = t.BlockUntilTime(ch, clock, at)
 		}
-		switch err := t.BlockUntilTime(ch, clock, at); err {
-		case nil:
-		case unix.ETIMEDOUT:
-			return ep.Collect(out), nil
-		default:
-			// What only this waiter was told of is not lost.
-			if n := ep.Collect(out); n > 0 {
-				return n, nil
-			}
+		ep.Wake(entry)
+		// Only now: what nobody else was told of is not lost.
+		n := ep.Collect(out)
+		switch {
+		case n > 0 || err == unix.ETIMEDOUT:
+			return n, nil
+		case err != nil:
 			return 0, unix.EINTR
 		}
 	}
