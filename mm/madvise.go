@@ -173,29 +173,25 @@ func (m *MemoryManager) RemapFilePages(addr Addr, length, page uint64, o MMapOpt
 	if end <= start || page > 1<<52 || page+length/PageSize > 1<<52 {
 		return unix.EINVAL
 	}
-	a, err := m.oneFile(start, end)
+	a, held, err := m.oneFile(start, end)
 	if err != nil {
 		return err
 	}
-	ar := Range{Addr(start), Addr(end)}
-	if err := a.file.AddMapping(m, ar, start+a.delta, false); err != nil {
-		return err
-	}
-	defer a.file.RemoveMapping(m, ar, start+a.delta, false)
-	o.Addr, o.Length, o.Offset, o.Fixed = ar.Start, length, page*PageSize, true
+	defer m.letGo([]filePart{held})
+	o.Addr, o.Length, o.Offset, o.Fixed = held.ar.Start, length, page*PageSize, true
 	o.Prot, o.MaxProt, o.Locked = a.prot, a.maxProt, a.has(flagLocked)
 	o.File, o.Name, o.Source = a.file, a.name, a.source
 	_, err = m.MMap(o)
 	return err
 }
 
-// oneFile is what the mappings in [start, end) have in common, which must be shared ones of one file.
-func (m *MemoryManager) oneFile(start, end uint64) (*attrs, error) {
+// oneFile is what the mappings in [start, end) have in common, which must be shared ones of one file. The caller lets go of it.
+func (m *MemoryManager) oneFile(start, end uint64) (*attrs, filePart, error) {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	g := m.vmas.get(start)
 	if g == nil || g.v.private() || !m.covered(start, end) {
-		return nil, unix.EINVAL
+		return nil, filePart{}, unix.EINVAL
 	}
 	same := true
 	m.vmas.each(start, end, func(_, _ uint64, a *attrs) bool {
@@ -203,9 +199,10 @@ func (m *MemoryManager) oneFile(start, end uint64) (*attrs, error) {
 		return same
 	})
 	if !same {
-		return nil, unix.EINVAL
+		return nil, filePart{}, unix.EINVAL
 	}
-	return g.v, nil
+	p := filePart{g.v.file, Range{Addr(start), Addr(end)}, start + g.v.delta}
+	return g.v, p, p.file.AddMapping(m, p.ar, p.off, false)
 }
 
 // filePart is a part of a shared mapping, to call its file about. It counts as a
