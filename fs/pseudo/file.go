@@ -44,8 +44,11 @@ func (fs *FS) NewText(mode uint32, text string) *File {
 // Open implements vfs.Inode.
 func (f *File) Open(vfs.Caller, int) (vfs.FileOps, error) { return &openFile{file: f}, nil }
 
+// keepMost is how much content an open file keeps, in bytes: a guest can have many.
+const keepMost = 16 << 10
+
 // openFile keeps the content as it was when it was read from the start, so that
-// what is read in pieces is of a piece.
+// what is read in pieces is of a piece; more than keepMost is generated anew at each read.
 type openFile struct {
 	file *File
 
@@ -81,8 +84,11 @@ func (o *openFile) snapshot(c vfs.Caller, fresh bool) ([]byte, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.content, o.filled = b.Bytes(), true
-	return o.content, nil
+	o.content, o.filled = nil, b.Len() <= keepMost
+	if o.filled {
+		o.content = b.Bytes()
+	}
+	return b.Bytes(), nil
 }
 
 func (o *openFile) Write(c vfs.Caller, src *mm.Buffer, _ int64) (int, error) {

@@ -214,3 +214,34 @@ func TestDir(t *testing.T) {
 		t.Errorf("file system %#x", st.Type)
 	}
 }
+
+// TestLongContent: what is long is not kept, and still read whole in pieces.
+func TestLongContent(t *testing.T) {
+	fs := new(pseudo.FS)
+	made := 0
+	fill := func(n int) pseudo.Generate {
+		return func(_ vfs.Caller, b *bytes.Buffer) error {
+			made++
+			b.WriteString(strings.Repeat("x", n))
+			return nil
+		}
+	}
+	a := mount(t, fs.NewDir(0o555).Add("short", fs.NewFile(0o444, fill(1000))).Add("long", fs.NewFile(0o444, fill(100_000))))
+	for _, c := range []struct {
+		name       string
+		size, made int
+	}{{"short", 1000, 2}, {"long", 100_000, 11}} {
+		made = 0
+		f := open(t, a, c.name, unix.O_RDONLY)
+		got := 0
+		for n := -1; n != 0; got += n {
+			n = len(read(t, f, 10_000))
+		}
+		if got != c.size || made > c.made {
+			t.Errorf("%s: %d bytes, made %d times", c.name, got, made)
+		}
+		if c.name == "long" && made < 2 {
+			t.Errorf("long: made once, so it was kept")
+		}
+	}
+}
