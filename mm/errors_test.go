@@ -371,7 +371,8 @@ func TestTooManyMappings(t *testing.T) {
 func TestOutOfMemory(t *testing.T) {
 	w := newWorld(t, 64*pg)
 	defer w.close()
-	a := w.anon(1 << 30)
+	// Aligned, so that a whole chunk never fits: memory comes in ever smaller pieces.
+	a := (w.anon(1<<30+maxChunk) + maxChunk - 1) &^ (maxChunk - 1)
 	n := Addr(0)
 	for ; n < 200; n++ {
 		if err := w.m.HandleFault(a+n*(maxChunk), platform.Write); err != nil {
