@@ -41,6 +41,8 @@ const (
 	pagePresent = 1 << 63
 
 	wordSize = 8
+	// endOfWords is where the words of all 2^64 addresses end.
+	endOfWords = 1 << 64 / mm.PageSize * wordSize
 	// wordsAtOnce is how many pages are looked at in one step.
 	wordsAtOnce = 4096
 )
@@ -50,7 +52,7 @@ func (o *pageMapOps) Read(c vfs.Caller, dst *mm.Buffer, off int64) (int, error) 
 	if off < 0 || off%wordSize != 0 || dst.Len()%wordSize != 0 {
 		return 0, unix.EINVAL
 	}
-	if o.m == nil || !o.m.IncUsers() {
+	if o.m == nil || off >= endOfWords || !o.m.IncUsers() {
 		return 0, nil
 	}
 	defer o.m.DecUsers()

@@ -210,6 +210,7 @@ static void pagemap(void)
 	say("between words", "%s", ret(pread(fd, w, 8, 4)));
 	say("the first page", "%s", ret(pread(fd, w, 8, 0)));
 	say("beyond", "%s", ret(pread(fd, w, 8, (1L << 47) / PAGE * 8)));
+	say("beyond all addresses", "%s", ret(pread(fd, w, 16, (1L << 52) * 8)));
 }
 
 struct query {
