@@ -57,7 +57,7 @@ static void basics(void)
 	say("bad status pointer", "%s", ret(syscall(SYS_wait4, p, 8, 0, NULL)));
 	say("still there after", "%s", yes(waitpid(p, &st, WNOHANG) == p));
 	p = quits(4);
-	sleep_ms(30);
+	waitid(P_PID, p, NULL, WEXITED | WNOWAIT);
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/stat", p);
 	char *t = strrchr(get(path), ')');
