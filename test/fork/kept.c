@@ -1,6 +1,7 @@
 // What a child has from its parent and what it has not, and how a parent waits for the child of a vfork.
 #include "../guest/guest.h"
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -245,28 +246,28 @@ static void lent(void)
 
 static volatile int64_t released;
 
-static void *ticks(void *arg)
+static int asked[2], answered[2];
+
+static void *answers(void *arg)
 {
-	volatile int *n = arg;
-	for (;;) {
-		++*n;
-		sleep_ms(1);
-	}
-	return NULL;
+	char c;
+	while (read(asked[0], &c, 1) == 1 && write(answered[1], &c, 1) == 1)
+		;
+	return arg;
 }
 
-// caller_alone: the other threads of the parent run while it waits.
+// caller_alone: another thread of the parent answers the child while the parent waits.
 static void caller_alone(void)
 {
-	static volatile int n;
 	pthread_t t;
-	pthread_create(&t, NULL, ticks, (void *)&n);
+	if (pipe(asked) || pipe(answered) || pthread_create(&t, NULL, answers, NULL))
+		return;
 	volatile int p = vfork();
 	if (p == 0) {
-		int was = n;
-		struct timespec d = {0, 60 * MS};
-		syscall(SYS_nanosleep, &d, NULL);
-		_exit(n > was + 5 ? 1 : 0);
+		char c = 0;
+		struct pollfd f = {.fd = answered[0], .events = POLLIN};
+		int ran = syscall(SYS_write, asked[1], &c, 1) == 1 && syscall(SYS_poll, &f, 1, 10000) == 1;
+		_exit(ran);
 	}
 	say("others ran", "%s", ended(p));
 }
@@ -274,18 +275,23 @@ static void caller_alone(void)
 // stuck makes a process, and group, that waits for its vforked child, which is stopped.
 static pid_t stuck(void (*on_term)(int))
 {
+	int fds[2];
+	char c = 0;
+	if (pipe(fds))
+		return -1;
 	pid_t parent = fork();
 	if (parent == 0) {
 		setpgid(0, 0);
 		signal(SIGTERM, on_term);
 		volatile pid_t p = vfork();
 		if (p == 0) {
+			syscall(SYS_write, fds[1], &c, 1);
 			syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
 			_exit(3);
 		}
 		_exit(8);
 	}
-	sleep_ms(60);
+	say("a child is there", "%s", ret(read(fds[0], &c, 1)));
 	return parent;
 }
 
