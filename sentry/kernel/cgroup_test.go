@@ -256,6 +256,20 @@ func TestCgroupPayers(t *testing.T) {
 		}
 		g.reap(id)
 		pays(g, "vfork's parent", a)
+		left := make(chan struct{})
+		g.reap(g.fork(func(g *guest) {
+			var id int32
+			g.do(func(tk *Task) error { id = tk.tg.pid.numbers[0]; return nil })
+			if _, err := g.clone(func(g *guest) {
+				g.eventually("whose memory it is has ended", func(*Task) bool { return m.exited(id) })
+				move(g, b)
+				pays(g, "with the memory of one that ended", b)
+				close(left)
+			}, ForkArgs{Share: ShareMM, ExitSignal: unix.SIGCHLD}); err != nil {
+				t.Error(err)
+			}
+		}))
+		<-left
 		move(g, b)
 		pays(g, "moved", b)
 		inside := m.begin(one, func(g *guest) {

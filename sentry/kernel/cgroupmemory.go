@@ -6,7 +6,7 @@ import (
 )
 
 // New memory is charged to the part of the memory file that a process's cgroup has, or the nearest group above it, up to its container's: out of that
-// nobody comes by moving. A process that shares another's memory, after vfork, has no say about that.
+// nobody comes by moving. A process that shares another's memory, after vfork, has no say about that while the other lives.
 
 // payerIn is what processes of the container in group g are charged to.
 func (c *Container) payerIn(g *cgroup.Group) *mm.MemoryFile {
@@ -21,9 +21,14 @@ func (t *Task) Payer() *mm.MemoryFile { return t.container.payerIn(t.tg.Cgroup()
 
 // payLocked has the task's memory charged from now on as its group wants it. The tree is locked.
 func (t *Task) payLocked() {
-	if m := t.MM(); m != nil && m.Owner() == any(t.tg.pid) {
-		m.SetPayer(t.container.payerIn(t.tg.cgroup))
+	m := t.MM()
+	if m == nil {
+		return
 	}
+	if owner, ok := m.Owner().(*PID); ok && owner != t.tg.pid && owner.tg != nil && owner.tg.live > 0 {
+		return
+	}
+	m.SetPayer(t.container.payerIn(t.tg.cgroup))
 }
 
 // Charge implements cgroup.Tasks.
