@@ -215,11 +215,14 @@ func (t *Task) installImage(p *program) {
 	t.releaseRobustList()
 	old := t.mm.Load()
 	t.clearChildTID(old)
+	// Who sees the new memory, as in /proc/PID/cmdline, sees the name and the file that go with it.
+	t.SetName(p.img.Comm)
+	exe := t.exe.Swap(p.img.Exec)
 	t.mm.Store(p.mm)
-	old.DecUsers()
-	if exe := t.exe.Swap(p.img.Exec); exe != nil {
+	if exe != nil {
 		exe.DecRef()
 	}
+	old.DecUsers()
 }
 
 // resetForExec does what execve(2) lists under "process attributes".
@@ -251,7 +254,6 @@ func (t *Task) resetForExec(p *program) {
 
 // startImage points the registers at the program's first instruction.
 func (t *Task) startImage(img *loader.Image) {
-	t.SetName(img.Comm)
 	auxv := abi.AppendAuxv(nil, img.Auxv)
 	t.auxv.Store(&auxv)
 	t.Regs = arch.NewRegisters(img.Entry, img.SP)

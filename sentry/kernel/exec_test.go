@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"gosentry/fs/vfs"
+	"gosentry/mm"
+	"gosentry/platform"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/signal"
 
@@ -128,6 +130,41 @@ func TestExecResets(t *testing.T) {
 				}
 				if s, err := tk.tg.ITimer(ITimerReal); err != nil || s.Value == 0 {
 					t.Errorf("interval timer %+v, %v", s, err)
+				}
+				return nil
+			})
+		})
+	})
+}
+
+// goneFile is a file that can be mapped; gone is called when it is not any more.
+type goneFile struct{ gone func() }
+
+func (f *goneFile) AddMapping(*mm.MemoryManager, mm.Range, uint64, bool) error { return nil }
+func (f *goneFile) RemoveMapping(*mm.MemoryManager, mm.Range, uint64, bool)    { f.gone() }
+func (f *goneFile) MappedName() (path string, major, minor uint32, ino uint64) { return "", 0, 0, 0 }
+func (f *goneFile) Translate(off, length uint64, write bool) (mm.Backing, error) {
+	return mm.Backing{}, unix.EFAULT
+}
+
+// TestExecNamesFirst: whoever sees the memory of the new program sees its name too, while the old memory is being given up.
+func TestExecNamesFirst(t *testing.T) {
+	newMachine(t).run(0, func(g *guest) {
+		name := ""
+		g.do(func(tk *Task) error {
+			tk.SetName("before")
+			old := tk.MM()
+			_, err := old.MMap(mm.MMapOpts{Length: mm.PageSize, Prot: platform.Read, Private: true, File: &goneFile{func() {
+				if tk.MM() != old {
+					name = tk.Name()
+				}
+			}}})
+			return err
+		})
+		g.exec(func(g *guest) {
+			g.do(func(tk *Task) error {
+				if name != tk.Name() {
+					t.Errorf("called %q with the new memory, then %q", name, tk.Name())
 				}
 				return nil
 			})
