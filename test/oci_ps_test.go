@@ -18,7 +18,8 @@ func TestContainerPS(t *testing.T) {
 		e.must("run", "-d", "ps")
 		defer e.do("delete", "--force", "ps")
 		e.awaitProcesses("ps", 2)
-		e.must("exec", "ps", "sh", "-c", "until grep -q ^busybox /proc/1/cmdline && grep -q ^busybox /proc/2/cmdline; do true; done")
+		// A program that has just been put in place still has to come to its sleep.
+		e.must("exec", "ps", "sh", "-c", "for p in 1 2; do until grep -q ^busybox /proc/$p/cmdline && grep -q ^State:.S /proc/$p/status; do true; done; done")
 		lines := func(args ...string) string {
 			out := e.must(append([]string{"ps", "ps"}, args...)...)
 			var rows []string
