@@ -92,7 +92,7 @@ func (c *context) Rank(t *tracee) int {
 func (c *context) Sit(proc *process, t *tracee) error {
 	if t.owner == nil {
 		if err := t.attach(c.tr); err != nil {
-			proc.Lose()
+			proc.Lose(t)
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (c *context) failed(errno unix.Errno) error {
 // died says that the tracee has ended.
 func (c *context) died(ws unix.WaitStatus) error {
 	c.t.proc.Forget(c.t.TID)
-	c.t.proc.Lose()
+	c.t.proc.Lose(c.t)
 	c.t = nil
 	c.stale = false
 	reason := "it exited"

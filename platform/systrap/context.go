@@ -242,7 +242,7 @@ func (c *context) save() {
 func (c *context) died(err error) error {
 	c.answers.Unshow(&c.s.answers)
 	c.s.end()
-	c.s.proc.Lose()
+	c.s.proc.Lose(c.s)
 	c.s, c.home = nil, nil
 	c.stale = false
 	return &platform.Died{Reason: err.Error()}

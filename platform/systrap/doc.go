@@ -23,8 +23,11 @@
 // Nothing in an area, since the guest can write it at any time: the sentry copies what it reads, checks that a frame lies within the
 // area, masks registers and extended state, and takes the rest as what the guest wanted to say. Forged reports are
 // calls and faults, which the guest could have had by making them. What forgery could do is to go on running while the sentry takes
-// the thread for stopped. It then has its own memory only. Before a blank process is given to another address
-// space, all its seats but one are killed and reaped, and that one is stopped as a process, which no report can forge. When it goes on, all that
+// the thread for stopped. It then has its own memory only: what an address space maps no more is unmapped before the call that says so
+// returns, and before one that is released or goes on in another process has returned, all the seats are stopped as processes, which no report
+// can forge. A context that still wants the extended state of such a thread has it enter the handler, where the host leaves that in the frame.
+// Before a blank process is given to another address
+// space, all its seats but one are killed and reaped, and that one is stopped too. When it goes on, all that
 // the guest had is unmapped but the seat's area, and the next thing it does is to take a signal, on the stack and at the entry that it could not
 // change; so it ends up waiting in the handler, and takes registers and extended state from the sentry. A thread that computes on when kicked, in a loop of the handler's code entered at
 // a wrong byte, is given up with its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.

@@ -15,7 +15,7 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_TGKILL, Arg: 2, Values: []uint32{uint32(kickSignal)}},
 		{Number: unix.SYS_LSEEK, Arg: 2, Values: []uint32{unix.SEEK_CUR}},
 		{Number: unix.SYS_WAITID},
-		{Number: unix.SYS_WAIT4, Arg: 2, Values: []uint32{unix.WALL, unix.WALL | unix.WUNTRACED}},
+		{Number: unix.SYS_WAIT4, Arg: 2, Values: []uint32{unix.WALL}},
 		{Number: unix.SYS_KILL, Arg: 1, Values: []uint32{uint32(unix.SIGKILL), uint32(unix.SIGSTOP), uint32(unix.SIGCONT), uint32(renewSignal)}},
 		{Number: unix.SYS_CLOCK_GETTIME},
 		{Number: unix.SYS_PREAD64},

@@ -2,6 +2,7 @@ package systrap
 
 import (
 	"sync/atomic"
+	"time"
 
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/patch"
@@ -20,7 +21,7 @@ func clean(proc *process) error {
 	if len(seats) > 0 {
 		kept, seats = seats[0], seats[1:]
 		kept.p.pairs.Pin(&kept.Guest, proc.LeaderCPU())
-		blank.Stop(kept.TID)
+		kept.stop()
 	}
 	for _, s := range seats {
 		unix.Kill(s.TID, unix.SIGKILL)
@@ -61,25 +62,59 @@ func unmapGuest(kept *seat) []blank.Call {
 	return calls
 }
 
-// renew has a thread that Stop was called for begin anew, and returns it as a new seat; nil if it has died. Nobody else runs in its
-// process, and nothing but the area of the guest's is mapped.
-//
-// Once it has stopped nothing of the guest runs, so what the sentry writes to the area stays. The next thing that the thread does is to
-// take the signal, on the stack and at the address that the guest could not change: from there on it does what the handler
-// says, and ends up waiting for registers and extended state, all of which the sentry sets. All else that a thread has it could
-// have changed by system calls only.
-func (s *seat) renew() *seat {
-	if !blank.Stopped(s.TID) {
-		s.dead = true
-		s.p.freeArea(s.index)
-		return nil
+// haltTime is how long threads may take to stop.
+const haltTime = time.Second
+
+// halt stops seats, all of a process. What they report the guest may have forged; that they have stopped the host says. A thread that
+// the host keeps from stopping is killed.
+func halt(seats []*seat) {
+	for _, s := range seats {
+		s.stop()
 	}
+	late := time.AfterFunc(haltTime, func() {
+		for _, s := range seats {
+			unix.Kill(s.TID, unix.SIGKILL)
+		}
+	})
+	defer late.Stop()
+	for _, s := range seats {
+		blank.Stopped(s.TID)
+	}
+	for _, s := range seats {
+		s.halted.Store(true) // now that none of them runs it may enter the handler
+	}
+}
+
+// stop has the host stop the thread, unless it has been stopped.
+func (s *seat) stop() {
+	if !s.halted.Load() {
+		blank.Stop(s.TID)
+	}
+}
+
+// enter has a thread that has stopped enter the handler, and tells whether it did. Nobody else runs in its process.
+//
+// Nothing of the guest runs, so what the sentry writes to the area stays. The next thing that the thread does is to
+// take the signal, on the stack and at the address that the guest could not change: from there on it does what the handler
+// says, and ends up waiting for registers and extended state, all of which the sentry sets.
+func (s *seat) enter() bool {
+	s.halted.Store(false)
 	atomic.StoreUint32(&s.state, stateGuest)
 	atomic.StoreUint32(&s.kind, 0)
 	blank.Continue(s.TID, renewSignal)
 	_, err := s.await(0, nil)
 	kind, sig := atomic.LoadUint32(&s.kind), unix.Signal(atomic.LoadUint32(&s.signal))
-	if err != nil || kind != kindSignal && kind != kindBroken || sig != renewSignal {
+	return err == nil && (kind == kindSignal || kind == kindBroken) && sig == renewSignal
+}
+
+// renew has a thread that stop was called for begin anew, and returns it as a new seat; nil if it has died. Nobody else runs in its
+// process, and nothing but the area of the guest's is mapped. What a thread has besides registers, extended state and the area it could
+// have changed by system calls only.
+func (s *seat) renew() *seat {
+	if !s.halted.Load() {
+		blank.Stopped(s.TID)
+	}
+	if !s.enter() {
 		s.end()
 		return nil
 	}

@@ -1,6 +1,7 @@
 package systrap
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,8 @@ type seat struct {
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
 
+	halted atomic.Bool // stopped by the host, as are all of its process
+
 	answers patch.Page
 }
 
@@ -66,6 +69,9 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 	return s, nil
 }
 
+// errHalted says that the thread was stopped for good.
+var errHalted = errors.New("the thread was stopped")
+
 // await waits until it is the sentry's turn, first for so many cycles without sleeping, and tells whether it
 // slept. It gives up when the thread has ended, or
 // does not come out of guest code after interrupted was set.
@@ -80,6 +86,9 @@ func (s *seat) await(cycles uint64, interrupted *atomic.Bool) (slept bool, err e
 		}
 		if end, errno := blank.Exited(s.TID); end || errno != 0 {
 			return true, blank.ErrDead
+		}
+		if s.halted.Load() {
+			return true, errHalted
 		}
 		if interrupted == nil || !interrupted.Load() {
 			continue
@@ -148,20 +157,31 @@ func (s *seat) fetchFPU(spin uint64) {
 	if atomic.LoadUint32(&s.block.live) == liveSaved {
 		return
 	}
+	if s.askFPU(spin) == errHalted && s.enter() {
+		s.frameNow() // the host has stored it there
+	}
+}
+
+// askFPU has the thread store the extended state.
+func (s *seat) askFPU(spin uint64) error {
 	// A thread that has died, or does something else, leaves what there was before; whoever runs it next learns of that.
 	// One that a kick hits on its way has to be asked again.
 	const tries = 10
 	var now atomic.Bool
 	now.Store(true)
 	for range tries {
+		if s.halted.Load() {
+			return errHalted
+		}
 		s.flags = saveState
 		if s.give() {
 			s.wake()
 		}
 		if _, err := s.await(spin, &now); err != nil || atomic.LoadUint32(&s.kind) == kindSaved {
-			return
+			return err
 		}
 	}
+	return nil
 }
 
 // loadFPU has the thread load b when it next runs.

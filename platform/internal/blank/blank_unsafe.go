@@ -68,6 +68,12 @@ func Exited(id int) (bool, unix.Errno) {
 	return e == 0 && *(*int32)(unsafe.Pointer(&info[0])) != 0, e
 }
 
+// awaitStop waits until the process id has stopped or ended, and changes nothing about it.
+func awaitStop(id int) unix.Errno {
+	_, _, e := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(id), 0, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|unix.WALL, 0, 0)
+	return e
+}
+
 // setAffinity lets thread tid run on the processors of mask only.
 func setAffinity(tid int, mask *unix.CPUSet) error {
 	_, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), unsafe.Sizeof(*mask), uintptr(unsafe.Pointer(mask)))

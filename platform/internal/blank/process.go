@@ -218,15 +218,9 @@ func (p *Process) end() {
 // Stop stops the process id, which may take until Stopped returns.
 func Stop(id int) { unix.Kill(id, unix.SIGSTOP) }
 
-// Stopped waits until the process id, of which Stop was called, runs nothing any more. It tells whether it is still
-// there; if not it is reaped.
-func Stopped(id int) bool {
-	for {
-		var ws unix.WaitStatus
-		_, err := unix.Wait4(id, &ws, unix.WALL|unix.WUNTRACED, nil)
-		if err != unix.EINTR {
-			return err == nil && ws.Stopped()
-		}
+// Stopped waits until the process id, of which Stop was called, runs nothing any more, be it that it has ended. That is not reaped.
+func Stopped(id int) {
+	for awaitStop(id) == unix.EINTR {
 	}
 }
 

@@ -8,11 +8,15 @@
 // as good as new. A context is a Runner. Between Begin and Finish it runs guest code in its seat, and it keeps the seat until it
 // gives it back. A process is given away or killed when no context holds a seat of it.
 //
-// Changes to a space queue up as long as no context runs guest code in it; the next Begin has the process's leader carry
+// Changes to a space queue up as long as no context runs guest code in it, but for what is said below; the next Begin has the process's leader carry
 // them out (package blank). While contexts run there Apply does so itself.
 //
 // To unmap all of a space that has much mapped is dear, since the host does it page by page. So the space gives its process up
 // and goes on in another one, in a time that does not grow, while the old one is taken down when little else is to be done.
+//
+// A guest may have a seat run on that has reported to be stopped, if the platform says so by Config.Halt. Memory that a space gives up may be
+// another's at once. So there nothing is left to the next Begin that takes something away, and the seats of a process that its space is done with
+// are halted first.
 //
 // Locks: Space.mu, Pool.mu, Process.mu; then those of package blank. None is held while guest code runs.
 package pool

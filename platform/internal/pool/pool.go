@@ -23,6 +23,9 @@ type Config[S Seat] struct {
 
 	// Spawn makes a guest thread of p. EAGAIN and ENOMEM when the host refuses.
 	Spawn func(p *Process[S]) (S, error)
+	// Halt waits until none of the seats of a process runs guest code, whatever the guest does, and sees to it that none will.
+	// No context runs in them, but some may hold them, and want the state that is left there. nil if a seat that is not inside has always stopped.
+	Halt func(seats []S)
 	// Clean unmaps all that a guest had in p and leaves nothing of it running. An error when p is not to be used any more.
 	Clean func(p *Process[S]) error
 	// Alike tells whether two seats serve the same OS thread; nil if any does.
@@ -177,7 +180,7 @@ func (p *Pool[S]) newProcess() (*Process[S], error) {
 	if err != nil {
 		return nil, err
 	}
-	proc := &Process[S]{Process: b, pool: p, leaderCPU: pairs.AnyCPU}
+	proc := &Process[S]{Process: b, pool: p, leaderCPU: pairs.AnyCPU, ended: make(chan struct{})}
 	s, err := p.Spawn(proc)
 	if err != nil {
 		b.Kill()
@@ -213,6 +216,7 @@ func (p *Pool[S]) evict() *Process[S] {
 		return nil
 	}
 	proc := victim.lose()
+	proc.halt()
 	victim.forget()
 	victim.mu.Unlock()
 	return proc

@@ -28,11 +28,13 @@ type Process[S Seat] struct {
 
 	mu     sync.Mutex
 	idle   []S // not held by a context
-	held   int // seats that are
+	held   int // seats that are, and those being made
+	out    []S // held by a context
 	doomed bool
 	killed bool
 	unused bool
-	after  func() // to be called when nothing of the guest's is mapped, or nil
+	ended  chan struct{} // closed when nothing of it is left
+	after  func()        // to be called when nothing of the guest's is mapped, or nil
 }
 
 // pin has the leader run on processor cpu, or with pairs.AnyCPU on any. The lock of the space is held, or there is none.
@@ -59,15 +61,36 @@ func (p *Process[S]) take(r Runner[S]) (S, error) {
 	if rank > 0 {
 		s := p.idle[best]
 		p.idle = slices.Delete(p.idle, best, best+1)
+		p.out = append(p.out, s)
 		p.mu.Unlock()
 		return s, nil
 	}
 	p.mu.Unlock()
 	s, err := p.pool.Spawn(p)
 	if err != nil {
-		p.Lose()
+		p.Lose(s)
+		return s, err
 	}
-	return s, err
+	p.mu.Lock()
+	p.out = append(p.out, s)
+	p.mu.Unlock()
+	return s, nil
+}
+
+// halt has no seat run guest code any more. No context is inside.
+func (p *Process[S]) halt() {
+	if p.pool.Halt == nil {
+		return
+	}
+	p.mu.Lock()
+	killed := p.killed
+	if !killed {
+		p.pool.Halt(append(slices.Clip(p.idle), p.out...))
+	}
+	p.mu.Unlock()
+	if killed {
+		<-p.ended
+	}
 }
 
 // bestLocked is the index of the idle seat that ranks highest, and its rank; 0 if none will do.
@@ -114,20 +137,26 @@ func (p *Process[S]) idleNow() bool {
 // Leave takes a seat back from a context.
 func (p *Process[S]) Leave(s S) {
 	p.mu.Lock()
-	p.held--
+	p.giveBack(s)
 	p.idle = append(p.idle, s)
 	if p.finish() {
 		go p.end()
 	}
 }
 
-// Lose says that a held seat has ended.
-func (p *Process[S]) Lose() {
+// Lose says that a held seat has ended, or that there is none after all.
+func (p *Process[S]) Lose(s S) {
 	p.mu.Lock()
-	p.held--
+	p.giveBack(s)
 	if p.finish() {
 		go p.end()
 	}
+}
+
+// giveBack says that no context holds s. mu is held.
+func (p *Process[S]) giveBack(s S) {
+	p.held--
+	p.out = slices.DeleteFunc(p.out, func(o S) bool { return o == s })
 }
 
 // doom kills p as soon as no context holds a seat of it.
@@ -171,6 +200,7 @@ func (p *Process[S]) end() {
 		}
 	}
 	p.Kill()
+	close(p.ended)
 	p.emptied()
 }
 

@@ -66,6 +66,7 @@ type Space[S Seat] struct {
 	dropping *Process[S]  // abandon waits until no context runs guest code in it
 	left     sync.Cond    // that may be so now
 	died     *platform.Died
+	lost     *Process[S] // the one it had when it died, or nil
 	released bool
 	lastUse  uint64 // Pool.uses when a context last took a seat
 	drops    uint64 // how often everything was forgotten
@@ -114,7 +115,7 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 		as.dead(err)
 		return nil
 	}
-	abandoned := false
+	abandoned, taken := false, false
 	for _, c := range list {
 		switch {
 		case c.Length == 0:
@@ -122,10 +123,14 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 			abandoned = as.proc != nil
 			as.abandon()
 		default:
+			taken = taken || c.Op != platform.Protect && as.queue.Overlaps(c.Addr, c.Addr+c.Length)
 			as.add(c)
 		}
 	}
 	switch {
+	case as.proc != nil && len(as.proc.inside) == 0 && taken && as.pool.Halt != nil:
+		// What was mapped may be another's soon, and whether nothing runs there only the guest says.
+		return as.flush(as.proc.leaderCPU)
 	case as.proc != nil && (len(as.proc.inside) > 0 || as.queue.Len() > maxPending):
 		return as.flush(pairs.AnyCPU)
 	case as.queue.Len() > maxPending:
@@ -219,6 +224,7 @@ func (as *Space[S]) abandon() {
 	}
 	as.dropping = nil
 	as.left.Broadcast()
+	old.halt()
 	as.pool.discardFull(old, queue)
 }
 
@@ -321,6 +327,7 @@ func (as *Space[S]) dead(err error) error {
 		as.died = died
 	}
 	if proc := as.lose(); proc != nil {
+		as.lost = proc
 		as.pool.discard(proc)
 	}
 	as.queue.Wipe()
@@ -333,10 +340,10 @@ func (as *Space[S]) flush(cpu int) error {
 	return as.proc.CarryOut(&as.queue, as.forget)
 }
 
-// Release implements platform.AddressSpace.
+// Release implements platform.AddressSpace. When it returns nothing of the guest's runs, though it is still mapped.
 func (as *Space[S]) Release() {
 	as.mu.Lock()
-	proc, queue := as.lose(), as.queue
+	proc, lost, queue := as.lose(), as.lost, as.queue
 	as.released = true
 	as.queue.Wipe()
 	var after func()
@@ -344,12 +351,16 @@ func (as *Space[S]) Release() {
 		after = as.watch.End()
 	}
 	as.mu.Unlock()
+	if lost != nil {
+		lost.halt()
+	}
 	if proc == nil {
 		if after != nil {
 			after()
 		}
 		return
 	}
+	proc.halt()
 	proc.afterwards(after)
 	if queue.Mapped() >= muchMapped {
 		as.pool.discardFull(proc, queue)

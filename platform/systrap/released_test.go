@@ -1,0 +1,172 @@
+package systrap
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"gosentry/platform"
+	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
+)
+
+// countCode is incl (%rdi), without end.
+var countCode = []byte{0xff, 0x07, 0xeb, 0xfc}
+
+// newCounter is a guest with a thread that counts in its page of data while the sentry takes it for stopped. held tells whether its
+// context still has the thread.
+func newCounter(t *testing.T, p *Platform, held bool) *guest {
+	t.Helper()
+	for range 20 {
+		g := newGuest(t, p, countCode...)
+		g.regs.Rdi = guestAt + pageSize
+		g.forge(t, func(*seat) {
+			for end := time.Now().Add(time.Second); !g.counts(time.Millisecond) && time.Now().Before(end); {
+			}
+		})
+		if !g.counts(100 * time.Millisecond) {
+			continue // a kick came first
+		}
+		if !held {
+			g.Leave()
+		}
+		return g
+	}
+	t.Fatal("it does not run on")
+	return nil
+}
+
+// counts tells whether the page of data changes within d.
+func (g *guest) counts(d time.Duration) bool {
+	first := binary.LittleEndian.Uint32(g.mem[pageSize:])
+	for begin := time.Now(); time.Since(begin) < d; {
+		if now := binary.LittleEndian.Uint32(g.mem[pageSize:]); now != first {
+			return true
+		}
+	}
+	return false
+}
+
+// addMuch maps so much that the address space gives its process up rather than unmap it.
+func (g *guest) addMuch(t *testing.T) {
+	t.Helper()
+	const size = 16 << 20
+	fd, err := unix.MemfdCreate("much", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	unix.Ftruncate(fd, size)
+	if err := g.as.Apply([]platform.Change{
+		{Op: platform.Map, File: int32(fd), Addr: 0x10000000, Length: size, Prot: platform.Read | platform.Write},
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change has c done to the page of data.
+func (g *guest) change(t *testing.T, c platform.Change) {
+	t.Helper()
+	c.Addr, c.Length = guestAt+pageSize, pageSize
+	if err := g.as.Apply([]platform.Change{c}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgetAll has the address space unmap everything, as a fork may.
+func (g *guest) forgetAll(t *testing.T) {
+	t.Helper()
+	if err := g.as.Apply([]platform.Change{{Op: platform.Unmap, Addr: blank.Low, Length: userHigh - blank.Low}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRogueMemory takes an address space's memory away while a thread of it that has forged its report runs on. When the call has
+// returned the memory may be anybody's, so it is not written to any more.
+func TestRogueMemory(t *testing.T) {
+	for name, take := range map[string]func(*testing.T, *guest){
+		"released":       func(_ *testing.T, g *guest) { g.as.Release() },
+		"released, much": func(t *testing.T, g *guest) { g.addMuch(t); g.as.Release() },
+		"abandoned":      func(t *testing.T, g *guest) { g.addMuch(t); g.forgetAll(t) },
+		"unmapped":       func(t *testing.T, g *guest) { g.change(t, platform.Change{Op: platform.Unmap}) },
+		"replaced": func(t *testing.T, g *guest) {
+			g.change(t, platform.Change{Op: platform.Map, File: g.codeFD, Prot: platform.Read})
+		},
+		"died, then gone": func(_ *testing.T, g *guest) { g.as.GiveUp(unix.EIO); g.as.Release() },
+	} {
+		for kind, held := range map[string]bool{"": false, ", held": true} {
+			t.Run(name+kind, func(t *testing.T) {
+				p := testPlatform(t)
+				for range 5 {
+					g := newCounter(t, p, held)
+					take(t, g)
+					if g.counts(20 * time.Millisecond) {
+						t.Fatal("a thread of it still writes to the memory")
+					}
+					g.Leave()
+				}
+				other := newGuest(t, p, callCode...)
+				other.call(t)
+			})
+		}
+	}
+}
+
+// TestRogueEvicted has the process of an address space taken by another one while a thread runs on there.
+func TestRogueEvicted(t *testing.T) {
+	p, err := newPlatform(1, maxRunning, true)
+	if err != nil {
+		t.Skipf("the host cannot run it: %v", err)
+	}
+	t.Cleanup(p.Release)
+	g := newCounter(t, p, false)
+	g.as.Lock()
+	proc := g.as.Process()
+	g.as.Unlock()
+	other := newGuest(t, p, callCode...)
+	evicted := make(chan bool)
+	go func() {
+		for {
+			g.as.Lock()
+			gone := g.as.Process() != proc
+			g.as.Unlock()
+			if gone {
+				evicted <- !g.counts(time.Millisecond)
+				return
+			}
+		}
+	}()
+	other.call(t)
+	if !<-evicted {
+		t.Error("a thread of it still writes to the memory")
+	}
+}
+
+// TestAbandonedState has the process of a thread given up while the thread's extended state is in the processor: it comes along.
+func TestAbandonedState(t *testing.T) {
+	p := testPlatform(t)
+	g := textGuest(t, p, siteCode(999))
+	g.addMuch(t)
+	copy(g.FPU()[160:], "sixteen bytes...")
+	g.FPUChanged()
+	g.hot(t)
+	for deadline := time.Now().Add(5 * time.Second); g.s.block.live == liveSaved; {
+		g.pace.spin, g.pace.slept = 1<<26, 0
+		if g.call(t); time.Now().After(deadline) {
+			t.Skip("the thread does not stay awake")
+		}
+	}
+	old := g.s.proc
+	g.forgetAll(t)
+	if err := g.as.Apply([]platform.Change{g.plain()}); err != nil {
+		t.Fatal(err)
+	}
+	g.call(t)
+	if g.s.proc == old {
+		t.Error("it goes on in the same process")
+	}
+	if s := string(g.FPU()[160:176]); s != "sixteen bytes..." {
+		t.Errorf("xmm0 is %q", s)
+	}
+}
