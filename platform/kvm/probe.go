@@ -118,10 +118,6 @@ func (p *probe) findEntry() error {
 	case x.kind == exitVector && x.vector == vectorPageFault && x.frame.rip == syscallAddr:
 		m.entry = entryRing3
 		m.lstar = userEntry
-		if err := m.place(userEntry, userEntryPage(), platform.Read|platform.Exec, true); err != nil {
-			return err
-		}
-		m.setKernel(exitAddr, pagetable.KernelPage(noMemory, platform.Read|platform.Write, true))
 	case x.kind == exitVector && x.vector == vectorOpcode && x.frame.rip == at:
 		m.entry = entryOpcode
 	case x.kind == exitBroken:
@@ -129,6 +125,10 @@ func (p *probe) findEntry() error {
 	default:
 		return fmt.Errorf("the first guest: exit %d, exception %d at %#x", x.kind, x.vector, x.frame.rip)
 	}
+	if err := m.place(userEntry, userEntryPage(), platform.Read|platform.Exec, true); err != nil {
+		return err
+	}
+	m.setKernel(exitAddr, pagetable.KernelPage(noMemory, platform.Read|platform.Write, true))
 	if err := m.extend(p.v); err != nil {
 		return err
 	}
@@ -195,8 +195,11 @@ func (p *probe) checkCounter() error {
 	copy(bytesOf(p.m.pool.Table(p.pages[0])), []byte{0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x0f, 0x05})
 	const tolerance = 1 << 20 // the host's processors need not be in step to the last cycle
 	before := arch.Cycles()
-	counter, _ := p.run(0)
+	counter, x := p.run(0)
 	after := arch.Cycles()
+	if x.kind == exitBroken {
+		return fmt.Errorf("the third guest: %w", x.err)
+	}
 	if counter+tolerance < before || counter > after+tolerance {
 		return errCounter
 	}

@@ -41,8 +41,7 @@ func newRunner(v *vcpu) *runner {
 	r := &runner{v: v}
 	ready := make(chan struct{})
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		runtime.LockOSThread() // for good: the thread, which pairs.Apart bound, ends with the goroutine
 		v.tid.Store(int32(unix.Gettid()))
 		close(ready)
 		for r.await() {
