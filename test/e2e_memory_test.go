@@ -20,7 +20,7 @@ func TestMemory(t *testing.T) {
 func TestCgroupMemory(t *testing.T) {
 	needRoot(t)
 	const script = `cd /sys/fs/cgroup; cat memory.max memory.high cgroup.controllers; (echo 1g >memory.max) 2>/dev/null || echo refused
-[ $(cat memory.current) -gt 0 ] && [ $(cat memory.peak) -ge $(cat memory.current) ] && echo used
+[ $(cat memory.current) -gt 0 ] && [ $(cat memory.current) -le $(cat memory.peak) ] && echo used
 mkdir a a/b; ls a | grep memory; echo +memory >cgroup.subtree_control; cat a/memory.max a/memory.current; ls a/b | grep memory
 echo 4m >a/memory.max; cat a/memory.max
 sh -c 'echo $$ >a/b/cgroup.procs; x=$(head -c 8M /dev/zero | tr "\0" x)' 2>/dev/null; echo $?
