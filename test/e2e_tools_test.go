@@ -44,7 +44,7 @@ E`},
 		{name: "flock", needs: []string{"flock"}, text: `flock f sh -c 'echo locked; flock -n f echo again; echo $?'; (flock 9; echo in) 9>f; flock -w 0.1 f true; echo $?`},
 		{name: "setsid_nice", needs: []string{"setsid", "ionice"}, text: `setsid -w sh -c 'ps -o sid= -p $$ | tr -d " " | grep -qx $$ && echo leader'; nice -n 5 nice; taskset -c 0 true; echo $?`},
 		{name: "setpriv", needs: []string{"setpriv"}, text: `[ $(id -u) = 0 ] || exit 0; setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id -u; id -g; touch /etc/x; cat /etc/shadow' 2>&1; setpriv --reuid=1000 sh -c 'kill -0 1' 2>&1 | grep -c permitted`},
-		{name: "unshare_nsenter", needs: []string{"unshare", "nsenter", "ps"}, text: `unshare -Urpf --mount-proc sh -c 'id -u; ps -o pid=,comm= | tr -s " "; cat /proc/self/uid_map | tr -s " "'
+		{name: "unshare_nsenter", needs: []string{"unshare", "nsenter", "ps"}, text: `unshare -Urpf --mount-proc sh -c 'id -u; ps -o pid=,comm= >p; tr -s " " <p; rm p; cat /proc/self/uid_map | tr -s " "'
 unshare -Urmn sh -c 'mount -t tmpfs x /mnt && echo in >/mnt/f && cat /mnt/f; mount --bind /mnt /tmp && cat /tmp/f; umount /tmp; wc -l </proc/net/unix'; ls /mnt/f 2>/dev/null
 unshare -Uru --time --monotonic 100000 sh -c 'hostname inside; uname -n; cat /proc/self/timens_offsets | tr -s " "'
 [ $(id -u) = 0 ] || exit 0

@@ -17,15 +17,15 @@
 // invalid opcode, the instruction is looked at. An emulator of ring 0 also judges what user code may not execute, and where
 // it judges otherwise than processors do, the instruction is looked at too.
 //
-// Where there is SYSCALL and ring 3 can read its GS base, calls made often are patched (package patch): a trampoline makes that store, which
-// saves a landing in ring 3, or finds the call's answer in a page that the sentry alone writes, and goes back without an exit. The page is
+// Where SYSCALL stays in ring 3, calls made often are patched (package patch): a trampoline makes the same store, which saves
+// the landing, or finds the call's answer in a page that the sentry alone writes, and goes back without an exit. The page is
 // one of the address space's, for each processor, and GS leads to it where the guest has no GS of its own. What was stopped in a
 // trampoline is said to be before its call. A guest may enter a trampoline where it likes: what it
 // achieves is a system call with registers of its choice.
 //
 // # Calls passed over
 //
-// A context that calls often through patched sites has its thread stay awake (pace). Its processor is then run by an OS thread of that
+// There, a context that calls often has its thread stay awake (pace). Its processor is then run by an OS thread of that
 // processor's own, a runner, on another of the host's processors, and the trampoline goes to the meeting: code that stores the registers in an area, a page
 // of the address space's for each processor, and looks for a result a bounded number of times. The sentry takes the call (areaTaken) and, if all
 // that changed is the result, gives that (areaAnswered): nobody has left guest code. A word beside the answers says whether the sentry looks at all; a

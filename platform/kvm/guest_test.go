@@ -300,6 +300,9 @@ func TestShrink(t *testing.T) {
 func TestStray(t *testing.T) {
 	p := testPlatform(t)
 	defer p.Release()
+	if p.entry != entryRing3 {
+		t.Skip("SYSCALL arrives in ring 0 here: there is no such address")
+	}
 	other := newGuest(t, p, 0x0f, 0x05)
 	for _, code := range [][]byte{
 		{0x48, 0x8b, 0x03}, {0x48, 0x89, 0x03}, {0x48, 0xff, 0x03}, {0xf0, 0x48, 0x0f, 0xc1, 0x03}, {0x8a, 0x03},

@@ -55,7 +55,7 @@ func New(fd int, patching bool) (*Platform, error) {
 	}
 	p := &Platform{machine: m, all: []*vcpu{v}, free: []*vcpu{v}, spaces: make(map[*addressSpace]struct{})}
 	awake := 0
-	if p.apart, err = pairs.NewApart(); err == nil && patching && m.entry != entryOpcode && m.cr4&cr4FSGSBase != 0 {
+	if p.apart, err = pairs.NewApart(); err == nil && patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0 {
 		awake = min(p.apart.CPUs(), m.vcpus) / 2
 		cfg := patch.Config{At: trampolinesAt, Code: trampoline, Data: maxRunning * pageSize, Area: maxRunning * pageSize}
 		p.patches, err = patch.NewStore(cfg)

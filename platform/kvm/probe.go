@@ -118,6 +118,10 @@ func (p *probe) findEntry() error {
 	case x.kind == exitVector && x.vector == vectorPageFault && x.frame.rip == syscallAddr:
 		m.entry = entryRing3
 		m.lstar = userEntry
+		if err := m.place(userEntry, userEntryPage(), platform.Read|platform.Exec, true); err != nil {
+			return err
+		}
+		m.setKernel(exitAddr, pagetable.KernelPage(noMemory, platform.Read|platform.Write, true))
 	case x.kind == exitVector && x.vector == vectorOpcode && x.frame.rip == at:
 		m.entry = entryOpcode
 	case x.kind == exitBroken:
@@ -125,10 +129,6 @@ func (p *probe) findEntry() error {
 	default:
 		return fmt.Errorf("the first guest: exit %d, exception %d at %#x", x.kind, x.vector, x.frame.rip)
 	}
-	if err := m.place(userEntry, userEntryPage(), platform.Read|platform.Exec, true); err != nil {
-		return err
-	}
-	m.setKernel(exitAddr, pagetable.KernelPage(noMemory, platform.Read|platform.Write, true))
 	if err := m.extend(p.v); err != nil {
 		return err
 	}

@@ -99,8 +99,8 @@ func TestStubRights(t *testing.T) {
 			continue
 		}
 		switch {
-		case addr == userEntry && e&writable == 0:
-		case addr == exitAddr && e&noExec != 0 && e&(1<<52-1<<12) == noMemory:
+		case p.entry == entryRing3 && addr == userEntry && e&writable == 0:
+		case p.entry == entryRing3 && addr == exitAddr && e&noExec != 0 && e&(1<<52-1<<12) == noMemory:
 		default:
 			t.Errorf("%#x: user code can use entry %#x", addr, e)
 		}

@@ -117,7 +117,7 @@ func machine(ctx context.Context, t *testing.T, dir, initrd, part string) *exec.
 	lib := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "usr/bin/qemu-system-x86_64"),
 		"-L", filepath.Join(root, "usr/share/seabios"), "-L", filepath.Join(root, "usr/share/qemu"),
-		"-accel", "tcg", "-cpu", "EPYC-Rome,+svm,+npt,-smap", "-m", "2000", "-smp", "2", "-nographic", "-no-reboot",
+		"-accel", "tcg", "-cpu", "EPYC-Rome,+svm,+npt,-smap", "-m", "2000", "-smp", "1", "-nographic", "-no-reboot",
 		"-nodefaults", "-serial", "stdio", "-kernel", one(t, filepath.Join(root, "boot/vmlinuz-*")), "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init svm="+part)
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+lib+":"+filepath.Join(root, "lib/x86_64-linux-gnu"))
