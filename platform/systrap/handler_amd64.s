@@ -80,6 +80,9 @@
 #define WRFSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0
 #define WRGSBASE_AX BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd8
 
+// STORE_FPU stores the extended state in the area at BX and says so there.
+#define STORE_FPU LEAQ FPU(BX), DI; MOVQ DATA, CX; MOVL 32(CX), AX; MOVL 36(CX), DX; XSAVE64_DI; MOVL $2, LIVE(BX)
+
 // KEEP stores a register in the area at R11 unless it is there already: what the sentry has not to fetch again is cheaper than
 // to compare.
 #define KEEP(reg, at) CMPQ reg, (at)(R11); JEQ 2(PC); MOVQ reg, (at)(R11)
@@ -145,12 +148,7 @@ spin:
 
 	CMPL   LIVE(BX), $1
 	JNE    sleep
-	LEAQ   FPU(BX), DI
-	MOVQ   DATA, CX
-	MOVL   32(CX), AX
-	MOVL   36(CX), DX
-	XSAVE64_DI
-	MOVL   $2, LIVE(BX)
+	STORE_FPU
 
 sleep:
 	MOVL   $1, AX
@@ -246,12 +244,7 @@ return:
 
 	// The sentry wants the extended state that is in the processor.
 save:
-	LEAQ   FPU(BX), DI
-	MOVQ   DATA, CX
-	MOVL   32(CX), AX
-	MOVL   36(CX), DX
-	XSAVE64_DI
-	MOVL   $2, LIVE(BX)
+	STORE_FPU
 	MOVL   $6, KIND(BX)
 	JMP    report
 
@@ -367,12 +360,7 @@ back:
 	JNE    report
 
 	// Side by side the sentry takes the processor once it is woken, and may want this state then.
-	LEAQ   FPU(BX), DI
-	MOVQ   DATA, CX
-	MOVL   32(CX), AX
-	MOVL   36(CX), DX
-	XSAVE64_DI
-	MOVL   $2, LIVE(BX)
+	STORE_FPU
 	JMP    report
 	MARK(3)
 
