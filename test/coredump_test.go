@@ -68,12 +68,11 @@ func TestCoreDumpLimits(t *testing.T) {
 	})
 }
 
-// countNotes counts the notes of a type.
 // TestCorePattern: the file's name follows the pattern, which no program can be in.
 func TestCorePattern(t *testing.T) {
 	program := compile(t, "testdata/core.c")
 	script := `k=/proc/sys/kernel
-try() { echo "$1" >$k/core_pattern; cat $k/core_pattern; rm -rf d; mkdir -p d/e; ` + program + ` >/dev/null & p=$!; wait $p; find . -type f | sed "s/$p/PID/"; }
+try() { echo "$1" >$k/core_pattern; cat $k/core_pattern; rm -rf d; mkdir -p d/e; ` + program + ` >/dev/null & p=$!; wait $p; find . -type f | sed "s/\.$p\b/.PID/"; }
 try 'd/%e-%f.%p.%s%%%' 2>/dev/null
 try "$PWD/d/e/%E-%u-%h" 2>/dev/null | sed "s/$(hostname)/HOST/"
 try 'd/no/such' 2>/dev/null
@@ -96,6 +95,7 @@ echo '|/bin/touch x' >$k/core_pattern 2>/dev/null || cat $k/core_pattern`
 	})
 }
 
+// countNotes counts the notes of a type.
 func countNotes(t *testing.T, core *elf.File, kind uint32) (n int) {
 	t.Helper()
 	for _, p := range core.Progs {
