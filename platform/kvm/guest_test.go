@@ -3,6 +3,7 @@ package kvm
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"gosentry/platform"
@@ -227,6 +228,28 @@ func TestWindows(t *testing.T) {
 	defer p.mem.mu.Unlock()
 	if n := len(p.mem.byGPA); n > maxIdle+2 {
 		t.Errorf("%d windows are left", n)
+	}
+}
+
+// TestWindowsKept has one address space after the other map the same file: its window stays.
+func TestWindowsKept(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, loadText...)
+	for range maxIdle + 10 {
+		g.as.Release()
+		g.space()
+		g.apply(g.at(codeAt, 0, platform.Read|platform.Exec))
+	}
+	p.mem.mu.Lock()
+	defer p.mem.mu.Unlock()
+	if n := len(p.mem.idle); n > 1 || p.mem.nextSlot > firstSlot+8 {
+		t.Errorf("%d windows are idle, slots up to %d were used", n, p.mem.nextSlot)
+	}
+	for w := range g.as.windows {
+		if w.refs != 1 || slices.Contains(p.mem.idle, w) {
+			t.Errorf("a window in use is idle, with %d references", w.refs)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (as *addressSpace) loseText() {
 
 // consider patches the site of a call that is made often. It returns false for a fault that patching brought about.
 func (c *context) consider(as *addressSpace, x exit, ev platform.Event, regs *arch.Registers) bool {
-	if x.kind == exitSyscall && c.calls.Count(regs.Rip) {
+	if x.kind == exitSyscall && c.calls.Count(as.text, regs.Rip) {
 		as.mu.Lock()
 		if as.tables != nil && as.text.Patch(regs.Rip, regs.Rax) {
 			as.edit()

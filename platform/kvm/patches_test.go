@@ -111,6 +111,17 @@ func TestPatched(t *testing.T) {
 	}
 }
 
+// TestPatchedAgain has the thread go on in another address space, as exec does, with text at the same addresses.
+func TestPatchedAgain(t *testing.T) {
+	p := alone(testPlatform(t))
+	defer p.Release()
+	g := patchGuest(t, p)
+	g.space()
+	g.apply(g.text)
+	g.regs.Rip = codeAt
+	g.hot()
+}
+
 // TestPatchedAny makes calls through the end of the C library's syscall(2): each by the number in rax, with the sixth argument from the
 // stack, where there is one.
 func TestPatchedAny(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"gosentry/platform"
@@ -58,7 +59,7 @@ type memory struct {
 	mu       sync.Mutex
 	files    map[fileKey][]*window
 	byGPA    map[uint64]*window // a window's address is a multiple of its size
-	idle     []*window          // oldest first; some are in use again
+	idle     []*window          // those without references, the oldest first
 	slots    []uint32           // free
 	nextSlot uint32
 	nextGPA  uint64
@@ -160,9 +161,16 @@ func (m *memory) find(c *platform.Change, offset uint64, held map[*window]struct
 	}
 	if _, ok := held[w]; !ok {
 		held[w] = struct{}{}
-		w.refs++
+		m.hold(w)
 	}
 	return w, nil
+}
+
+// hold counts an address space that may map w. mu is held.
+func (m *memory) hold(w *window) {
+	if w.refs++; w.refs == 1 {
+		m.idle = slices.DeleteFunc(m.idle, func(o *window) bool { return o == w })
+	}
 }
 
 // lookup finds a window. mu is held.
@@ -265,20 +273,11 @@ func (m *memory) unref(held map[*window]struct{}) {
 
 // evict ends up to n of the windows that nobody uses, the oldest first. mu is held.
 func (m *memory) evict(n int) {
-	var kept []*window
-	seen := make(map[*window]bool)
-	for _, w := range m.idle {
-		switch {
-		case w.refs > 0 || seen[w]:
-		case n > 0:
-			n--
-			m.end(w)
-		default:
-			kept = append(kept, w)
-		}
-		seen[w] = true
+	n = min(n, len(m.idle))
+	for _, w := range m.idle[:n] {
+		m.end(w)
 	}
-	m.idle = kept
+	m.idle = slices.Delete(m.idle, 0, n)
 }
 
 // end takes a window out of the machine. mu is held.

@@ -175,7 +175,7 @@ const maxRetries = 8
 func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Registers) bool {
 	if ev.Kind == platform.Syscall {
 		c.retries = 0
-		if !c.s.live && c.calls.Count(regs.Rip) {
+		if !c.s.live && c.calls.Count(as.text, regs.Rip) {
 			as.patch(regs.Rip, regs.Rax)
 		}
 		return true

@@ -101,6 +101,22 @@ func TestPatched(t *testing.T) {
 	}
 }
 
+// TestPatchedAgain has the thread go on in another address space, as exec does, with text at the same addresses.
+func TestPatchedAgain(t *testing.T) {
+	p := testPlatform(t)
+	g := textGuest(t, p, siteCode(999))
+	g.hot(t)
+	as, err := p.NewAddressSpace(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Leave()
+	g.as.Release()
+	g.as, g.regs = as.(*addressSpace), startRegs()
+	g.text(t, int(g.textFD))
+	g.hot(t)
+}
+
 // TestIntoTheMiddle jumps to the SYSCALL of a patched site.
 func TestIntoTheMiddle(t *testing.T) {
 	p := testPlatform(t)
