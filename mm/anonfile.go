@@ -68,7 +68,7 @@ func (a *anonFile) Translate(off, length uint64, write bool) (Backing, error) {
 	if g == nil {
 		lo, hi := window(off, a.file.chunk(), 0, a.size)
 		lo, hi = a.pages.gap(off, lo, hi)
-		at, err := a.file.Allocate(hi - lo)
+		at, err := a.file.TryAllocate(hi - lo)
 		if err != nil {
 			lo, hi = off, off+PageSize
 			if at, err = a.file.Allocate(PageSize); err != nil {

@@ -243,7 +243,7 @@ func TestPunchHole(t *testing.T) {
 		w.write(w.m, a+i*pg, 5)
 	}
 	w.read(c, a+2*pg)
-	if err := w.m.MAdvise(a+pg, 3*pg, unix.MADV_REMOVE); err != nil {
+	if err := w.m.MAdvise(a+pg, 3*pg, unix.MADV_REMOVE, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.write(w.m, a+3*pg, 6)

@@ -42,7 +42,7 @@ func (m *MemoryManager) allocate(page uint64, g *vmaSeg) error {
 	payer := m.payer.Load()
 	lo, hi := window(page, payer.chunk(), g.start, g.end)
 	lo, hi = m.pmas.gap(page, lo, hi)
-	off, err := payer.Allocate(hi - lo)
+	off, err := payer.TryAllocate(hi - lo)
 	if err != nil {
 		if lo, hi = page, page+PageSize; err == unix.ENOMEM {
 			off, err = payer.Allocate(PageSize)
@@ -132,10 +132,10 @@ func (m *MemoryManager) breakCow(page uint64, p pmaSeg) error {
 // there is not enough. zeroed tells whether it is untouched.
 func (m *MemoryManager) allocateCopy(lo, hi *uint64, page uint64) (off uint64, zeroed bool, err error) {
 	payer := m.payer.Load()
-	off, zeroed, err = payer.allocate(*hi-*lo, true)
-	if err == unix.ENOMEM && *hi-*lo > PageSize {
+	off, zeroed, err = payer.allocate(*hi-*lo, true, couldHave)
+	if err == unix.ENOMEM {
 		*lo, *hi = page, page+PageSize
-		return payer.allocate(PageSize, true)
+		return payer.allocate(PageSize, true, mustHave)
 	}
 	return off, zeroed, err
 }
@@ -159,16 +159,21 @@ func (m *MemoryManager) replace(lo, hi, off uint64, p pma) {
 
 // makeResident is populate that has the host give the memory now. Memory of one's own
 // that is only read is left alone: it is nothing but zeroes.
-func (m *MemoryManager) makeResident(start, end uint64, access platform.Prot) error {
-	if err := m.populate(start, end, access); err != nil {
+func (m *MemoryManager) makeResident(start, end uint64, access platform.Prot, by Caller) error {
+	if err := m.populate(start, end, access, by); err != nil {
 		return err
 	}
 	var err error
 	for at := start; at < end && err == nil; {
+		if killed(by) {
+			return unix.EINTR
+		}
 		at, err = m.residentStep(at, end, access)
 	}
 	return err
 }
+
+func killed(by Caller) bool { return by != nil && by.Killed() }
 
 // residentStep is makeResident of what it takes one host call for; it returns where to go on.
 func (m *MemoryManager) residentStep(at, end uint64, access platform.Prot) (uint64, error) {
@@ -190,9 +195,12 @@ func (m *MemoryManager) residentStep(at, end uint64, access platform.Prot) (uint
 
 // populate faults in [start, end), readable or, where the mapping is private or shared and
 // writable, writable; access adds what must be allowed. It maps too. The error is the first
-// fault's.
-func (m *MemoryManager) populate(start, end uint64, access platform.Prot) error {
+// fault's, or EINTR.
+func (m *MemoryManager) populate(start, end uint64, access platform.Prot, by Caller) error {
 	for at := start; at < end; {
+		if killed(by) {
+			return unix.EINTR
+		}
 		next, err := m.populateStep(at, end, access)
 		if c, ok := err.(*hostCopy); ok {
 			if err = m.copyFromHost(c); err == nil {
@@ -239,7 +247,7 @@ func (m *MemoryManager) prefault(start, end uint64, a *attrs) {
 	case a.prot == 0:
 		return
 	case a.anonymous():
-		if end-start > eagerChunk || a.prot&platform.Write == 0 {
+		if end-start > eagerChunk || a.prot&platform.Write == 0 || !m.payer.Load().hasRoom() {
 			return
 		}
 	case a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:

@@ -31,8 +31,12 @@ func (g guestCalls) Mincore(a Addr, n uint64) error {
 	return g.MemoryManager.Mincore(a, make([]byte, n))
 }
 
+func (g guestCalls) MAdvise(a Addr, n uint64, advice int) error {
+	return g.MemoryManager.MAdvise(a, n, advice, nil)
+}
+
 func (g guestCalls) MLock(a Addr, n uint64) error {
-	return g.MemoryManager.MLock(a, n, false, false)
+	return g.MemoryManager.MLock(a, n, false, false, nil)
 }
 
 // TestErrors holds what a guest may try, and what Linux says to that: the host answers the same
@@ -324,9 +328,9 @@ func TestLimits(t *testing.T) {
 		{"AS", limits.AS, 19 * pg, func() error { _, err := m.MMap(private); return err }, unix.ENOMEM},
 		{"DATA", limits.Data, 15 * pg, func() error { _, err := m.MMap(private); return err }, unix.ENOMEM},
 		{"MEMLOCK", limits.MemLock, 7 * pg, func() error { _, err := m.MMap(locked); return err }, unix.EAGAIN},
-		{"MEMLOCK mlock", limits.MemLock, 3 * pg, func() error { return m.MLock(stack-4*pg, 4*pg, false, false) }, unix.ENOMEM},
-		{"MEMLOCK 0", limits.MemLock, 0, func() error { return m.MLock(stack-4*pg, 4*pg, false, false) }, unix.EPERM},
-		{"MEMLOCK all", limits.MemLock, 3 * pg, func() error { return m.MLockAll(true, false, false, false) }, unix.ENOMEM},
+		{"MEMLOCK mlock", limits.MemLock, 3 * pg, func() error { return m.MLock(stack-4*pg, 4*pg, false, false, nil) }, unix.ENOMEM},
+		{"MEMLOCK 0", limits.MemLock, 0, func() error { return m.MLock(stack-4*pg, 4*pg, false, false, nil) }, unix.EPERM},
+		{"MEMLOCK all", limits.MemLock, 3 * pg, func() error { return m.MLockAll(true, false, false, false, nil) }, unix.ENOMEM},
 		{"STACK", limits.Stack, 8 * pg, func() error { return m.HandleFault(stack-9*pg, 0) }, &FaultError{stack - 9*pg, true}},
 		{"brk DATA", limits.Data, 10 * pg, func() error {
 			if m.Brk(0x3000_0000+4*pg) == 0x3000_0000 {
@@ -388,7 +392,7 @@ func TestOutOfMemory(t *testing.T) {
 	if k, err := w.m.CopyOut(a+300*maxChunk, []byte{1}); k != 0 || err != unix.EFAULT {
 		t.Errorf("CopyOut without memory: %d %v", k, err)
 	}
-	if err := w.m.MAdvise(a, 1<<30, unix.MADV_DONTNEED); err != nil {
+	if err := w.m.MAdvise(a, 1<<30, unix.MADV_DONTNEED, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.write(w.m, a+300*maxChunk, 1)

@@ -27,11 +27,11 @@ func TestForkAdvice(t *testing.T) {
 		w.write(w.m, a+i*pg, byte(i+1))
 	}
 	for i, advice := range []int{unix.MADV_DONTFORK, unix.MADV_WIPEONFORK} {
-		if err := w.m.MAdvise(a+Addr(i+1)*pg, pg, advice); err != nil {
+		if err := w.m.MAdvise(a+Addr(i+1)*pg, pg, advice, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.m.MLock(a, 4*pg, false, true); err != nil {
+	if err := w.m.MLock(a, 4*pg, false, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	c := w.fork()
@@ -98,7 +98,7 @@ func TestForkShares(t *testing.T) {
 		w.write(w.m, a+i, 7)
 	}
 	for i, advice := range []int{unix.MADV_DONTFORK, unix.MADV_WIPEONFORK} {
-		if err := w.m.MAdvise(a+Addr(i)*pg, pg, advice); err != nil {
+		if err := w.m.MAdvise(a+Addr(i)*pg, pg, advice, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -104,7 +104,7 @@ func (m *MemoryManager) WarmUp() {
 		if p == nil || !p.v.inMemory() || !p.v.has(pmaCow) || p.v.host == 0 || p.v.prot&platform.Write == 0 {
 			continue
 		}
-		if m.breakCow(page, *p) != nil {
+		if !m.payer.Load().hasRoom() || m.breakCow(page, *p) != nil {
 			break
 		}
 	}
@@ -129,7 +129,7 @@ func (m *MemoryManager) copyHot(c *MemoryManager) {
 		if !m.file.sharedByTwo(lo+p.v.delta, hi+p.v.delta) {
 			continue
 		}
-		off, zeroed, err := m.payer.Load().allocate(hi-lo, true)
+		off, zeroed, err := m.payer.Load().allocate(hi-lo, true, couldHave)
 		if err != nil {
 			return
 		}

@@ -160,7 +160,7 @@ func TestProcData(t *testing.T) {
 	if err := m.MProtect(a+2*pg, pg, rw, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.MLock(a, pg, true, true); err != nil {
+	if err := m.MLock(a, pg, true, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	v, ok := m.FindVMA(a + 2*pg + 7)
@@ -192,19 +192,57 @@ func TestProcData(t *testing.T) {
 	}
 }
 
+// patience is a Caller who is killed once it was asked so often.
+type patience int
+
+func (p *patience) Killed() bool {
+	*p--
+	return *p < 0
+}
+
+// TestKilled: who is killed while much memory is made resident for it gets no more of it.
+func TestKilled(t *testing.T) {
+	const much = 64 << 20
+	for name, call := range map[string]func(m *MemoryManager, a Addr, by Caller) error{
+		"mlock":    func(m *MemoryManager, a Addr, by Caller) error { return m.MLock(a, much, false, true, by) },
+		"mlockall": func(m *MemoryManager, _ Addr, by Caller) error { return m.MLockAll(true, false, false, true, by) },
+		"madvise": func(m *MemoryManager, a Addr, by Caller) error {
+			return m.MAdvise(a, much, madvPopulateWrite, by)
+		},
+		"mmap": func(m *MemoryManager, a Addr, by Caller) error {
+			_, err := m.MMap(MMapOpts{Addr: a, Length: much, Prot: rw, Private: true, Fixed: true, Populate: true, Caller: by})
+			if err == nil {
+				err = unix.EINTR // the mapping is made, whoever looks at it
+			}
+			return err
+		},
+	} {
+		w := newWorld(t, 1<<30)
+		a := w.anon(much)
+		by := patience(3)
+		if err := call(w.m, a, &by); err != unix.EINTR {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := w.f.Usage(); n == 0 || n > much/4 {
+			t.Errorf("%s: %d bytes are allocated", name, n)
+		}
+		w.close()
+	}
+}
+
 func TestMLockAll(t *testing.T) {
 	w := newWorld(t, 1<<30)
 	defer w.close()
 	m := w.m
 	a := w.anon(4 * pg)
-	if err := m.MLockAll(true, true, false, true); err != nil {
+	if err := m.MLockAll(true, true, false, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.anon(2 * pg)
 	if n := m.Stats().Locked; n != 6*pg {
 		t.Errorf("%d bytes locked", n)
 	}
-	if err := m.MAdvise(a, pg, unix.MADV_DONTNEED); err != unix.EINVAL {
+	if err := m.MAdvise(a, pg, unix.MADV_DONTNEED, nil); err != unix.EINVAL {
 		t.Errorf("MADV_DONTNEED of locked memory: %v", err)
 	}
 	if err := m.MSync(a, pg, unix.MS_INVALIDATE); err != unix.EBUSY {
@@ -220,7 +258,7 @@ func TestMLockAll(t *testing.T) {
 	if err := m.MUnlock(grown, pg); err != nil || m.Stats().Locked != 41*pg {
 		t.Errorf("munlock: %v, %d bytes locked", err, m.Stats().Locked)
 	}
-	if err := m.MLockAll(false, false, false, false); err != nil || m.Stats().Locked != 0 {
+	if err := m.MLockAll(false, false, false, false, nil); err != nil || m.Stats().Locked != 0 {
 		t.Errorf("munlockall: %v, %d bytes locked", err, m.Stats().Locked)
 	}
 	w.anon(pg)
@@ -295,8 +333,8 @@ func TestChangesAreFew(t *testing.T) {
 			_, err := m.MMap(MMapOpts{Addr: 0x5000_0000, Length: 32 * pg, Prot: platform.Read | exec, Private: true, Fixed: true, File: h})
 			return err
 		}, 1, 1, 0, 0},
-		{"MADV_DONTNEED", func() error { return m.MAdvise(0x4000_0000, 4<<20, unix.MADV_DONTNEED) }, 1, 0, 1, 0},
-		{"MADV_DONTNEED again", func() error { return m.MAdvise(0x4000_0000, 4<<20, unix.MADV_DONTNEED) }, 0, 0, 0, 0},
+		{"MADV_DONTNEED", func() error { return m.MAdvise(0x4000_0000, 4<<20, unix.MADV_DONTNEED, nil) }, 1, 0, 1, 0},
+		{"MADV_DONTNEED again", func() error { return m.MAdvise(0x4000_0000, 4<<20, unix.MADV_DONTNEED, nil) }, 0, 0, 0, 0},
 		{"a small mapping", func() error {
 			_, err := m.MMap(MMapOpts{Length: 64 << 10, Prot: rw, Private: true})
 			return err
@@ -323,7 +361,7 @@ func TestNoMerging(t *testing.T) {
 	defer w.close()
 	a := w.anon(pg)
 	for _, advice := range []int{unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE} {
-		if err := w.m.MAdvise(a, pg, advice); err != unix.EINVAL {
+		if err := w.m.MAdvise(a, pg, advice, nil); err != unix.EINVAL {
 			t.Errorf("advice %d: %v", advice, err)
 		}
 	}

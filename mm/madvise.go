@@ -28,8 +28,8 @@ const (
 
 // MAdvise is madvise(2). EINVAL for unknown advice, an unaligned address, or mappings that it
 // does not fit; ENOMEM when a part is not mapped, with the rest done.
-func (m *MemoryManager) MAdvise(addr Addr, length uint64, advice int) error {
-	act := adviceFor(advice)
+func (m *MemoryManager) MAdvise(addr Addr, length uint64, advice int, by Caller) error {
+	act := adviceFor(advice, by)
 	if act == nil {
 		return unix.EINVAL
 	}
@@ -42,7 +42,7 @@ func (m *MemoryManager) MAdvise(addr Addr, length uint64, advice int) error {
 
 type adviceFunc func(m *MemoryManager, start, end uint64) error
 
-func adviceFor(advice int) adviceFunc {
+func adviceFor(advice int, by Caller) adviceFunc {
 	switch advice {
 	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_COLD,
 		unix.MADV_PAGEOUT, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
@@ -55,11 +55,11 @@ func adviceFor(advice int) adviceFunc {
 		return (*MemoryManager).punchHoles
 	case madvPopulateRead:
 		return func(m *MemoryManager, start, end uint64) error {
-			return populateError(m.makeResident(start, end, platform.Read))
+			return populateError(m.makeResident(start, end, platform.Read, by))
 		}
 	case madvPopulateWrite:
 		return func(m *MemoryManager, start, end uint64) error {
-			return populateError(m.makeResident(start, end, platform.Write))
+			return populateError(m.makeResident(start, end, platform.Write, by))
 		}
 	}
 	set, clear, check := adviceFlags(advice)
@@ -93,6 +93,8 @@ func populateError(err error) error {
 	switch err.(type) {
 	case nil:
 		return nil
+	case unix.Errno:
+		return lockError(err)
 	case *BusError:
 		return unix.EFAULT
 	case *FaultError:

@@ -147,9 +147,18 @@ func (f *MemoryFile) Release() {
 }
 
 // Allocate returns a zeroed range of length bytes, a positive multiple of
-// PageSize, with one reference. ENOMEM over the limit.
+// PageSize, with one reference. ENOMEM over the limit, which Over counts.
 func (f *MemoryFile) Allocate(length uint64) (off uint64, err error) {
-	off, zeroed, err := f.allocate(length, length <= maxClearBytes)
+	return f.allocateZeroed(length, mustHave)
+}
+
+// TryAllocate is Allocate for who can do with less, or without: Over does not count it.
+func (f *MemoryFile) TryAllocate(length uint64) (off uint64, err error) {
+	return f.allocateZeroed(length, couldHave)
+}
+
+func (f *MemoryFile) allocateZeroed(length uint64, n need) (off uint64, err error) {
+	off, zeroed, err := f.allocate(length, length <= maxClearBytes, n)
 	if err != nil || zeroed {
 		return off, err
 	}
@@ -167,15 +176,26 @@ func (f *MemoryFile) Allocate(length uint64) (off uint64, err error) {
 // maxClearBytes is up to where clearing a used range beats a fresh one.
 const maxClearBytes = 4 * PageSize
 
+// need says whether an allocation that is refused is one that somebody has to do without.
+type need bool
+
+const (
+	couldHave need = false
+	mustHave  need = true
+)
+
 // allocate is Allocate, and tells whether the range is zeroed; with stale set it
 // need not be.
-func (f *MemoryFile) allocate(length uint64, stale bool) (off uint64, zeroed bool, err error) {
+func (f *MemoryFile) allocate(length uint64, stale bool, n need) (off uint64, zeroed bool, err error) {
 	if length == 0 || length%PageSize != 0 {
 		return 0, false, unix.EINVAL
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.admit(length) {
+		if n == mustHave {
+			f.refused(length)
+		}
 		return 0, false, unix.ENOMEM
 	}
 	if stale {
@@ -200,7 +220,6 @@ func (f *MemoryFile) allocate(length uint64, stale bool) (off uint64, zeroed boo
 // to be punched if that helps.
 func (f *MemoryFile) admit(length uint64) bool {
 	if _, left := f.room(); length > left {
-		f.refused(length)
 		return false
 	}
 	w := &f.whole

@@ -5,7 +5,7 @@ type account struct {
 	id               uint32 // of a part, from 1 on
 	limit, allocated uint64
 	peak             uint64   // the most that was allocated
-	over, overBelow  uint64   // allocations that would have gone over the limit, and over those of its parts
+	over, overBelow  uint64   // allocations that were needed and would have gone over the limit, and over those of its parts
 	closed           bool     // nobody allocates through the part any more
 	in               *account // the part that this is a part of; nil: the whole
 }
@@ -69,6 +69,14 @@ func (f *MemoryFile) room() (limit, left uint64) {
 	return limit, left
 }
 
+// hasRoom tells whether a page could be allocated now.
+func (f *MemoryFile) hasRoom() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, left := f.room()
+	return left >= PageSize
+}
+
 // refused counts an allocation for which there is no room, where the innermost limit is that it would go over.
 func (f *MemoryFile) refused(length uint64) {
 	a := f.open()
@@ -124,7 +132,8 @@ func (f *MemoryFile) Peak() uint64 {
 	return f.account().peak
 }
 
-// Over is how many allocations would have gone over the limit, and how many over that of a part of it.
+// Over is how many allocations were refused that would have gone over the limit, and how many over that of a part of it. Those of
+// TryAllocate do not count.
 func (f *MemoryFile) Over() (here, below uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -28,6 +28,12 @@ func TestParts(t *testing.T) {
 	x := allocate(a, 3, nil)
 	usage("three for a", 3, 3, 0)
 	allocate(a, 2, unix.ENOMEM)
+	if _, err := a.TryAllocate(2 * page); err != unix.ENOMEM {
+		t.Errorf("tried for two pages more: %v", err)
+	}
+	if over, _ := a.Over(); over != 1 {
+		t.Errorf("%d refused, want the one that was not only tried", over)
+	}
 	y := allocate(b, 6, nil)
 	usage("six for b", 9, 3, 6)
 	allocate(b, 2, unix.ENOMEM) // within its own limit, but not the file's

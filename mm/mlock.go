@@ -8,8 +8,8 @@ import (
 
 // MLock counts the pages of [addr, addr+length) as locked, and faults them in unless
 // onFault is set. privileged is CAP_IPC_LOCK. ENOMEM over RLIMIT_MEMLOCK or where
-// nothing is mapped, EPERM when the limit is 0.
-func (m *MemoryManager) MLock(addr Addr, length uint64, onFault, privileged bool) error {
+// nothing is mapped, EPERM when the limit is 0, EINTR when the caller is to die.
+func (m *MemoryManager) MLock(addr Addr, length uint64, onFault, privileged bool, by Caller) error {
 	start, end, err := lockRange(addr, length)
 	if err != nil || start == end {
 		return err
@@ -39,11 +39,16 @@ func (m *MemoryManager) MLock(addr Addr, length uint64, onFault, privileged bool
 	}
 	m.mappingMu.Unlock()
 	if err == nil && !onFault {
-		if m.makeResident(start, end, 0) != nil {
-			err = unix.ENOMEM
-		}
+		err = lockError(m.makeResident(start, end, 0, by))
 	}
 	return err
+}
+
+func lockError(err error) error {
+	if err == nil || err == unix.EINTR {
+		return err
+	}
+	return unix.ENOMEM
 }
 
 // MUnlock undoes MLock. ENOMEM where nothing is mapped.
@@ -82,7 +87,7 @@ func (m *MemoryManager) editCovered(start, end uint64, edit func(*attrs)) error 
 
 // MLockAll is mlockall(2): current counts all mappings as locked, future those to come.
 // Without either it is munlockall(2).
-func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) error {
+func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool, by Caller) error {
 	flags := flagLocked
 	if onFault {
 		flags |= flagLockOnFault
@@ -92,7 +97,9 @@ func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) erro
 		return err
 	}
 	for _, r := range all {
-		_ = m.makeResident(uint64(r.Start), uint64(r.End), 0)
+		if m.makeResident(uint64(r.Start), uint64(r.End), 0, by) == unix.EINTR {
+			return unix.EINTR
+		}
 	}
 	return err
 }

@@ -34,6 +34,7 @@ type MMapOpts struct {
 	Limits *limits.Set
 	// LockAnyway is CAP_IPC_LOCK: RLIMIT_MEMLOCK does not count.
 	LockAnyway bool
+	Caller     Caller // nil: nobody who can be killed
 }
 
 // MMap makes a mapping and returns its address. Errors are those of mmap(2); the file has
@@ -78,17 +79,17 @@ func (m *MemoryManager) MMap(o MMapOpts) (Addr, error) {
 	if err != nil {
 		return 0, err
 	}
-	m.afterMapping(start, start+length, a, o.Populate)
+	m.afterMapping(start, start+length, a, &o)
 	return Addr(start), nil
 }
 
 // afterMapping populates a new mapping as far as it must be or is worth it.
-func (m *MemoryManager) afterMapping(start, end uint64, a *attrs, populate bool) {
+func (m *MemoryManager) afterMapping(start, end uint64, a *attrs, o *MMapOpts) {
 	switch {
-	case populate || a.flags&(flagLocked|flagLockOnFault) == flagLocked:
-		_ = m.makeResident(start, end, 0)
+	case o.Populate || a.flags&(flagLocked|flagLockOnFault) == flagLocked:
+		_ = m.makeResident(start, end, 0, o.Caller)
 	case a.file != nil && a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:
-		_ = m.populate(start, end, 0)
+		_ = m.populate(start, end, 0, nil)
 	}
 }
 

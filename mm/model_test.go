@@ -167,7 +167,7 @@ func (o *model) madvise(t *rapid.T) {
 	if unfit && (advice == unix.MADV_WIPEONFORK || advice == unix.MADV_FREE) {
 		t.Skip("refused")
 	}
-	err := s.m.MAdvise(at(first), uint64(n)*PageSize, advice)
+	err := s.m.MAdvise(at(first), uint64(n)*PageSize, advice, nil)
 	if hole && err != unix.ENOMEM || !hole && err != nil {
 		t.Fatalf("MAdvise(%d): %v", advice, err)
 	}

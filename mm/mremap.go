@@ -18,6 +18,7 @@ type MRemapOpts struct {
 	DontUnmap bool // leave an empty mapping behind
 	// LockAnyway is CAP_IPC_LOCK: RLIMIT_MEMLOCK does not count.
 	LockAnyway bool
+	Caller     Caller // nil: nobody who can be killed
 }
 
 // MRemap resizes or moves a mapping, and returns where it is. Errors are those of mremap(2).
@@ -39,7 +40,7 @@ func (m *MemoryManager) MRemap(o MRemapOpts) (Addr, error) {
 		return 0, err
 	}
 	if r.grownLocked.Length() > 0 {
-		_ = m.makeResident(uint64(r.grownLocked.Start), uint64(r.grownLocked.End), 0)
+		_ = m.makeResident(uint64(r.grownLocked.Start), uint64(r.grownLocked.End), 0, o.Caller)
 	}
 	return Addr(addr), nil
 }

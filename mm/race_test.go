@@ -66,7 +66,7 @@ func stir(m *MemoryManager, h *hostFile, rng *rand.Rand, base Addr, pages int) {
 	case 3:
 		_ = m.MProtect(a, n, prot, false)
 	case 4:
-		_ = m.MAdvise(a, n, []int{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_REMOVE}[rng.IntN(3)])
+		_ = m.MAdvise(a, n, []int{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_REMOVE}[rng.IntN(3)], nil)
 	case 5:
 		_, _ = m.MRemap(MRemapOpts{Old: a, OldLength: pg, NewLength: n, MayMove: true, Fixed: true, New: base + Addr(rng.IntN(pages))*pg})
 	case 6:

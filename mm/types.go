@@ -14,6 +14,12 @@ type Range struct{ Start, End Addr }
 // Length is the number of bytes in r.
 func (r Range) Length() uint64 { return uint64(r.End - r.Start) }
 
+// Caller is who an operation that can take long is done for.
+type Caller interface {
+	// Killed tells whether it is to die, and the operation to end.
+	Killed() bool
+}
+
 // Mappable is a file whose pages can be mapped. Offsets and lengths are in bytes
 // and multiples of PageSize.
 type Mappable interface {

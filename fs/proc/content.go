@@ -33,8 +33,8 @@ func whole(generate pseudo.Generate) steps {
 type file struct {
 	*pseudo.File
 	steps steps
-	// check, when not nil, decides about each open.
-	check func(c vfs.Caller) error
+	// open, when not nil, decides about each open, and returns what that reads.
+	open func(c vfs.Caller) (steps, error)
 }
 
 func (f *fileSystem) newFile(mode uint32, s steps, store pseudo.Store) *file {
@@ -43,16 +43,22 @@ func (f *fileSystem) newFile(mode uint32, s steps, store pseudo.Store) *file {
 
 // Open implements vfs.Inode.
 func (f *file) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
-	if f.check != nil {
-		if err := f.check(c); err != nil {
+	s := f.steps
+	if f.open != nil {
+		var err error
+		if s, err = f.open(c); err != nil {
 			return nil, err
 		}
 	}
 	ops, err := f.File.Open(c, flags)
-	if err != nil || f.steps == nil {
+	if err != nil || s == nil {
 		return ops, err
 	}
-	return &reader{FileOps: ops, seek: ops.(vfs.SeekOps), steps: f.steps}, nil
+	return newReader(ops, s), nil
+}
+
+func newReader(ops vfs.FileOps, s steps) *reader {
+	return &reader{FileOps: ops, seek: ops.(vfs.SeekOps), steps: s}
 }
 
 // reader is an open file.

@@ -87,6 +87,9 @@ func (t *fakeTask) Descriptor(fd int32) (*vfs.File, bool) {
 	return f, fd == 5
 }
 
+func (t *fakeTask) OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, error) {
+	return t.memory, t.MayAccess(c, attach)
+}
 func (t *fakeTask) MayAccess(c vfs.Caller, _ bool) error {
 	if c.Creds().EUID != t.creds.EUID && !c.Creds().Has(unix.CAP_SYS_PTRACE) {
 		return unix.EACCES

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 
+	"gosentry/fs/pseudo"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform"
@@ -13,22 +14,29 @@ import (
 
 // mapsFile is /proc/PID/maps, which can also be asked for one mapping.
 type mapsFile struct {
-	*file
+	*pseudo.File
 	d *taskDir
 }
 
+func newMapsFile(d *taskDir) vfs.Inode { return &mapsFile{d.file(0o444, nil, nil).File, d} }
+
 // Open implements vfs.Inode.
 func (f *mapsFile) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
-	ops, err := f.file.Open(c, flags)
+	m, err := f.d.openMappings(c, false)
 	if err != nil {
 		return nil, err
 	}
-	return &mapsOps{ops.(*reader), f.d}, nil
+	ops, err := f.File.Open(c, flags)
+	if err != nil {
+		return nil, err
+	}
+	return &mapsOps{newReader(ops, f.d.mappingSteps(m, writeMaps)), f.d, m}, nil
 }
 
 type mapsOps struct {
 	*reader
 	d *taskDir
+	m *mm.MemoryManager // nil: none
 }
 
 // mapQuery is struct procmap_query of linux/fs.h.
@@ -113,10 +121,11 @@ func loadMapQuery(arg uint64, mem *mm.MemoryManager) (q mapQuery, err error) {
 
 // ask finds the mapping; ENOENT, ESRCH when there is no address space.
 func (o *mapsOps) ask(q *mapQuery) (v mm.VMA, err error) {
-	m := o.d.task.Memory()
-	if m == nil {
+	m := o.m
+	if m == nil || !m.IncUsers() {
 		return v, unix.ESRCH
 	}
+	defer m.DecUsers()
 	err = unix.ENOENT
 	m.VMAs(func(g mm.VMA) bool {
 		switch {

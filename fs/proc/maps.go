@@ -34,11 +34,7 @@ func eachVMA(m *mm.MemoryManager, cursor uint64, b *bytes.Buffer, write func(v *
 	return next, more
 }
 
-func writeMaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
-	m := d.task.Memory()
-	if m == nil {
-		return 0, false, nil
-	}
+func writeMaps(d *taskDir, m *mm.MemoryManager, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) { d.fs.writeMapping(c, b, v) })
 	if !more {
 		b.WriteString(vsyscall)
@@ -101,11 +97,7 @@ func (s *sums) add(m *mm.MemoryManager, v *mm.VMA) {
 	}
 }
 
-func writeSmaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
-	m := d.task.Memory()
-	if m == nil {
-		return 0, false, nil
-	}
+func writeSmaps(d *taskDir, m *mm.MemoryManager, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	next, more := eachVMA(m, cursor, b, func(v *mm.VMA) {
 		var s sums
 		s.add(m, v)
@@ -119,11 +111,7 @@ func writeSmaps(d *taskDir, c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint6
 	return next, more, nil
 }
 
-func writeSmapsRollup(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
-	m := d.task.Memory()
-	if m == nil {
-		return nil
-	}
+func writeSmapsRollup(d *taskDir, m *mm.MemoryManager, c vfs.Caller, _ uint64, b *bytes.Buffer) (uint64, bool, error) {
 	var s sums
 	whole := mm.VMA{Private: true, Name: "[rollup]"}
 	m.VMAs(func(v mm.VMA) bool {
@@ -136,7 +124,7 @@ func writeSmapsRollup(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 	})
 	d.fs.writeMapping(c, b, &whole)
 	s.write(b, true)
-	return nil
+	return 0, false, nil
 }
 
 func writeField(b *bytes.Buffer, name string, bytes uint64) {

@@ -11,31 +11,21 @@ import (
 // memFile is /proc/PID/mem: the memory of a process, at its own addresses.
 type memFile struct {
 	*pseudo.File
-	task Task
+	d *taskDir
 }
 
-func newMemFile(d *taskDir) *memFile {
-	return &memFile{File: d.file(0o600, nil, nil).File, task: d.task}
-}
+func newMemFile(d *taskDir) *memFile { return &memFile{d.file(0o600, nil, nil).File, d} }
 
-// Open implements vfs.Inode. The memory is that of the program that runs now: an
-// exec leaves the file with the old one.
+// Open implements vfs.Inode.
 func (f *memFile) Open(c vfs.Caller, _ int) (vfs.FileOps, error) {
-	if !f.task.Exists() {
-		return nil, unix.ESRCH
-	}
-	if err := f.task.MayAccess(c, true); err != nil {
+	m, err := f.d.openMemory(c, true)
+	if err != nil {
 		return nil, err
-	}
-	m := f.task.Memory()
-	if m == nil {
-		return nil, unix.ESRCH
 	}
 	return &memOps{m: m}, nil
 }
 
-// memOps is an open memFile. It has no share in the address space, which may end
-// meanwhile: its memory cannot be read then.
+// memOps is an open memFile.
 type memOps struct {
 	addressed
 	m *mm.MemoryManager

@@ -14,25 +14,23 @@ import (
 // to those without CAP_SYS_ADMIN on Linux.
 type pageMap struct {
 	*pseudo.File
-	task Task
+	d *taskDir
 }
 
-func newPageMap(d *taskDir) *pageMap { return &pageMap{d.file(0o400, nil, nil).File, d.task} }
+func newPageMap(d *taskDir) *pageMap { return &pageMap{d.file(0o400, nil, nil).File, d} }
 
-// Open implements vfs.Inode; the memory is as with /proc/PID/mem.
+// Open implements vfs.Inode.
 func (f *pageMap) Open(c vfs.Caller, _ int) (vfs.FileOps, error) {
-	if !f.task.Exists() {
-		return nil, unix.ESRCH
-	}
-	if err := f.task.MayAccess(c, false); err != nil {
+	m, err := f.d.openMemory(c, false)
+	if err != nil {
 		return nil, err
 	}
-	return &pageMapOps{m: f.task.Memory()}, nil
+	return &pageMapOps{m: m}, nil
 }
 
 type pageMapOps struct {
 	addressed
-	m *mm.MemoryManager // nil: none, as of a kernel thread
+	m *mm.MemoryManager
 }
 
 // Bits of a page's word (the kernel's pagemap documentation).
@@ -52,7 +50,7 @@ func (o *pageMapOps) Read(c vfs.Caller, dst *mm.Buffer, off int64) (int, error) 
 	if off < 0 || off%wordSize != 0 || dst.Len()%wordSize != 0 {
 		return 0, unix.EINVAL
 	}
-	if o.m == nil || off >= endOfWords || !o.m.IncUsers() {
+	if off >= endOfWords || !o.m.IncUsers() {
 		return 0, nil
 	}
 	defer o.m.DecUsers()

@@ -75,6 +75,8 @@ type Task interface {
 	// Memory returns the address space, nil for a zombie or a task of the kernel. It
 	// may end at any time.
 	Memory() *mm.MemoryManager
+	// OpenMemory is Memory for who may look into the task as MayAccess says, both as of one moment; EACCES.
+	OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, error)
 	// Auxv returns the auxiliary vector as the program got it, with its end.
 	Auxv() []byte
 	// Places returns what the task refers to in the file system.

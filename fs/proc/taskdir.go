@@ -195,16 +195,7 @@ func inSteps(generate generator) stepper {
 
 // file makes a regular file of d's task. A nil step or store refuses.
 func (d *taskDir) file(mode uint32, step stepper, store storer) *file {
-	var r steps
 	var s pseudo.Store
-	if step != nil {
-		r = func(c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
-			if !d.task.Exists() {
-				return 0, false, unix.ESRCH
-			}
-			return step(d, c, cursor, b)
-		}
-	}
 	if store != nil {
 		s = func(c vfs.Caller, data []byte) error {
 			if !d.task.Exists() {
@@ -213,19 +204,32 @@ func (d *taskDir) file(mode uint32, step stepper, store storer) *file {
 			return store(d, c, data)
 		}
 	}
-	f := d.fs.newFile(mode, r, s)
+	f := d.fs.newFile(mode, d.whileItExists(step), s)
 	f.SetOwnerFunc(d.owner)
 	return f
+}
+
+// whileItExists makes steps of a stepper, ESRCH once the task is gone; nil of nil.
+func (d *taskDir) whileItExists(step stepper) steps {
+	if step == nil {
+		return nil
+	}
+	return func(c vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
+		if !d.task.Exists() {
+			return 0, false, unix.ESRCH
+		}
+		return step(d, c, cursor, b)
+	}
 }
 
 // guarded makes a file that only those may open who may look into the task.
 func (d *taskDir) guarded(mode uint32, step stepper) *file {
 	f := d.file(mode, step, nil)
-	f.check = func(c vfs.Caller) error {
+	f.open = func(c vfs.Caller) (steps, error) {
 		if !d.task.Exists() {
-			return unix.ESRCH
+			return nil, unix.ESRCH
 		}
-		return d.task.MayAccess(c, false)
+		return f.steps, d.task.MayAccess(c, false)
 	}
 	return f
 }
@@ -248,11 +252,6 @@ func private(mode uint32, generate generator) func(*taskDir) vfs.Inode {
 // stepwise returns a table's make for a long file that everybody may read.
 func stepwise(step stepper) func(*taskDir) vfs.Inode {
 	return func(d *taskDir) vfs.Inode { return d.file(0o444, step, nil) }
-}
-
-// privateStepwise returns a table's make for a long file that shows what is in a process.
-func privateStepwise(mode uint32, step stepper) func(*taskDir) vfs.Inode {
-	return func(d *taskDir) vfs.Inode { return d.guarded(mode, step) }
 }
 
 // text returns a generator of fixed content.

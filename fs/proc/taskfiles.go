@@ -88,18 +88,9 @@ func commandLine(m *mm.MemoryManager, cursor uint64, b *bytes.Buffer) (uint64, b
 	return 0, false, nil
 }
 
-func writeEnviron(d *taskDir, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
-	m := d.task.Memory()
-	if m == nil {
-		return 0, false, nil
-	}
+func writeEnviron(_ *taskDir, m *mm.MemoryManager, _ vfs.Caller, cursor uint64, b *bytes.Buffer) (uint64, bool, error) {
 	next, more := readStrings(m, m.Layout().Env, cursor, b)
 	return next, more, nil
-}
-
-func writeAuxv(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {
-	b.Write(d.task.Auxv())
-	return nil
 }
 
 func writeLimits(d *taskDir, _ vfs.Caller, b *bytes.Buffer) error {

@@ -142,8 +142,8 @@ func (s *store) extend(b *block, i, in, end int, reserve uint64) error {
 		room = int(b.extents[i].page)
 	}
 	pages := max(end-in, min(int(min(reserve, blockPages)), room-in))
-	mem, err := s.file.Allocate(uint64(pages) * pageSize)
-	if err != nil && pages > end-in {
+	mem, err := s.file.TryAllocate(uint64(pages) * pageSize)
+	if err != nil {
 		pages = end - in
 		mem, err = s.file.Allocate(uint64(pages) * pageSize)
 	}

@@ -32,8 +32,8 @@ func (t *Task) SetCreds(c *cred.Credentials) {
 	}
 }
 
-// credsForExec returns the credentials with which file would run.
-func (t *Task) credsForExec(file *vfs.File) (*cred.Credentials, bool, error) {
+// credsForExec returns the credentials with which file would run; untraced tells that no tracer forbids to gain any.
+func (t *Task) credsForExec(file *vfs.File, untraced bool) (*cred.Credentials, bool, error) {
 	attr, err := file.Attr()
 	if err != nil {
 		return nil, false, err
@@ -47,7 +47,7 @@ func (t *Task) credsForExec(file *vfs.File) (*cred.Credentials, bool, error) {
 		}
 	}
 	shared := t.FS().refs.Load() > int32(t.tg.threads())
-	return t.Creds().Exec(f, shared || t.tracedUnsafely())
+	return t.Creds().Exec(f, shared || !untraced)
 }
 
 func (tg *ThreadGroup) threads() int {

@@ -51,6 +51,7 @@ type program struct {
 	img    loader.Image
 	creds  *cred.Credentials
 	secure bool // it has rights that the caller has not
+	alone  bool // nobody traced the thread who may not see it gain rights
 }
 
 // load makes a fresh address space with the program in it.
@@ -75,7 +76,8 @@ func (t *Task) load(a *ExecArgs) (*program, error) {
 		OpenExec: t.OpenExec,
 		VDSO:     vdso, Limits: t.Limits(), Creds: p.creds,
 		Gain: func(f *vfs.File) (_ *cred.Credentials, _ bool, err error) {
-			p.creds, p.secure, err = t.credsForExec(f)
+			p.alone = !t.tracedUnsafely()
+			p.creds, p.secure, err = t.credsForExec(f, p.alone)
 			return p.creds, p.secure, err
 		},
 		NoRandomize: t.tg.persona.Load()&personaNoRandomize != 0,
@@ -218,16 +220,34 @@ func (t *Task) installImage(p *program) {
 	// Who sees the new memory, as in /proc/PID/cmdline, sees the name and the file that go with it.
 	t.SetName(p.img.Comm)
 	exe := t.exe.Swap(p.img.Exec)
-	t.mm.Store(p.mm)
+	t.becomeImage(p)
 	if exe != nil {
 		exe.DecRef()
 	}
 	old.DecUsers()
 }
 
+// becomeImage changes memory and credentials together for who looks into the task: nobody gets at the new program's memory
+// by what the old one was. A tracer that came meanwhile and could not have come now lets go.
+func (t *Task) becomeImage(p *program) {
+	t.k.tree.Lock()
+	defer t.k.tree.Unlock()
+	t.mm.Store(p.mm)
+	t.SetCreds(p.creds)
+	t.tg.SetDumpable(p.creds.EUID == p.creds.RUID && p.creds.EGID == p.creds.RGID)
+	t.tg.execs++
+	t.tg.exitSignal = unix.SIGCHLD
+	t.payLocked()
+	if a := t.tracee; a != nil && p.alone && !t.opensTo(a.creds, a.creds.RUID, a.creds.RGID, a.creds.Permitted) {
+		t.tg.sigMu.Lock()
+		t.unlinkLocked()
+		t.tg.sigMu.Unlock()
+	}
+}
+
 // resetForExec does what execve(2) lists under "process attributes".
 func (t *Task) resetForExec(p *program) {
-	tg, creds := t.tg, p.creds
+	tg := t.tg
 	if p.secure {
 		tg.persona.And(^uint32(personaInsecure))
 	}
@@ -235,11 +255,6 @@ func (t *Task) resetForExec(p *program) {
 		t.setFiles(t.FDs().copy())
 	}
 	t.FDs().closeOnExec(t)
-	t.k.tree.Lock()
-	tg.execs++
-	tg.exitSignal = unix.SIGCHLD
-	t.payLocked()
-	t.k.tree.Unlock()
 	tg.sigMu.Lock()
 	tg.handlers = tg.handlers.CopyForExec()
 	tg.posix.deleteAllLocked()
@@ -248,8 +263,6 @@ func (t *Task) resetForExec(p *program) {
 	t.robustList.Store(0)
 	t.clearTID = 0
 	t.ns.Store(t.Namespaces().inTime())
-	t.SetCreds(creds)
-	tg.SetDumpable(creds.EUID == creds.RUID && creds.EGID == creds.RGID)
 }
 
 // startImage points the registers at the program's first instruction.

@@ -31,6 +31,10 @@ func (o *Task) opensTo(a *cred.Credentials, uid cred.UID, gid cred.GID, caps cre
 func (t *Task) inspected(id int32) (*Task, error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
+	return t.inspectedLocked(id)
+}
+
+func (t *Task) inspectedLocked(id int32) (*Task, error) {
 	o := t
 	if id != t.pid.In(t.pidns) {
 		var err error
@@ -46,7 +50,9 @@ func (t *Task) inspected(id int32) (*Task, error) {
 
 // MemoryOf returns the memory of thread id, to be released with DecUsers; ESRCH, EPERM.
 func (t *Task) MemoryOf(id int32) (*mm.MemoryManager, error) {
-	o, err := t.inspected(id)
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	o, err := t.inspectedLocked(id)
 	if err != nil {
 		return nil, err
 	}

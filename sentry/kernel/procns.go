@@ -13,6 +13,13 @@ func (p procTask) Creds() *cred.Credentials { return p.t.Creds() }
 // Memory implements proc.Task.
 func (p procTask) Memory() *mm.MemoryManager { return p.t.MM() }
 
+// OpenMemory implements proc.Task.
+func (p procTask) OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, error) {
+	p.t.k.tree.RLock()
+	defer p.t.k.tree.RUnlock()
+	return p.t.MM(), p.MayAccess(c, attach)
+}
+
 // Auxv implements proc.Task.
 func (p procTask) Auxv() []byte {
 	if a := p.t.auxv.Load(); a != nil && p.t.MM() != nil {

@@ -179,6 +179,9 @@ func (t *Task) FileSizeLimit() uint64 { return t.tg.limits.Soft(limits.FileSize)
 // Interrupted tells whether a blocked call would have to end now.
 func (t *Task) Interrupted() bool { return t.work.Load() && t.interrupted(false) }
 
+// Killed implements mm.Caller.
+func (t *Task) Killed() bool { return t.work.Load() && t.interrupted(true) }
+
 // TID returns the thread's id in its own namespace.
 func (t *Task) TID() int32 {
 	t.k.tree.RLock()

@@ -33,7 +33,8 @@ func sysMmap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		Bit32:      flags&unix.MAP_32BIT != 0,
 		Offset:     a[5],
 		Limits:     t.Limits(),
-		LockAnyway: t.Creds().HasGlobal(unix.CAP_IPC_LOCK),
+		LockAnyway: mayLock(t),
+		Caller:     t,
 	}
 	switch flags & unix.MAP_TYPE {
 	case unix.MAP_PRIVATE:
@@ -136,7 +137,8 @@ func sysMremap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		MayMove:    a[3]&unix.MREMAP_MAYMOVE != 0,
 		Fixed:      a[3]&unix.MREMAP_FIXED != 0,
 		DontUnmap:  a[3]&unix.MREMAP_DONTUNMAP != 0,
-		LockAnyway: t.Creds().HasGlobal(unix.CAP_IPC_LOCK),
+		LockAnyway: mayLock(t),
+		Caller:     t,
 	})
 	return uint64(addr), err
 }
@@ -153,7 +155,7 @@ func sysRemapFilePages(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return 0, t.MM().RemapFilePages(mm.Addr(a[0]), a[1], a[3], mm.MMapOpts{
-		Populate: a[4]&unix.MAP_NONBLOCK == 0, Limits: t.Limits(), LockAnyway: mayLock(t),
+		Populate: a[4]&unix.MAP_NONBLOCK == 0, Limits: t.Limits(), LockAnyway: mayLock(t), Caller: t,
 	})
 }
 
@@ -162,7 +164,7 @@ func sysMsync(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 }
 
 func sysMadvise(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return 0, t.MM().MAdvise(mm.Addr(a[0]), a[1], int(int32(a[2])))
+	return 0, t.MM().MAdvise(mm.Addr(a[0]), a[1], int(int32(a[2])), t)
 }
 
 // mincoreChunk is how many pages mincore(2) looks at between two copies.
@@ -184,6 +186,9 @@ func sysMincore(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		if err := t.CopyOut(mm.Addr(vec), b); err != nil {
 			return 0, err
 		}
+		if t.Killed() {
+			return 0, unix.EINTR
+		}
 		n := uint64(len(b))
 		pages, addr, vec = pages-n, addr+n*mm.PageSize, vec+n
 	}
@@ -193,14 +198,14 @@ func sysMincore(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 func mayLock(t *kernel.Task) bool { return t.Creds().HasGlobal(unix.CAP_IPC_LOCK) }
 
 func sysMlock(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return 0, t.MM().MLock(mm.Addr(a[0]), a[1], false, mayLock(t))
+	return 0, t.MM().MLock(mm.Addr(a[0]), a[1], false, mayLock(t), t)
 }
 
 func sysMlock2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[2]&^unix.MLOCK_ONFAULT != 0 {
 		return 0, unix.EINVAL
 	}
-	return 0, t.MM().MLock(mm.Addr(a[0]), a[1], a[2] != 0, mayLock(t))
+	return 0, t.MM().MLock(mm.Addr(a[0]), a[1], a[2] != 0, mayLock(t), t)
 }
 
 func sysMunlock(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -212,11 +217,11 @@ func sysMlockall(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if a[0] == 0 || a[0]&^known != 0 || a[0] == unix.MCL_ONFAULT {
 		return 0, unix.EINVAL
 	}
-	return 0, t.MM().MLockAll(a[0]&unix.MCL_CURRENT != 0, a[0]&unix.MCL_FUTURE != 0, a[0]&unix.MCL_ONFAULT != 0, mayLock(t))
+	return 0, t.MM().MLockAll(a[0]&unix.MCL_CURRENT != 0, a[0]&unix.MCL_FUTURE != 0, a[0]&unix.MCL_ONFAULT != 0, mayLock(t), t)
 }
 
 func sysMunlockall(t *kernel.Task, _ arch.SyscallArgs) (uint64, error) {
-	return 0, t.MM().MLockAll(false, false, false, true)
+	return 0, t.MM().MLockAll(false, false, false, true, t)
 }
 
 // Commands of membarrier(2): they all wait until every thread has been out of guest
