@@ -35,18 +35,13 @@ type asyncWatch struct {
 
 // asyncSystem holds what is still to be told. Events come with the locks of their objects held; signals are sent with none.
 type asyncSystem struct {
-	// telling is held while events are told of, so that who finds nothing due knows that it was done.
+	// telling is held while one event is told of, so that who finds nothing due knows that all was done.
 	telling sync.Mutex
 	waiting atomic.Int64 // events not yet told of
 
 	mu   sync.Mutex
 	tell func(AsyncEvent)
 	due  []*asyncWatch // each once
-}
-
-type dueEvent struct {
-	watch *asyncWatch
-	what  waiter.EventMask
 }
 
 // OnAsync names who sends the signals of files; it is called without locks.
@@ -56,39 +51,42 @@ func (s *System) OnAsync(tell func(AsyncEvent)) {
 	s.async.tell = tell
 }
 
-// TellAsync tells of what has happened so far, before it returns.
+// mostTold is how many events one call tells of: those of others are among them.
+const mostTold = 256
+
+// TellAsync tells of what has happened so far, before it returns. After a burst it leaves the rest to the goroutine that tells, too.
 func (s *System) TellAsync() {
-	a := &s.async
-	if a.waiting.Load() == 0 {
-		return
+	for range mostTold {
+		if s.async.waiting.Load() == 0 || !s.async.tellOne() {
+			return
+		}
 	}
+}
+
+// tellOne tells of the event that is due first; false: there is none.
+func (a *asyncSystem) tellOne() bool {
 	a.telling.Lock()
 	defer a.telling.Unlock()
 	a.mu.Lock()
-	due, tell := a.takeLocked(), a.tell
+	if len(a.due) == 0 {
+		a.mu.Unlock()
+		return false
+	}
+	w, tell := a.due[0], a.tell
+	what := w.due
+	a.due[0] = nil
+	a.due, w.due = a.due[1:], 0
 	a.mu.Unlock()
-	for _, d := range due {
-		if async, ok := d.watch.file.armedBy(d.watch); ok && tell != nil {
-			tell(AsyncEvent{async, d.watch.fd, d.what})
-		}
+	if async, ok := w.file.armedBy(w); ok && tell != nil {
+		tell(AsyncEvent{async, w.fd, what})
 	}
-	a.waiting.Add(-int64(len(due)))
-}
-
-// takeLocked empties the list of what is to be told.
-func (a *asyncSystem) takeLocked() []dueEvent {
-	due := make([]dueEvent, len(a.due))
-	for i, w := range a.due {
-		due[i] = dueEvent{w, w.due}
-		w.due = 0
-	}
-	a.due = nil
-	return due
+	a.waiting.Add(-1)
+	return true
 }
 
 // add notes an event. Who caused it tells of it when its call is over, and a goroutine does if that takes long or
 // there is no such call. The same event twice before that is one.
-func (a *asyncSystem) add(w *asyncWatch, what waiter.EventMask, s *System) {
+func (a *asyncSystem) add(w *asyncWatch, what waiter.EventMask) {
 	a.mu.Lock()
 	noted := w.due != 0
 	w.due |= what
@@ -101,7 +99,13 @@ func (a *asyncSystem) add(w *asyncWatch, what waiter.EventMask, s *System) {
 	first := len(a.due) == 1
 	a.mu.Unlock()
 	if first {
-		go s.TellAsync()
+		go a.tellAll()
+	}
+}
+
+// tellAll tells until nothing is due.
+func (a *asyncSystem) tellAll() {
+	for a.tellOne() {
 	}
 }
 
@@ -158,7 +162,7 @@ func newAsyncWatch(f *File, fd int32) *asyncWatch {
 		w.entry.Mask |= waiter.Out
 	}
 	sys := f.path.Dentry.fs.sys
-	w.entry.Notify = func(what waiter.EventMask) { sys.async.add(w, what, sys) }
+	w.entry.Notify = func(what waiter.EventMask) { sys.async.add(w, what) }
 	return w
 }
 

@@ -197,7 +197,7 @@ func (s *InodeState) askHolders(write bool, sys *System) (*LockWait, time.Durati
 		}
 		if l.target == l.kind || write && l.target != unix.F_UNLCK {
 			l.target, l.until = target, now.Add(time.Duration(sys.LeaseBreak.Load())*time.Second)
-			sys.async.add(l.watch, waiter.Msg, sys)
+			sys.async.add(l.watch, waiter.Msg)
 		}
 		if first == nil {
 			first = l

@@ -22,7 +22,7 @@ static void read_all(const char *when, off_t at)
 	for (unsigned i = 0; i < FILES; i++) {
 		char what[64], buf[4096];
 		snprintf(what, sizeof what, "%s, %s", names[i], when);
-		off_t from = strcmp(names[i], "mem") ? strcmp(names[i], "pagemap") ? 0 : at / PAGE * 8 : at;
+		off_t from = !strcmp(names[i], "mem") ? at : !strcmp(names[i], "pagemap") ? at / (off_t)PAGE * 8 : 0;
 		ssize_t n = pread(files[i], buf, 8, from);
 		say(what, "%s", n > 0 ? "something" : ret(n));
 	}
