@@ -74,7 +74,7 @@ func TestCorePattern(t *testing.T) {
 	script := `k=/proc/sys/kernel
 try() { echo "$1" >$k/core_pattern; cat $k/core_pattern; rm -rf d; mkdir -p d/e; ` + program + ` >/dev/null & p=$!; wait $p; find . -type f | sed "s/\.$p\b/.PID/"; }
 try 'd/%e-%f.%p.%s%%%' 2>/dev/null
-try "$PWD/d/e/%E-%u-%h" 2>/dev/null | sed "s/$(hostname)/HOST/"
+try "$PWD/d/e/%E-%u-%h" 2>/dev/null | sed "s/-$(hostname)$/-HOST/"
 try 'd/no/such' 2>/dev/null
 echo 1 >$k/core_uses_pid
 try 'd/x' 2>/dev/null

@@ -57,6 +57,8 @@
 // window is a memory slot. Windows are made when a Map needs one and stay, within a bound, when no address space uses them any
 // more. A host file may become shorter than what is mapped of it: KVM_RUN then fails with EFAULT and does not say where, so
 // all pages that their files have lost are found and hidden from the guest, which faults on its next try: SIGBUS.
+// Where page tables are shadowed, a large piece of memory is mapped to be seen block by block (see aheadFrom), as each is asked for; what is
+// held meanwhile looks like a page that its file has lost, and is found to be there.
 // An address space whose tables grow too large, or that sleeps while frames are short, is emptied; Drops counts that.
 //
 // # Processors

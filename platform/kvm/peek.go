@@ -37,11 +37,12 @@ func (as *addressSpace) peek(addr uint64, n int) (b []byte, ok bool) {
 	return b, true
 }
 
-// look tells what the tables have at the address of a fault: a page, one that its file had lost, or one that
-// the file has got back meanwhile.
+// look tells what the tables have at the address of a fault: a page, one that its file has lost, or one that
+// was held and can be seen now.
 func (as *addressSpace) look(addr uint64) (mapped, held, back bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
+	as.faulted = addr
 	if as.tables == nil || addr >= taskSize {
 		return false, false, false
 	}
@@ -49,11 +50,9 @@ func (as *addressSpace) look(addr uint64) (mapped, held, back bool) {
 	if !page.Held {
 		return page.Mapped, false, false
 	}
-	if as.readable(page.Addr) && as.tables.Unhold(addr&^(pageSize-1), &as.lost) == nil {
-		as.shoot()
-		return true, false, true
-	}
-	return true, true, false
+	back = as.show(addr, page.Addr)
+	as.shoot()
+	return true, !back, back
 }
 
 // readable tells whether the file behind a page has it.

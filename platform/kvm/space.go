@@ -37,7 +37,8 @@ type addressSpace struct {
 	released bool
 	lost     pagetable.Lost // since the last shoot
 	text     *patch.Text
-	edits    edits // text's
+	edits    edits  // text's
+	faulted  uint64 // where the guest faulted last
 }
 
 func (p *Platform) newSpace() *addressSpace {
@@ -194,7 +195,7 @@ func (as *addressSpace) try(c *platform.Change) error {
 		}
 		at := c.Offset + done - w.offset
 		n := min(c.Length-done, w.length()-at)
-		if err := as.tables.Map(c.Addr+done, n, w.gpa+at, c.Prot, &as.lost); err != nil {
+		if err := as.mapWindow(c, c.Addr+done, n, w, at); err != nil {
 			return err
 		}
 		done += n

@@ -41,7 +41,8 @@ type window struct {
 	gpa      uint64
 	mem      []byte
 	slot     uint32
-	refs     int // address spaces that may map it; guarded by memory.mu
+	nameless bool // a file that no directory has: memory
+	refs     int  // address spaces that may map it; guarded by memory.mu
 }
 
 func (w *window) length() uint64 { return uint64(len(w.mem)) }
@@ -158,6 +159,7 @@ func (m *memory) find(c *platform.Change, offset uint64, held map[*window]struct
 		if w, err = m.open(c, key, offset, uint64(st.Size)); err != nil {
 			return nil, err
 		}
+		w.nameless = st.Nlink == 0
 	}
 	if _, ok := held[w]; !ok {
 		held[w] = struct{}{}

@@ -11,7 +11,7 @@ const (
 	dirty    = 1 << 6
 	large    = 1 << 7
 	mapped   = 1 << 9  // ours: the entry stands for a page, present or not
-	held     = 1 << 10 // ours: not present since the file has no such page
+	held     = 1 << 10 // ours: not present, since the file has no such page or nobody has asked for it yet
 	noExec   = 1 << 63
 
 	keepWrite = 1 << 52 // ours: rights of a page that is held

@@ -124,7 +124,7 @@ func (t *Tables) Map(addr, length, to uint64, prot platform.Prot, lost *Lost) er
 		if t.fitsLarge(addr, next-addr, to, prot) {
 			err = t.mapLarge(addr, leaf(to, prot)|large, lost)
 		} else {
-			err = t.mapPages(addr, next, to, prot, lost)
+			err = t.mapPages(addr, next, leaf(to, prot), lost)
 		}
 		if err != nil {
 			return err
@@ -134,12 +134,24 @@ func (t *Tables) Map(addr, length, to uint64, prot platform.Prot, lost *Lost) er
 	return nil
 }
 
-// mapPages is Map within the span of one table of the lowest level.
-func (t *Tables) mapPages(addr, end, to uint64, prot platform.Prot, lost *Lost) error {
+// mapPages is Map within the span of one table of the lowest level; first is the entry of the first page.
+func (t *Tables) mapPages(addr, end, first uint64, lost *Lost) error {
 	if err := t.makeWay(addr); err != nil {
 		return err
 	}
-	return t.edit(addr, end, func(i int, _ uint64) uint64 { return leaf(to+uint64(i)*FrameSize, prot) }, lost)
+	return t.edit(addr, end, func(i int, _ uint64) uint64 { return first + uint64(i)*FrameSize }, lost)
+}
+
+// MapHeld is Map of pages that are held: Unhold makes them seen.
+func (t *Tables) MapHeld(addr, length, to uint64, prot platform.Prot, lost *Lost) error {
+	for end := addr + length; addr < end; {
+		next := min(addr&^(largeSize-1)+largeSize, end)
+		if err := t.mapPages(addr, next, hold(leaf(to, prot)), lost); err != nil {
+			return err
+		}
+		addr, to = next, to+next-addr
+	}
+	return nil
 }
 
 // fitsLarge tells whether a range is to be a large page.
@@ -273,9 +285,9 @@ func (t *Tables) Hold(addr uint64, lost *Lost) error {
 	}, lost)
 }
 
-// Unhold makes a page seen again that Hold took.
-func (t *Tables) Unhold(addr uint64, lost *Lost) error {
-	return t.change(addr, addr+FrameSize, func(e uint64) uint64 {
+// Unhold makes seen what is held of length bytes from addr on.
+func (t *Tables) Unhold(addr, length uint64, lost *Lost) error {
+	return t.change(addr, addr+length, func(e uint64) uint64 {
 		if e&held == 0 {
 			return e
 		}

@@ -86,7 +86,7 @@ func checkModel(t *rapid.T, shadow bool) {
 		case op == 7:
 			w.pool.Reuse(w.hyp.flush)
 		default:
-			w.change(tree, min(op, 4))
+			w.change(tree, min(op, 5))
 			if rapid.Bool().Draw(t, "more") {
 				w.remember(tree)
 				w.change(tree, rapid.IntRange(0, 2).Draw(t, "then"))
@@ -192,22 +192,25 @@ func (w *modelWorld) change(tree *modelTree, op int) {
 		addr, to = addr&^(largeSize-1), to&^(largeSize-1)
 		pages = rapid.SampledFrom([]uint64{511, 512, 513, 1024}).Draw(t, "pages")
 	}
-	if pages = min(pages, (Limit-addr)/FrameSize); op > 2 {
+	if pages = min(pages, (Limit-addr)/FrameSize); op == 3 {
 		pages = 1
 	}
 	if op == 1 && rapid.IntRange(0, 9).Draw(t, "all") == 0 {
 		addr, pages = 0, Limit/FrameSize
 	}
 	prot := platform.Prot(rapid.IntRange(0, 7).Draw(t, "prot"))
+	if op == 5 {
+		prot |= platform.Read
+	}
 	was := len(tree.lost.Extents)
 	if err := carryOut(tree.Tables, op, addr, pages*FrameSize, to, prot, &tree.lost); err != nil {
 		t.Fatal(err)
 	}
 	old := maps.Clone(tree.pages)
 	switch end := addr + pages*FrameSize; op {
-	case 0:
+	case 0, 5:
 		for i := range pages {
-			tree.pages[addr+i*FrameSize] = modelPage{to: to + i*FrameSize, prot: prot}
+			tree.pages[addr+i*FrameSize] = modelPage{to: to + i*FrameSize, prot: prot, held: op == 5}
 		}
 	case 1:
 		maps.DeleteFunc(tree.pages, func(at uint64, _ modelPage) bool { return at >= addr && at < end })
@@ -245,7 +248,10 @@ func carryOut(t *Tables, op int, addr, length, to uint64, prot platform.Prot, lo
 	case 3:
 		return t.Hold(addr, lost)
 	}
-	return t.Unhold(addr, lost)
+	if op == 4 {
+		return t.Unhold(addr, length, lost)
+	}
+	return t.MapHeld(addr, length, to, prot, lost)
 }
 
 // checkLost sees to it that only what is lost is withdrawn.
