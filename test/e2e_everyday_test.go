@@ -69,7 +69,7 @@ ts = [threading.Thread(target=work) for _ in range(6)]
 q.join(); [q.put(None) for _ in ts]; [t.join() for t in ts]
 print(sum(out), len(out))
 e, c, b = threading.Event(), threading.Condition(), threading.Barrier(3)
-t = threading.Timer(0.05, e.set); t.start(); print(e.wait(5), e.wait(0.01))
+t = threading.Timer(0.05, e.set); t.start(); print(e.wait(50), e.wait(0.01)); t.join()
 with cf.ThreadPoolExecutor(4) as ex: print(list(ex.map(lambda n: n ** 2, range(10))))
 s = threading.Semaphore(0); print(s.acquire(timeout=0.05))
 l = threading.local(); l.x = 1; print(l.x, threading.active_count())`),

@@ -26,9 +26,9 @@ select * from t where a in (3, 7); pragma journal_mode=wal; delete from t where 
 .schema
 .dump t
 E
-sqlite3 t.db 'select count(*) from t; select * from none' 2>&1 | tail -2; sqlite3 t.db '.backup b.db' && sqlite3 b.db 'select sum(a) from t'; (sqlite3 t.db 'begin exclusive; select 1;' '.shell sleep 0.4' 'commit') & sleep 0.2; sqlite3 t.db 'insert into t(b) values(1)' 2>&1 | grep -o locked; wait; ls; seq 5 >s.csv; sqlite3 :memory: 'create table s(x)' '.import s.csv s' 'select sum(x) from s'`},
+sqlite3 t.db 'select count(*) from t; select * from none' 2>&1 | tail -2; sqlite3 t.db '.backup b.db' && sqlite3 b.db 'select sum(a) from t'; (sqlite3 t.db 'begin exclusive; select 1;' '.shell touch held; until test -e tried; do sleep 0.05; done' 'commit') & until test -e held; do sleep 0.05; done; sqlite3 t.db 'insert into t(b) values(1)' 2>&1 | grep -o locked; touch tried; wait; rm held tried; ls; seq 5 >s.csv; sqlite3 :memory: 'create table s(x)' '.import s.csv s' 'select sum(x) from s'`},
 		{name: "inotify", needs: []string{"/usr/bin/python3"}, text: "cat >t.py <<'E'\n" + inotifyScript + "\nE\n/usr/bin/python3 -B t.py"},
-		{name: "tail_follow", text: `d=$(mktemp -d -p /dev/shm) && cd $d; echo a >f; timeout 5 tail -n +1 -F f >out 2>/dev/null & sleep 0.7; echo b >>f; sleep 0.3; mv f g; echo c >f; sleep 1.3; kill %1; wait; cat out; rm -r $d`},
+		{name: "tail_follow", text: `d=$(mktemp -d -p /dev/shm) && cd $d; has() { until grep -q $1 out; do sleep 0.05; done; }; : >out; echo a >f; timeout 60 tail -n +1 -F f >out 2>/dev/null & has a; echo b >>f; has b; mv f g; echo c >f; has c; kill %1; wait; cat out; rm -r $d`},
 		{name: "system_info", text: `nproc --all >/dev/null; echo $?; getconf _NPROCESSORS_ONLN >/dev/null; echo $?; [ "$(nproc)" = "$(cat /sys/devices/system/cpu/online | awk -F- '{ print $NF + 1 }')" ] && echo cpus; cat /sys/kernel/mm/transparent_hugepage/enabled | tr -d '[]'; ls -d /sys/fs/cgroup /sys/devices/system/cpu/cpu0; lscpu >/dev/null 2>&1; echo $?; free -m | head -1; uptime >/dev/null; echo $?; df / | wc -l; stat -f -c %T /proc /sys /dev/shm; mount | grep -c ' on / '; findmnt -n -o FSTYPE /proc; ulimit -n | wc -l; umount /nowhere 2>&1; ionice; chrt -p $$ | head -1 | sed 's/[0-9]*.s/P/'; vmstat 2>/dev/null | wc -l`},
 	}
 }
@@ -67,8 +67,11 @@ Promise.resolve().then(() => o.push('micro'));
 let n = 0; const i = setInterval(() => { if (++n == 3) { clearInterval(i); o.push('int'); } }, 20);
 process.on('SIGUSR2', () => { o.push('sig'); }); setTimeout(() => process.kill(process.pid, 'SIGUSR2'), 100);
 const s = process.hrtime.bigint();
-setTimeout(() => { console.log(o.slice(0, 2), o.slice(2).sort(), Number(process.hrtime.bigint() - s) / 1e6 >= 299); }, 300);
-process.on('exit', (c) => { console.log('exit', c); }); setTimeout(() => { process.exitCode = 4; }, 320);
+const end = () => {
+  if (o.length < 7) return setTimeout(end, 10);
+  console.log(o.slice(0, 2), o.slice(2).sort(), Number(process.hrtime.bigint() - s) / 1e6 >= 299); process.exitCode = 4;
+};
+setTimeout(end, 300); process.on('exit', (c) => { console.log('exit', c); });
 console.log(require('os').cpus().length > 0, require('os').totalmem() > 0, process.memoryUsage().rss > 0, process.title.length > 0, process.platform);`
 
 const nodeFS = `
@@ -85,8 +88,8 @@ try { fs.openSync('none') } catch (e) { console.log(e.code, e.message) }
   await require('stream/promises').pipeline(fs.createReadStream('x7'), zlib.createGzip(), fs.createWriteStream('x7.gz'));
   console.log(zlib.gunzipSync(fs.readFileSync('x7.gz')).length, crypto.createHash('sha256').update(fs.readFileSync('x3')).digest('hex').slice(0, 12), (await p.mkdtemp('tmp-')).length);
   const seen = new Set(), w = fs.watch('.', (e, f) => { seen.add(f); if (f == 'end') { w.close(); console.log([...seen].sort()); } });
-  setTimeout(() => { fs.writeFileSync('w1', '1'); fs.unlinkSync('w1'); fs.writeFileSync('end', ''); }, 100);
   const h = await p.open('big', 'w+'); await h.truncate(5000); await h.write('q', 4999); console.log((await h.stat()).size, (await h.read(Buffer.alloc(2), 0, 2, 4998)).bytesRead); await h.close();
+  setTimeout(() => { fs.writeFileSync('w1', '1'); fs.unlinkSync('w1'); fs.writeFileSync('end', ''); }, 100);
 })();`
 
 const nodeProcesses = `

@@ -15,7 +15,7 @@ E`},
 		{name: "cut_paste_join_comm", text: `printf 'a:1\nb:2\n' >x; printf 'a:3\nb:4\n' >y; cut -d: -f2 x | paste -sd+; paste x y; join -t: x y; comm x y; tr -d 0-9 <x; fold -w3 <<<"" 2>/dev/null || echo abcdef | fold -w3; expand -t4 <<E
 	x
 E`},
-		{name: "head_tail", text: `seq 100 >f; head -n -97 f; tail -n +99 f; tail -c 4 f; head -c 5 f; (tail -f f & p=$!; sleep 0.2; echo more >>f; sleep 1.3; kill $p) | tail -1`},
+		{name: "head_tail", text: `seq 100 >f; head -n -97 f; tail -n +99 f; tail -c 4 f; head -c 5 f; tail -f f >o & p=$!; until test -s o; do sleep 0.05; done; echo more >>f; until grep -q more o; do sleep 0.05; done; kill $p; tail -1 o`},
 		{name: "split_csplit", text: `seq 10 >f; split -l 4 f p; ls p*; cat paa; csplit -s f 5; wc -l xx*; cat pa? | cmp - f && echo same`},
 		{name: "wc_sum", text: `seq 1000 >f; wc f; md5sum f; sha256sum f | cut -c1-16; cksum f; sha1sum f >s; sha1sum -c s; b2sum f | cut -c1-8; base64 f | head -1; sum f`},
 		{name: "od_xxd", text: `printf 'hello\0world' | od -c; printf 'AB' | od -An -tx1; seq 5 | od -An -tu2`},
@@ -25,7 +25,7 @@ E`},
 		{name: "ln_readlink", text: `mkdir d; touch d/f; ln -s d/f l; readlink l; readlink -f l | sed 's,.*/d,d,'; realpath --relative-to=. l; ln -sfn nowhere l; readlink -e l; echo $?; basename a/b/c.txt .txt; dirname a/b`},
 		{name: "mktemp_tempfiles", text: `f=$(mktemp ./tXXXXXX); test -f $f && echo made; d=$(mktemp -d); test -d $d && rmdir $d && echo dir`},
 		{name: "seq_expr_test", text: `seq -s, 5; seq 3 -1 1; expr 3 \* 4; expr abc : 'a\(.\)'; [ 3 -gt 2 ] && echo gt; test -d . && echo dir; factor 360; numfmt --to=iec 123456789; printf '%s\n' {1..3} | wc -l`},
-		{name: "yes_timeout", text: `timeout 0.3 yes | head -c 100000 | wc -c; timeout 0.2 sh -c 'trap "echo term; exit 3" TERM; sleep 5'; echo $?`},
+		{name: "yes_timeout", text: `timeout 60 yes | head -c 100000 | wc -c; timeout 60 sh -c 'trap "echo term; exit 3" TERM; kill -TERM $PPID; sleep 5'; echo $?; timeout 0.2 sleep 60; echo $?`},
 		{name: "env_nohup_id", text: `env -u HOME sh -c 'echo ${HOME-none}'; id -u; id -g; nohup sh -c 'echo nohup' 2>/dev/null; whoami >/dev/null; echo $?; nproc | grep -c .; uname -s; uname -m; hostname >/dev/null; echo $?; tty; arch`},
 		{name: "sleep_date", text: `s=$(date +%s%N); sleep 0.2; e=$(date +%s%N); [ $(( (e - s) / 1000000 )) -ge 200 ] && echo slept`},
 		{name: "grep", text: `seq 200 >f; grep -c 7 f; grep -n '^1.*9$' f; grep -v '[0-9]\{2\}' f | tr '\n' ' '; grep -o '1.' f | sort | uniq -c | head -3; grep -E '^(1|2)0+$' f; grep nothing f; echo $?; mkdir d; cp f d; grep -rl 199 .; grep -q x nofile 2>/dev/null; echo $?; grep -P '(?<=1)5' f | head -2; echo 'MiXed' | grep -i mixed`},
@@ -38,9 +38,9 @@ E`},
 		{name: "tar_gzip", text: `mkdir -p d/e; seq 1000 >d/f; ln -s f d/l; chmod 640 d/f; mkfifo d/p; touch -d '2020-01-01 UTC' d/f; tar cf t.tar d; tar tf t.tar | sort; mkdir out; tar xpf t.tar -C out; diff -r --no-dereference d/f out/d/f && stat -c '%a %Y %F' out/d/f out/d/l out/d/p | sed 's/ [0-9]* symb/ symb/;s/ [0-9]* fifo/ fifo/'; tar czf - d | tar tzf - | wc -l; gzip -k d/f; zcat d/f.gz | cmp - d/f && echo same; gunzip -c d/f.gz | wc -l; tar cf - d 2>/dev/null | (cd out && tar xf -); ls out/d`},
 		{name: "xz_bzip2", needs: []string{"xz", "bzip2"}, text: `seq 20000 >f; xz -k f; bzip2 -k f; xzcat f.xz | cmp - f; bzcat f.bz2 | cmp - f; ls; xz -T2 -dc f.xz | md5sum`},
 		{name: "diff_patch", needs: []string{"patch"}, text: `seq 10 >a; sed 's/5/five/' a >b; diff -u --label a --label b a b >p; cat p; patch a <p; cmp a b && echo same; diff a b; echo $?; cmp a p; diff -rq . . ; echo $?`},
-		{name: "ps_top", needs: []string{"ps"}, text: `sleep 5 & p=$!; sleep 0.2; ps -o comm= -p $p; ps -o stat= -p $p | cut -c1; ps -o ppid= -p $p | tr -d ' ' | grep -qx $$ && echo child; kill $p; wait $p 2>/dev/null; ps -p $p >/dev/null; echo $?`},
-		{name: "pgrep_kill", needs: []string{"pgrep"}, text: `sleep 31.5 & sleep 0.1; pgrep -P $$ -x sleep | wc -l; { pkill -P $$ -x sleep; wait $!; echo $?; } 2>/dev/null`},
-		{name: "maps", text: `sed -n 's,^[^/]* /,/,p' /proc/self/maps | sort -u; cp /bin/sleep here; ./here 30 & sleep 0.2; rm here; sed -n 's,^[^/]* /.*/,,p' /proc/$!/maps | sort -u | grep here; kill $!`},
+		{name: "ps_top", needs: []string{"ps"}, text: `sleep 100 & p=$!; until grep -q ^sleep /proc/$p/comm && grep -q '^State:.S' /proc/$p/status; do sleep 0.01; done; ps -o comm= -p $p; ps -o stat= -p $p | cut -c1; ps -o ppid= -p $p | tr -d ' ' | grep -qx $$ && echo child; kill $p; wait $p 2>/dev/null; ps -p $p >/dev/null; echo $?`},
+		{name: "pgrep_kill", needs: []string{"pgrep"}, text: `sleep 31.5 & until grep -q ^sleep /proc/$!/comm; do :; done; pgrep -P $$ -x sleep | wc -l; { pkill -P $$ -x sleep; wait $!; echo $?; } 2>/dev/null`},
+		{name: "maps", text: `sed -n 's,^[^/]* /,/,p' /proc/self/maps | sort -u; cp /bin/sleep here; ./here 30 & until grep -q ^here /proc/$!/comm && grep -q '^State:.S' /proc/$!/status; do sleep 0.01; done; rm here; sed -n 's,^[^/]* /.*/,,p' /proc/$!/maps | sort -u | grep here; kill $!`},
 		{name: "flock", needs: []string{"flock"}, text: `flock f sh -c 'echo locked; flock -n f echo again; echo $?'; (flock 9; echo in) 9>f; flock -w 0.1 f true; echo $?`},
 		{name: "setsid_nice", needs: []string{"setsid", "ionice"}, text: `setsid -w sh -c 'ps -o sid= -p $$ | tr -d " " | grep -qx $$ && echo leader'; nice -n 5 nice; taskset -c 0 true; echo $?`},
 		{name: "setpriv", needs: []string{"setpriv"}, text: `[ $(id -u) = 0 ] || exit 0; setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id -u; id -g; touch /etc/x; cat /etc/shadow' 2>&1; setpriv --reuid=1000 sh -c 'kill -0 1' 2>&1 | grep -c permitted`},
@@ -48,9 +48,9 @@ E`},
 unshare -Urmn sh -c 'mount -t tmpfs x /mnt && echo in >/mnt/f && cat /mnt/f; mount --bind /mnt /tmp && cat /tmp/f; umount /tmp; wc -l </proc/net/unix'; ls /mnt/f 2>/dev/null
 unshare -Uru --time --monotonic 100000 sh -c 'hostname inside; uname -n; cat /proc/self/timens_offsets | tr -s " "'
 [ $(id -u) = 0 ] || exit 0
-unshare -uf sh -c 'hostname there; sleep 9' & sleep 0.3; nsenter -t $(pgrep -P $! sleep || pgrep -P $(pgrep -P $!)) -u uname -n; kill $(pgrep -P $!) $!`},
+unshare -uf sh -c 'hostname there; echo >up; exec sleep 100' & until test -s up; do sleep 0.01; done; nsenter -t $(pgrep -P $!) -u uname -n; kill $(pgrep -P $!) $!`},
 		{name: "bc_dc", needs: []string{"bc"}, text: `echo 'scale=20; 4*a(1)' | bc -l; echo '2^200' | bc`},
-		{name: "perl", needs: []string{"perl"}, text: `perl -e 'my %h; $h{$_ % 7}++ for 1..10000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n"; $p = open(my $f, "-|", "echo sub"); print <$f>; $SIG{ALRM} = sub { print "alarm\n"; exit 3 }; alarm 1; sleep 5'; echo $?; perl -e 'pipe(R, W); if (!fork) { print W "from child\n"; exit 4 } close W; print <R>; wait; print $? >> 8, "\n"'`},
+		{name: "perl", needs: []string{"perl"}, text: `perl -e 'my %h; $h{$_ % 7}++ for 1..10000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n"; $p = open(my $f, "-|", "echo sub"); print <$f>; $SIG{ALRM} = sub { print "alarm\n"; exit 3 }; alarm 1; sleep 50'; echo $?; perl -e 'pipe(R, W); if (!fork) { print W "from child\n"; exit 4 } close W; print <R>; wait; print $? >> 8, "\n"'`},
 		{name: "python", needs: []string{"python3"}, text: `PYTHONDONTWRITEBYTECODE=1 python3 -S - <<'E'
 import os, subprocess, threading, signal, sys, tempfile, mmap, select, time
 print(sum(i * i for i in range(10000)))
@@ -75,7 +75,7 @@ int main(void) { for (int i = 0; i < 3; i++) printf("hello %d\n", i); return 7; 
 E
 cc -O2 -Wall -o h h.c && ./h; echo $?; cc -S -o - h.c | grep -c call; cc -c nothing.c 2>&1 | tail -1 | cut -c1-30`},
 		{name: "make", needs: []string{"make"}, text: `printf 'all: a b\na b:\n\t@sleep 0.1; echo made $@\n' >Makefile; make -j1; make -j2 | sort; make nothing 2>&1; echo $?`},
-		{name: "strace", needs: []string{"strace"}, text: `strace -ff -o o -e signal=none -e trace=execve,dup2,exit_group,getppid sh -c '(echo sub | cat); exec sh -c "exit 3"'; echo $?; cat o.* | sed 's/[0-9a-fx]*[0-9][0-9a-f]*/N/g' | sort; strace -f -c -o c sh -c 'true; (true)'; grep -c exit_group c; sleep 5 & p=$!; (sleep 0.3; kill $p) & timeout 3 strace -qq -p $p 2>&1 | sed 's/{.*//' | tail -1`},
+		{name: "strace", needs: []string{"strace"}, text: `strace -ff -o o -e signal=none -e trace=execve,dup2,exit_group,getppid sh -c '(echo sub | cat); exec sh -c "exit 3"'; echo $?; cat o.* | sed 's/[0-9a-fx]*[0-9][0-9a-f]*/N/g' | sort; strace -f -c -o c sh -c 'true; (true)'; grep -c exit_group c; sleep 100 & p=$!; (until grep -q '^TracerPid:.[1-9]' /proc/$p/status; do sleep 0.05; done; sleep 0.3; kill $p) & timeout 60 strace -qq -p $p 2>&1 | sed 's/{.*//' | tail -1`},
 		{name: "strace_inject", needs: []string{"strace"}, text: `strace -qq -o o -e trace=chdir -e inject=chdir:error=ENOSPC sh -c 'cd /' 2>&1 | sed 's/.*cd/cd/'; cat o; strace --seccomp-bpf -f -qq -o o -e signal=none -e trace=chdir sh -c 'cd /; (cd /tmp)'; sed 's/^[0-9]* *//' o`},
 		{name: "gdb", needs: []string{"gdb", "cc"}, text: `cat >g.c <<'E'
 #include <stdio.h>

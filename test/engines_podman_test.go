@@ -182,7 +182,7 @@ func testPodmanRestart(t *testing.T, p *podman) {
 	}
 	defer p.do(t, "", "rm", "-f", "again")
 	const want = "exited 4 2\n"
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		r := p.do(t, "", "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", "again")
 		if r.stdout == want {
 			break

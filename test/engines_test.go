@@ -70,7 +70,7 @@ func sweep(dir string) (left []string) {
 			exec.Command(path, "--root", filepath.Dir(s), "delete", "--force", filepath.Base(s)).Run() //nolint:errcheck // the next steps are for that
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); len(naming(dir)) > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); len(naming(dir)) > 0 && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	for pid, text := range naming(dir) {
@@ -200,7 +200,7 @@ type engineStep struct {
 func (s *engineStep) check(t *testing.T, run func() result) {
 	t.Helper()
 	out, errors := regexp.MustCompile(`(?s)\A`+s.out+`\z`), regexp.MustCompile(s.err)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		r := run()
 		if r.status == s.status && (s.out == "-" || out.MatchString(r.stdout)) && errors.MatchString(r.stderr) {
 			return

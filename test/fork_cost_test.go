@@ -40,7 +40,7 @@ func TestSleepersHoldNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cmd.Process.Kill()
-			timer := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+			timer := time.AfterFunc(usualTime, func() { cmd.Process.Kill() })
 			defer timer.Stop()
 			lines := bufio.NewReader(out)
 			if l, err := lines.ReadString('\n'); l != "sleeping: 2000\n" {

@@ -197,7 +197,7 @@ func TestTraceTimeline(t *testing.T) {
 		return phases
 	}
 	const forks = 4 // init's, and three of the shell
-	for end := time.Now().Add(20 * time.Second); read()["f"] < forks && time.Now().Before(end); {
+	for end := time.Now().Add(patience); read()["f"] < forks && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	cmd.Process.Kill()

@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	// Descriptors that we inherited must not make host and sandbox differ.
 	unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	status := m.Run()
-	if left := leftovers(2 * time.Second); len(left) > 0 {
+	if left := leftovers(); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "processes left after all tests: %q\n", left)
 		status = 1
 	}
@@ -65,13 +65,13 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// leftovers returns the processes that still run the sandbox's program after at most wait.
-func leftovers(wait time.Duration) []string {
+// leftovers returns the processes that run the sandbox's program and do not end.
+func leftovers() []string {
 	path, err := built()
 	if err != nil {
 		return nil
 	}
-	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		left := running(path)
 		if len(left) == 0 || time.Now().After(end) {
 			return left
@@ -152,8 +152,12 @@ func (c command) sandbox(t testing.TB, platform string) result {
 	return r
 }
 
-// usualTime is how long a command may take that does not say.
-const usualTime = time.Minute
+const (
+	// usualTime is how long a command may take that does not say.
+	usualTime = 3 * time.Minute
+	// patience is how long tests wait for what is sure to come soon on a host that does nothing else.
+	patience = time.Minute
+)
 
 // run runs argv in a process group of its own and kills the group when time is up.
 func (c command) run(t testing.TB, argv []string) result {
@@ -174,7 +178,7 @@ func (c command) run(t testing.TB, argv []string) result {
 	if c.asUser != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.asUser, Gid: c.asUser}
 	}
-	cmd.WaitDelay = 2 * time.Second
+	cmd.WaitDelay = 10 * time.Second
 	if c.timeout == 0 {
 		c.timeout = usualTime
 	}

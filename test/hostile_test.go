@@ -24,7 +24,7 @@ func survives(t *testing.T, platform, script string, timeout time.Duration) resu
 			t.Errorf("%q in the log:\n%s%s", sign, r.stderr, r.log)
 		}
 	}
-	if left := leftovers(2 * time.Second); len(left) > 0 {
+	if left := leftovers(); len(left) > 0 {
 		t.Errorf("processes left: %q", left)
 	}
 	r.stdout = before
@@ -43,7 +43,7 @@ func TestWild(t *testing.T) {
 			t.Run(s, func(t *testing.T) {
 				script := path + " " + s + " 2>/dev/null; echo $?"
 				host := command{argv: []string{"sh", "-c", "(" + script + ") 2>/dev/null"}}.host(t)
-				sandbox := survives(t, platform, "("+script+") 2>/dev/null", 30*time.Second)
+				sandbox := survives(t, platform, "("+script+") 2>/dev/null", usualTime)
 				if d := diff(host.stdout, sandbox.stdout); d != "" {
 					t.Errorf("differs (- host, + sandbox):\n%s", d)
 				}
@@ -110,7 +110,7 @@ func TestForkBombs(t *testing.T) {
 			if r := c.sandbox(t, platform); !r.timedOut {
 				t.Errorf("it ended by itself: %v", r)
 			}
-			if left := leftovers(3 * time.Second); len(left) > 0 {
+			if left := leftovers(); len(left) > 0 {
 				t.Errorf("%d processes left", len(left))
 			}
 		})
@@ -138,7 +138,7 @@ func TestKilled(t *testing.T) {
 		for i := range 20 {
 			c := command{argv: []string{"sh", "-c", "sleep 30 & sleep 30 | sleep 30"}, dir: dir, timeout: time.Duration(i*i+1) * time.Millisecond}
 			c.sandbox(t, platform)
-			if left := leftovers(3 * time.Second); len(left) > 0 {
+			if left := leftovers(); len(left) > 0 {
 				t.Fatalf("killed after %v: left %q", c.timeout, left)
 			}
 		}

@@ -52,7 +52,7 @@ type typist struct {
 func (s *consoleSocket) take(t *testing.T) *typist {
 	t.Helper()
 	poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(poll, 10_000); n != 1 {
+	if n, err := unix.Poll(poll, int(patience.Milliseconds())); n != 1 {
 		t.Fatalf("nobody sent a terminal: %v", err)
 	}
 	c, _, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC)
@@ -89,7 +89,7 @@ func (k *typist) types(text string) {
 func (k *typist) sees(pattern string) {
 	k.t.Helper()
 	want, buf := regexp.MustCompile(pattern), make([]byte, 4096)
-	k.master.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // it is in the poller
+	k.master.SetReadDeadline(time.Now().Add(patience)) //nolint:errcheck // it is in the poller
 	for {
 		if at := want.FindStringIndex(k.seen); at != nil {
 			k.seen = k.seen[at[1]:]
@@ -107,7 +107,7 @@ func (k *typist) sees(pattern string) {
 func (k *typist) ends() {
 	k.t.Helper()
 	buf := make([]byte, 4096)
-	k.master.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // as above
+	k.master.SetReadDeadline(time.Now().Add(patience)) //nolint:errcheck // as above
 	for {
 		n, err := k.master.Read(buf)
 		k.seen += string(buf[:n])
@@ -149,8 +149,8 @@ func (k *typist) jobs(name, size string) {
 	k.sees("sleeping\r\n")
 	k.types("\x1a")
 	k.sees("Stopped")
-	k.types("kill -KILL %1; sleep 0.1\n")
-	k.sees("Killed")
+	k.types("kill -KILL %1; bg %1; wait %1; echo en''ded: $?\n")
+	k.sees("ended: 137\r\n")
 	k.types("sh -c 'trap \"echo size\\\"\\\"d; stty size; exit\" WINCH; echo lis\"\"tening; while :; do sleep 0.1; done'\n")
 	k.sees("listening\r\n")
 	k.resize(33, 44)
@@ -193,7 +193,8 @@ func TestContainerConsoles(t *testing.T) {
 		e.must("exec", "-d", "-t", "--console-socket", socket.path, "--pid-file", "pid", "c", "sh")
 		second := socket.take(t)
 		second.resize(20, 30)
-		time.Sleep(300 * time.Millisecond)
+		second.types("until stty size | grep '20 3''0'; do sleep 0.1; done\n") // what relays it takes a moment
+		second.sees("20 30\r\n")
 		second.jobs("/dev/pts/1", "20 30")
 		first.jobs("/dev/pts/0", "12 34")
 		if r := <-waited; !strings.Contains(r.stdout, `"exitStatus": 5`) {
@@ -248,7 +249,7 @@ func TestContainerPreserved(t *testing.T) {
 				t.Fatal(r)
 			}
 			text := ""
-			for end := time.Now().Add(5 * time.Second); text != "in\n" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(patience); text != "in\n" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 				b, _ := os.ReadFile(filepath.Join(dir, "out"))
 				text = string(b)
 			}

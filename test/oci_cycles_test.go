@@ -117,6 +117,12 @@ type traces struct {
 	files       int // in the directory of containers, sockets too
 }
 
+// within tells that there are no more of any kind than before. There may be fewer: something older may still have been ending.
+func (t traces) within(before traces) bool {
+	return t.children <= before.children && t.descriptors <= before.descriptors && t.mounts <= before.mounts &&
+		t.groups <= before.groups && t.files <= before.files
+}
+
 func (e *engine) traces() traces {
 	count := func(patterns ...string) (n int) {
 		for _, p := range patterns {
@@ -138,10 +144,10 @@ func (e *engine) traces() traces {
 // unchanged looks that nothing more is left than before; what ends may take a moment.
 func (e *engine) unchanged(before traces, what string) {
 	e.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		reap()
 		after := e.traces()
-		if after == before {
+		if after.within(before) {
 			return
 		}
 		if time.Now().After(end) {

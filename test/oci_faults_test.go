@@ -52,7 +52,7 @@ func (e *engine) clean(id, what string) {
 // gone waits until no sandbox is left: one that lost its maker ends by itself.
 func (e *engine) gone(what string) {
 	e.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		left := adopted()
 		if len(left) == 0 {
 			return

@@ -145,7 +145,7 @@ func TestPod(t *testing.T) {
 			expect(t, id+": its file", p.inside(id, "until test -s /tmp/who; do true; done; cat /tmp/who"), id)
 			expect(t, id+": the pod's name", p.inside(id, "hostname"), "podhost")
 			expect(t, id+": control group", p.inside(id, "cat /proc/self/cgroup"), "0::/")
-			expect(t, id+": its init", p.inside(id, "busybox tr '\\0' ' ' </proc/1/cmdline; echo; cat /sys/fs/cgroup/cgroup.procs | grep -c ."), "sleep 1000 \n4")
+			expect(t, id+": its init", p.inside(id, "until grep -q ^sleep /proc/1/cmdline; do true; done; busybox tr '\\0' ' ' </proc/1/cmdline; echo; cat /sys/fs/cgroup/cgroup.procs | grep -c ."), "sleep 1000 \n4")
 			expect(t, id+": status", string(p.status(id)), "running")
 		}
 		same := "for n in ipc uts net mnt pid cgroup; do ls -l /proc/self/ns/$n; done | busybox sed 's/.*-> //'"
@@ -220,7 +220,7 @@ func TestPodSharesProcesses(t *testing.T) {
 	p.add("two", "exec sleep 1003", share)
 	p.awaitProcesses("one", 3)
 	p.awaitProcesses("two", 1)
-	expect(t, "all", p.inside("two", "until test $(ps | grep -c '[s]leep 100') = 5; do true; done; cat /proc/1/cmdline | busybox tr '\\0' ' '"), "sleep 1000")
+	expect(t, "all", p.inside("two", "until test $(ps | grep -c '[s]leep 100') = 5; do true; done; until grep -q ^sleep /proc/1/cmdline; do true; done; cat /proc/1/cmdline | busybox tr '\\0' ' '"), "sleep 1000")
 	// A container's end is that of all its processes, and of no others.
 	p.must("kill", "--all", "one", "TERM")
 	p.await("one", specs.StateStopped)
@@ -230,7 +230,7 @@ func TestPodSharesProcesses(t *testing.T) {
 	p.add("debug", "exec sleep 1005", func(c *specs.Spec) {
 		c.Linux.Namespaces = append(joins(p.pidFile("target"), "pid"), specs.LinuxNamespace{Type: "mount"})
 	})
-	expect(t, "the target's processes", p.inside("debug", "cat /proc/1/cmdline | busybox tr '\\0' ' '"), "sleep 1004")
+	expect(t, "the target's processes", p.inside("debug", "until grep -q ^sleep /proc/1/cmdline; do true; done; cat /proc/1/cmdline | busybox tr '\\0' ' '"), "sleep 1004")
 	p.must("kill", "target", "KILL")
 	p.await("debug", specs.StateStopped)
 }
@@ -251,7 +251,7 @@ func TestPodLimits(t *testing.T) {
 	expect(t, "what the small one has", p.inside("small", "grep MemTotal /proc/meminfo | busybox tr -d ' '"), "MemTotal:32768kB")
 	expect(t, "a file in memory", p.inside("small", "busybox dd if=/dev/zero of=/tmp/x bs=1M count=40 2>/dev/null; echo $?; busybox rm /tmp/x"), "1")
 	expect(t, "its group", p.inside("small", "cd /sys/fs/cgroup; cat memory.max; grep oom_kill memory.events"), "33554432\noom_kill 1")
-	forks := "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>/dev/null; jobs | grep -c ."
+	forks := "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done 2>/dev/null; jobs | grep -c ."
 	if got := p.inside("small", "("+forks+") 2>&1; true"); strings.HasSuffix(got, "8") {
 		t.Errorf("8 processes within 6: %q", got)
 	}
@@ -355,15 +355,16 @@ func TestPodLeaks(t *testing.T) {
 	}
 	// What the last one had may wait for the next collection.
 	const few = 6
-	now := descriptors()
-	for end := time.Now().Add(5 * time.Second); now > files+few && time.Now().Before(end); now = descriptors() {
+	nowFiles, nowMemory := descriptors(), p.usage("pause").Memory.Usage.Usage
+	for end := time.Now().Add(patience); (nowFiles > files+few || nowMemory > memory+1<<20) && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
+		nowFiles, nowMemory = descriptors(), p.usage("pause").Memory.Usage.Usage
 	}
-	if now > files+few {
-		t.Errorf("%d descriptors after the first container, %d after five more", files, now)
+	if nowFiles > files+few {
+		t.Errorf("%d descriptors after the first container, %d after five more", files, nowFiles)
 	}
-	if now := p.usage("pause").Memory.Usage.Usage; now > memory+1<<20 {
-		t.Errorf("%d bytes of memory after the first container, %d after five more", memory, now)
+	if nowMemory > memory+1<<20 {
+		t.Errorf("%d bytes of memory after the first container, %d after five more", memory, nowMemory)
 	}
 }
 

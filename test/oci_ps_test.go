@@ -43,7 +43,7 @@ func TestContainerPS(t *testing.T) {
 		// What a process calls itself reaches no terminal as it is.
 		e.must("exec", "-d", "--pid-file", "x", "ps", "sh", "-c", "exec busybox sh -c 'busybox sleep 1002; true' \"$(printf '\\033[2J')\"")
 		got := lines("-o", "args")
-		for end := time.Now().Add(5 * time.Second); !strings.Contains(got, `\x1b[2J`) && time.Now().Before(end); got = lines("-o", "args") {
+		for end := time.Now().Add(patience); !strings.Contains(got, `\x1b[2J`) && time.Now().Before(end); got = lines("-o", "args") {
 			time.Sleep(20 * time.Millisecond)
 		}
 		if strings.Contains(got, "\x1b") || !strings.Contains(got, `\x1b[2J`) {

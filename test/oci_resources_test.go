@@ -1,8 +1,10 @@
 package test
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,9 +106,10 @@ func TestContainerOOM(t *testing.T) {
 		})
 		e.must("run", "-d", "oom")
 		defer e.do("delete", "--force", "oom")
-		told := make(chan result)
-		go func() { told <- e.do("events", "--interval", "100ms", "oom") }()
-		time.Sleep(300 * time.Millisecond)
+		told := e.events("oom")
+		if !told.Scan() {
+			t.Fatal("events says nothing")
+		}
 		if r := e.do("exec", "oom", "sh", "-c", `x=$(head -c 50m /dev/zero | tr '\0' x)`); r.status != 137 {
 			t.Errorf("want the end by SIGKILL: %v", r)
 		}
@@ -120,10 +123,36 @@ func TestContainerOOM(t *testing.T) {
 		if got := e.status("oom"); got != specs.StateRunning {
 			t.Errorf("the container is %s", got)
 		}
-		time.Sleep(time.Second) // longer than events looks for them
+		kills := 0
+		for since := 0; since < 5 && told.Scan(); { // the one kill, and what comes after it
+			if told.Text() == `{"type":"oom","id":"oom"}` {
+				kills++
+			}
+			since += min(kills, 1)
+		}
 		e.must("kill", "oom", "KILL")
-		if r := <-told; strings.Count(r.stdout, `{"type":"oom","id":"oom"}`+"\n") != 1 {
-			t.Errorf("events: %v", r)
+		if kills != 1 {
+			t.Errorf("events tells of %d kills", kills)
 		}
 	})
+}
+
+// events follows what happens in a container, in lines, for no longer than usual.
+func (e *engine) events(id string) *bufio.Scanner {
+	e.t.Helper()
+	cmd := exec.Command(sentry(e.t), "--root", e.root, "--platform", e.platform, "events", "--interval", "100ms", id)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	timer := time.AfterFunc(usualTime, func() { cmd.Process.Kill() })
+	e.t.Cleanup(func() {
+		timer.Stop()
+		cmd.Process.Kill()
+		cmd.Wait() //nolint:errcheck // its output was looked at
+	})
+	return bufio.NewScanner(out)
 }

@@ -96,7 +96,7 @@ func (e *engine) status(id string) specs.ContainerState {
 // await waits until the container has a status.
 func (e *engine) await(id string, want specs.ContainerState) {
 	e.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		got := e.status(id)
 		if got == want {
 			return
@@ -110,7 +110,7 @@ func (e *engine) await(id string, want specs.ContainerState) {
 // awaitProcesses waits until the container has n processes.
 func (e *engine) awaitProcesses(id string, n int) {
 	e.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		var ids []int
 		if err := json.Unmarshal([]byte(e.must("ps", "--format", "json", id)), &ids); err != nil {
 			e.t.Fatal(err)

@@ -260,13 +260,15 @@ static void nproc(void)
 static void becomes(void)
 {
 	set(RLIMIT_NPROC, 1);
-	for (int i = 0; i < 2; i++)
-		if (fork() == 0) {
+	for (int i = 0; i < 2; i++) {
+		pid_t p = fork();
+		if (p == 0) {
 			if (setuid(USER + 1))
 				_exit(1);
 			stays();
 		}
-	sleep_ms(50);
+		asleep(p);
+	}
 	say("setuid over the limit", "%s", ret(setuid(USER + 1)));
 	say("exec after it", "%s", (execl("/bin/true", "true", NULL), errname(errno)));
 	say("fork", "%s", one() < 0 ? errname(errno) : "made");

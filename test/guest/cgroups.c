@@ -215,7 +215,9 @@ static void freezes(void)
 	char buf[64];
 	int fd = open(in("a/cgroup.events"), O_RDONLY);
 	say("read", "%d", (int)read(fd, buf, sizeof buf));
-	say("before", "%s", yes(counting()));
+	for (int i = 0; i < 500 && !counting(); i++)
+		;
+	say("before", "%s", yes(*counter > 0));
 	static const char *const bad[] = {"", "2", "x"};
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
 		say("text", "'%s' %s", bad[i], store("a/cgroup.freeze", bad[i]));
@@ -257,7 +259,7 @@ static void freezes(void)
 // until waits for a file's line to be there.
 static const char *until(const char *name, const char *line)
 {
-	for (int i = 0; i < 500 && !has_line(in(name), line); i++)
+	for (int i = 0; i < 3000 && !has_line(in(name), line); i++)
 		sleep_ms(10);
 	return has_line(in(name), line) ? "yes" : "no";
 }
@@ -282,7 +284,7 @@ static void standing(void)
 			pauses();
 		_exit(0);
 	}
-	for (int i = 0; i < 500 && members("a/cgroup.procs") < 4; i++)
+	for (int i = 0; i < 3000 && members("a/cgroup.procs") < 4; i++)
 		sleep_ms(10);
 	say("members", "%d", members("a/cgroup.procs"));
 	say("freeze", "%s", store("a/cgroup.freeze", "1"));

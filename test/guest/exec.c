@@ -297,7 +297,7 @@ static void proc_self(void)
 		execl("/bin/sleep", "sleep", "20", (char *)0);
 		_exit(1);
 	}
-	sleep_ms(200);
+	runs(pid, "sleep");
 	char p[64];
 	snprintf(p, sizeof p, "/proc/%d/cmdline", pid);
 	char *c = (char *)get(p);

@@ -11,21 +11,30 @@ static long futex(volatile uint32_t *w, int op, uint32_t v, const struct timespe
 
 static volatile uint32_t word, word2;
 static volatile int woken;
+static volatile pid_t waiting[4];
+static volatile int begun;
 
 static void *waiter(void *arg)
 {
+	waiting[__sync_fetch_and_add(&begun, 1)] = syscall(SYS_gettid);
 	long r = futex(&word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, (uint32_t)(uintptr_t)arg);
 	if (r == 0)
 		__sync_fetch_and_add(&woken, 1);
 	return NULL;
 }
 
-// start begins n waiters on word with the given bits and gives them time to wait.
+// start begins n waiters on word with the given bits and returns when they wait.
 static void start(pthread_t *t, int n, uint32_t bits)
 {
+	begun = 0;
+	memset((void *)waiting, 0, sizeof waiting);
 	for (int i = 0; i < n; i++)
 		pthread_create(&t[i], NULL, waiter, (void *)(uintptr_t)bits);
-	sleep_ms(60);
+	for (int i = 0; i < n; i++) {
+		while (!waiting[i])
+			sleep_ms(1);
+		asleep(waiting[i]);
+	}
 }
 
 static void waits(void)
@@ -89,6 +98,8 @@ static void requeues(void)
 	start(t, 4, ~0U);
 	say("wrong value", "%s", ret(futex(&word, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &word2, 5)));
 	say("wake 1, move 2", "%s", ret(futex(&word, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &word2, 0)));
+	while (!woken)
+		sleep_ms(1);
 	sleep_ms(30);
 	say("woken", "%d", woken);
 	say("moved", "%s", ret(futex(&word2, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0)));
@@ -121,7 +132,7 @@ static void processes(void)
 			futex(s, FUTEX_WAIT, 0, NULL, NULL, 0);
 		_exit(*s);
 	}
-	sleep_ms(40);
+	asleep(pid);
 	*s = 7;
 	say("wake other process", "%s", ret(futex(s, FUTEX_WAKE, 1, NULL, NULL, 0)));
 	int st;
@@ -138,7 +149,7 @@ static void processes(void)
 			futex(m2 + 3, FUTEX_WAIT, 0, NULL, NULL, 0);
 		_exit(m2[3]);
 	}
-	sleep_ms(40);
+	asleep(pid);
 	m1[3] = 9;
 	say("through a file", "%s", ret(futex(m1 + 3, FUTEX_WAKE, 1, NULL, NULL, 0)));
 	wait(&st);
@@ -152,7 +163,7 @@ static void processes(void)
 	struct timespec t = {0, 60 * MS};
 	if (pid == 0)
 		_exit(futex(&word, FUTEX_WAIT, 0, &t, NULL, 0) == -1 && errno == ETIMEDOUT ? 3 : 4);
-	sleep_ms(20);
+	asleep(pid);
 	say("wake on copied page", "%s", ret(futex(&word, FUTEX_WAKE, 1, NULL, NULL, 0)));
 	wait(&st);
 	say("child", "%s", status(st));
@@ -166,18 +177,15 @@ static void tick(int s)
 static void interrupts(void)
 {
 	struct sigaction sa = {.sa_handler = tick};
-	struct timespec t = {0, 100 * MS};
+	struct timespec t = {40, 0};
 	sigaction(SIGALRM, &sa, NULL);
-	ualarm(30000, 0);
-	say("interrupted", "%s", ret(futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0)));
-	ualarm(30000, 0);
-	say("interrupted with timeout", "%s", ret(futex(&word, FUTEX_WAIT, 0, &t, NULL, 0)));
+	say("interrupted", "%s", ret(UNDER_ALARM(30000, futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0))));
+	say("interrupted with timeout", "%s", ret(UNDER_ALARM(30000, futex(&word, FUTEX_WAIT, 0, &t, NULL, 0))));
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGALRM, &sa, NULL);
-	ualarm(30000, 0);
 	int64_t t0 = now_ms();
-	say("SA_RESTART with timeout", "%s", ret(futex(&word, FUTEX_WAIT, 0, &t, NULL, 0)));
-	say("it ended early", "%s", yes(now_ms() - t0 < 100));
+	say("SA_RESTART with timeout", "%s", ret(UNDER_ALARM(30000, futex(&word, FUTEX_WAIT, 0, &t, NULL, 0))));
+	say("it ended early", "%s", yes(now_ms() - t0 < 20000));
 }
 
 static pthread_mutex_t *shared_mutex(int type)
@@ -216,7 +224,7 @@ static void robust(void)
 			sleep_ms(60);
 			kill(getpid(), SIGKILL);
 		}
-		sleep_ms(30);
+		asleep(pid);
 		say("waiter", "%s", errname(pthread_mutex_lock(m)));
 		waitpid(pid, &st, 0);
 		say("owner", "%s", status(st));

@@ -156,6 +156,67 @@ static MAYBE int64_t now_ms(void)
 	return t.tv_sec * 1000L + t.tv_nsec / MS;
 }
 
+// has_line tells whether a line of a file of any length begins with text.
+static MAYBE int has_line(const char *path, const char *text)
+{
+	char line[512];
+	int found = 0;
+	FILE *f = fopen(path, "r");
+	while (f && !found && fgets(line, sizeof line, f))
+		found = !strncmp(line, text, strlen(text));
+	if (f)
+		fclose(f);
+	return found;
+}
+
+// comes_to waits until a process or thread is in a state of proc(5), has ended or is gone, and returns the state it is in. What
+// another is to have reached is seen this way and not by the time that passed; the program's alarm bounds the wait.
+static MAYBE char comes_to(pid_t pid, char want)
+{
+	char path[64], text[512], state = 0;
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	for (;; sleep_ms(1)) {
+		int fd = open(path, O_RDONLY);
+		ssize_t n = read(fd, text, sizeof text - 1);
+		close(fd);
+		if (n <= 0)
+			return 0;
+		text[n] = 0;
+		char *end = strrchr(text, ')');
+		state = end ? end[2] : 0;
+		if (state == want || state == 'Z')
+			return state;
+	}
+}
+
+// asleep waits until one that was just made waits for something.
+static MAYBE void asleep(pid_t pid)
+{
+	comes_to(pid, 'S');
+}
+
+// runs waits until a process has gone on to a program of that name, which then waits for something.
+static MAYBE void runs(pid_t pid, const char *name)
+{
+	char path[64], is[64];
+	snprintf(path, sizeof path, "/proc/%d/comm", pid);
+	snprintf(is, sizeof is, "%s\n", name);
+	while (!has_line(path, is))
+		sleep_ms(1);
+	asleep(pid);
+}
+
+// UNDER_ALARM makes a call while an alarm rings every so many microseconds, so that it is met however late it begins.
+#define UNDER_ALARM(us, call) \
+	({ \
+		ualarm(us, us); \
+		long r_ = (call); \
+		int e_ = errno; \
+		ualarm(0, 0); \
+		errno = e_; \
+		r_; \
+	})
+
 static sigjmp_buf fault_env;
 static volatile int fault_sig, fault_code;
 static void *volatile fault_addr;
@@ -226,22 +287,9 @@ static MAYBE const char *get(const char *path)
 	return buf;
 }
 
-// has_line tells whether a line of a file of any length begins with text.
-static MAYBE int has_line(const char *path, const char *text)
-{
-	char line[512];
-	int found = 0;
-	FILE *f = fopen(path, "r");
-	while (f && !found && fgets(line, sizeof line, f))
-		found = !strncmp(line, text, strlen(text));
-	if (f)
-		fclose(f);
-	return found;
-}
-
 static MAYBE int guest_main(int argc, char **argv, const struct section *s, int n)
 {
-	alarm(60);
+	alarm(150);
 	for (int i = 0; i < n; i++) {
 		if (argc == 1) {
 			say("section", "%s", s[i].name);

@@ -111,19 +111,26 @@ static void on_chld(int s, siginfo_t *i, void *u)
 	chld_code = i->si_code;
 }
 
+// told waits for a number of signals, and a while for one too many: a wait may be over a moment before its signal arrives.
+static void told(int n)
+{
+	while (chld < n)
+		sleep_ms(1);
+	sleep_ms(20);
+}
+
 static void notices(void)
 {
-	// A wait may be over a moment before the signal arrives: hence the pauses.
 	struct sigaction sa = {.sa_sigaction = on_chld, .sa_flags = SA_SIGINFO | SA_RESTART};
 	sigaction(SIGCHLD, &sa, NULL);
 	pid_t p = sleeper();
 	kill(p, SIGSTOP);
 	waited(p, WUNTRACED);
-	sleep_ms(40);
+	told(1);
 	say("stop", "%d code %d", chld, chld_code);
 	kill(p, SIGCONT);
 	waited(p, WCONTINUED);
-	sleep_ms(40);
+	told(2);
 	say("continue", "%d code %d", chld, chld_code);
 	sa.sa_flags |= SA_NOCLDSTOP;
 	sigaction(SIGCHLD, &sa, NULL);
@@ -173,7 +180,7 @@ static void group_rules(void)
 		execl("/bin/sleep", "sleep", "5", (char *)0);
 		_exit(1);
 	}
-	sleep_ms(150);
+	runs(p, "sleep");
 	say("after exec", "%s", ret(setpgid(p, p)));
 	kill(p, SIGKILL);
 	waited(p, 0);

@@ -123,7 +123,7 @@ static void waits(const char *name, int lease, int give, int (*call)(void))
 		close(r);
 		_exit(call() < 0 ? errno : 0);
 	}
-	say(name, "told %s", caught(r, 5000));
+	say(name, "told %s", caught(r, 50000));
 	sleep_ms(30);
 	say(name, "waits %d", waitpid(pid, &st, WNOHANG) == 0);
 	say(name, "gives %s", take(r, give));

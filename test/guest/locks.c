@@ -49,7 +49,7 @@ static void flocks(void)
 		int c = open("f", O_RDONLY);
 		_exit(flock(c, LOCK_EX) ? 1 : 0);
 	}
-	sleep_ms(50);
+	asleep(pid);
 	say("waiting", "%s", ret(waitpid(pid, NULL, WNOHANG)));
 	flock(a, LOCK_UN);
 	int st;
@@ -81,8 +81,7 @@ static void records(void)
 		signal(SIGALRM, on_alarm);
 		struct sigaction sa = {.sa_handler = on_alarm};
 		sigaction(SIGALRM, &sa, NULL);
-		ualarm(50000, 0);
-		say("child wait interrupted", "%s", ret(lock(c, F_SETLKW, F_WRLCK, 0, 1)));
+		say("child wait interrupted", "%s", ret(UNDER_ALARM(50000, lock(c, F_SETLKW, F_WRLCK, 0, 1))));
 		_exit(0);
 	}
 	wait(NULL);
@@ -113,7 +112,7 @@ static void waiting(void)
 	pid_t pid = fork();
 	if (pid == 0)
 		_exit(lock(a, F_SETLKW, F_WRLCK, 5, 1) ? 1 : 7);
-	sleep_ms(50);
+	asleep(pid);
 	say("waiting", "%s", ret(waitpid(pid, NULL, WNOHANG)));
 	lock(a, F_SETLK, F_UNLCK, 5, 5);
 	int st;
@@ -135,7 +134,7 @@ static void waiting(void)
 	}
 	if (read(back[0], &c, 1) != 1)
 		return;
-	sleep_ms(100);
+	asleep(pid);
 	say("deadlock", "%s", ret(lock(a, F_SETLKW, F_WRLCK, 1, 1)));
 	lock(a, F_SETLK, F_UNLCK, 0, 0);
 	waitpid(pid, &st, 0);

@@ -123,7 +123,7 @@ static void transfer(void)
 		say("waited", "%s", receive(q));
 		_exit(0);
 	}
-	sleep_ms(50);
+	asleep(c);
 	send(q, "to who waits", 7);
 	waitpid(c, NULL, 0);
 	for (int i = 0; i < 4; i++)
@@ -133,7 +133,7 @@ static void transfer(void)
 		long r = send(q, "from who waited", 9);
 		_exit(r == 0 ? 7 : 1);
 	}
-	sleep_ms(50);
+	asleep(c);
 	say("first", "%s", receive(q));
 	int st;
 	waitpid(c, &st, 0);

@@ -61,10 +61,9 @@ static void broken(void)
 	if (pipe(q))
 		return;
 	// A reader that goes away while a writer waits for room.
-	pid_t pid = fork();
-	if (pid == 0) {
+	if (fork() == 0) {
 		close(q[1]);
-		sleep_ms(60);
+		asleep(getppid());
 		_exit(0);
 	}
 	close(q[0]);
@@ -146,25 +145,22 @@ static void interrupted(void)
 		return;
 	struct sigaction sa = {.sa_handler = count};
 	sigaction(SIGALRM, &sa, NULL);
-	ualarm(50000, 0);
-	say("read", "%s", ret(read(p[0], big, 1)));
-	ualarm(50000, 0);
-	say("write that began", "%s", ret(write(p[1], big, sizeof big)));
-	ualarm(50000, 0);
-	say("write that could not begin", "%s", ret(write(p[1], big, 1)));
+	say("read", "%s", ret(UNDER_ALARM(50000, read(p[0], big, 1))));
+	say("write that began", "%s", ret(UNDER_ALARM(50000, write(p[1], big, sizeof big))));
+	say("write that could not begin", "%s", ret(UNDER_ALARM(50000, write(p[1], big, 1))));
 	// With SA_RESTART the read goes on and gets what comes later.
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGALRM, &sa, NULL);
 	while (fcntl(p[0], F_SETFL, O_NONBLOCK), read(p[0], big, sizeof big) > 0)
 		;
 	fcntl(p[0], F_SETFL, 0);
-	pid_t pid = fork();
-	if (pid == 0) {
-		sleep_ms(120);
+	pipes_caught = 0;
+	if (fork() == 0) {
+		asleep(getppid());
+		kill(getppid(), SIGALRM);
+		sleep_ms(80);
 		_exit(write(p[1], "late", 4) != 4);
 	}
-	pipes_caught = 0;
-	ualarm(40000, 0);
 	say("restarted", "%s, signals %d", ret(read(p[0], big, 10)), pipes_caught);
 	wait(NULL);
 }
@@ -206,8 +202,7 @@ static void fifos(void)
 	mkfifo("q", 0600);
 	struct sigaction sa = {.sa_handler = count};
 	sigaction(SIGALRM, &sa, NULL);
-	ualarm(50000, 0);
-	say("open interrupted", "%s", okret(open("q", O_RDONLY)));
+	say("open interrupted", "%s", okret(UNDER_ALARM(50000, open("q", O_RDONLY))));
 }
 
 static void packets(void)

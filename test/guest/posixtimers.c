@@ -34,22 +34,30 @@ static const char *taken(void)
 	return ret(sigtimedwait(&both, &si, &at_once));
 }
 
+// fired arms a timer and waits until its signal is pending.
+static void fired(int id)
+{
+	sigset_t s;
+	settime(id, MS, 0);
+	do {
+		sleep_ms(1);
+		sigpending(&s);
+	} while (!sigismember(&s, SIGRTMIN));
+}
+
 static void pending(void)
 {
 	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
 	int id = -1;
 	block_both();
 	say("create", "%s id %d", ret(create(CLOCK_MONOTONIC, &ev, &id)), id);
-	settime(id, MS, 0);
-	sleep_ms(20);
+	fired(id);
 	struct itimerspec v = {{0, 0}, {100, 0}}, o;
 	say("set anew", "%s %s", ret(syscall(SYS_timer_settime, id, 0, &v, &o)), taken());
 	say("old value", "%ld %ld", (long)o.it_value.tv_sec, o.it_value.tv_nsec);
-	settime(id, MS, 0);
-	sleep_ms(20);
+	fired(id);
 	say("disarmed", "%s %s", ret(settime(id, 0, 0)), taken());
-	settime(id, MS, 0);
-	sleep_ms(20);
+	fired(id);
 	say("deleted", "%s %s", ret(syscall(SYS_timer_delete, id)), taken());
 	say("next id", "%s id %d", ret(create(CLOCK_REALTIME, NULL, &id)), id);
 	settime(id, 1, MS);
@@ -58,21 +66,23 @@ static void pending(void)
 	say("default event", "%s", ret(sigtimedwait(&both, &si, &at_once)));
 	say("siginfo", "%d %d %d %s", si.si_code, si.si_timerid, si.si_value.sival_int, yes(si.si_overrun > 5));
 	say("same overrun", "%s", yes(syscall(SYS_timer_getoverrun, id) == si.si_overrun));
+	settime(id, 0, 0);
 	while (sigtimedwait(&both, &si, &at_once) > 0)
 		;
-	// A timer's signal is pending beside one that somebody sent.
+	// A timer's signal is pending beside one that somebody sent before it.
 	raise(SIGALRM);
-	sleep_ms(20);
+	settime(id, 1, 20 * MS);
+	sleep_ms(40);
 	sigtimedwait(&both, &si, &at_once);
 	int first = si.si_code;
 	say("sent and timed", "%d %s %d", first, ret(sigtimedwait(&both, &si, &at_once)), si.si_code);
 	signal(SIGALRM, SIG_IGN);
 	sigprocmask(SIG_UNBLOCK, &both, NULL);
-	sleep_ms(20);
+	sleep_ms(60);
 	block_both();
 	say("ignored", "%s", taken());
 	signal(SIGALRM, SIG_DFL);
-	sleep_ms(20);
+	sleep_ms(60);
 	say("not any more", "%s", taken());
 	syscall(SYS_timer_gettime, id, &o);
 	say("interval", "%ld", o.it_interval.tv_nsec);
@@ -129,17 +139,18 @@ static void children(void)
 {
 	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
 	int id;
+	signal(SIGTERM, SIG_IGN);
 	create(1, &ev, &id);
 	settime(id, 100 * MS, 0);
 	struct itimerspec v;
 	if (fork() == 0) {
+		signal(SIGTERM, SIG_DFL);
 		say("in a child", "%s", ret(syscall(SYS_timer_gettime, id, &v)));
 		say("its own", "%s id %d", ret(create(1, &ev, &id)), id);
-		settime(id, 100 * MS, 0);
-		execl("/bin/sleep", "sleep", "0.3", (char *)0);
+		settime(id, 700 * MS, 0);
+		execl("/bin/sleep", "sleep", "0.9", (char *)0);
 		_exit(1);
 	}
-	signal(SIGTERM, SIG_IGN);
 	int st;
 	wait(&st);
 	say("not kept by exec", "%s", status(st));
@@ -157,8 +168,7 @@ static void files(void)
 	say("poll", "%s %x", ret(poll(&p, 1, 0)), p.revents);
 	say("cancel on set", "%s", ret(timerfd_settime(f, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &v, NULL)));
 	say("other flags", "%s", ret(timerfd_settime(f, 4, &v, NULL)));
-	sleep_ms(10);
-	say("expired", "%s %x", ret(poll(&p, 1, 0)), p.revents);
+	say("expired", "%s %x", ret(poll(&p, 1, 5000)), p.revents);
 	timerfd_settime(f, 0, &v, NULL);
 	say("set anew", "%s %s", ret(poll(&p, 1, 0)), ret(read(f, b, 8)));
 	sprintf(path, "/proc/self/fd/%d", f);

@@ -89,11 +89,8 @@ static void attach(void)
 	say("next", "%s", waits(p));
 	say("siginfo", "%s", ret(trace(PTRACE_GETSIGINFO, p, 0, &si)));
 	say("detach", "%s", ret(trace(PTRACE_DETACH, p, 0, 0)));
-	sleep_ms(20);
-	char path[64], *at;
-	snprintf(path, sizeof path, "/proc/%d/status", p);
-	at = strstr(get(path), "State:");
-	say("state", "%.8s", at ? at : "none");
+	comes_to(p, 'T');
+	say("state", "%.8s", procline(p, "State:"));
 	kill(p, SIGKILL);
 	say("end", "%s", waits(p));
 }
@@ -341,9 +338,8 @@ static void children(void)
 			_exit(1);
 		siginfo_t i;
 		waitid(P_PID, p, &i, WEXITED | WNOWAIT);
-		sleep_ms(50);
 		int st = 0;
-		if (write(up[1], &c, 1) != 1)
+		if (write(up[1], &c, 1) != 1 || read(down[0], &c, 1) != 1)
 			_exit(1);
 		waitpid(p, &st, 0);
 		_exit(WEXITSTATUS(st));
@@ -351,9 +347,10 @@ static void children(void)
 	char c;
 	if (read(up[0], &c, 1) != 1 || write(down[1], &c, 1) != 1)
 		return;
-	sleep_ms(20);
-	say("before the tracer waited", "%s", ret(waitpid(p, NULL, WNOHANG)));
 	if (read(up[0], &c, 1) != 1)
+		return;
+	say("before the tracer waited", "%s", ret(waitpid(p, NULL, WNOHANG)));
+	if (write(down[1], &c, 1) != 1)
 		return;
 	say("after", "%s", waits(p));
 	say("the tracer saw", "%s", waits(tracer));
@@ -408,7 +405,7 @@ static void access_(void)
 		prctl(PR_SET_DUMPABLE, 0);
 		sleeps();
 	}
-	sleep_ms(20);
+	asleep(p);
 	say("as root", "%s", ret(trace(PTRACE_SEIZE, p, 0, 0)));
 	kill(p, SIGKILL);
 	waits(p);

@@ -272,7 +272,7 @@ static void interrupted(void)
 {
 	struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART};
 	sigaction(SIGUSR2, &sa, NULL);
-	struct timespec t = {0, 150 * MS};
+	struct timespec t = {0, 400 * MS};
 	int r = nanosleep(&t, NULL);
 	_exit(r == 0 ? 10 : errno == EINTR ? 11 : 12);
 }
@@ -282,7 +282,7 @@ static void restarts(void)
 	pid_t p = begun(interrupted, PTRACE_O_TRACESYSGOOD);
 	to_entry(p, SYS_clock_nanosleep);
 	trace(PTRACE_SYSCALL, p, 0, 0);
-	sleep_ms(30);
+	asleep(p);
 	kill(p, SIGUSR1);
 	struct user_regs_struct r;
 	say("exit", "%s", waits(p));
@@ -302,7 +302,7 @@ static void restarts(void)
 	p = begun(interrupted, PTRACE_O_TRACESYSGOOD);
 	to_entry(p, SYS_clock_nanosleep);
 	trace(PTRACE_CONT, p, 0, 0);
-	sleep_ms(30);
+	asleep(p);
 	kill(p, SIGUSR1);
 	waits(p);
 	trace(PTRACE_GETREGS, p, 0, &r);
@@ -314,7 +314,7 @@ static void restarts(void)
 	p = begun(interrupted, PTRACE_O_TRACESYSGOOD);
 	to_entry(p, SYS_clock_nanosleep);
 	trace(PTRACE_CONT, p, 0, 0);
-	sleep_ms(30);
+	asleep(p);
 	kill(p, SIGUSR2);
 	waits(p);
 	trace(PTRACE_CONT, p, 0, SIGUSR2);

@@ -18,7 +18,7 @@ static pid_t sleeper(void)
 	pid_t p = fork();
 	if (p == 0)
 		sleeps();
-	sleep_ms(20);
+	asleep(p);
 	return p;
 }
 
@@ -97,10 +97,10 @@ static void attached(void)
 	trace(PTRACE_CONT, p, 0, SIGSTOP);
 	say("group-stop", "%s", waits(p));
 	say("detach", "%s", ret(trace(PTRACE_DETACH, p, 0, 0)));
-	sleep_ms(30);
+	comes_to(p, 'T');
 	say("stays stopped", "%s", procline(p, "State:"));
 	kill(p, SIGCONT);
-	sleep_ms(30);
+	asleep(p);
 	say("goes on", "%s", procline(p, "State:"));
 	kill(p, SIGKILL);
 	waits(p);
@@ -119,8 +119,8 @@ static void attached(void)
 static void others(void)
 {
 	pid_t p = sleeper();
-	int fd[2];
-	if (pipe(fd))
+	int fd[2], back[2];
+	if (pipe(fd) || pipe(back))
 		return;
 	pid_t tracer = fork();
 	if (tracer == 0) {
@@ -129,7 +129,9 @@ static void others(void)
 		if (write(fd[1], "x", 1) != 1)
 			_exit(1);
 		waitpid(p, &st, __WALL);
-		sleep_ms(60);
+		char c = 's';
+		if (write(fd[1], &c, 1) != 1 || read(back[0], &c, 1) != 1)
+			_exit(1);
 		trace(PTRACE_CONT, p, 0, WSTOPSIG(st));
 		waitpid(p, &st, __WALL);
 		int group = st >> 8 == (SIGSTOP | PTRACE_EVENT_STOP << 8);
@@ -146,8 +148,11 @@ static void others(void)
 		return;
 	kill(p, SIGSTOP);
 	int st = 0;
-	sleep_ms(20);
+	if (read(fd[0], &c, 1) != 1)
+		return;
 	say("before the tracer let it stop", "%s", ret(waitpid(p, &st, WUNTRACED | WNOHANG)));
+	if (write(back[1], &c, 1) != 1)
+		return;
 	say("stopped", "%s", yes(waitpid(p, &st, WUNTRACED) == p && WIFSTOPPED(st) && WSTOPSIG(st) == SIGSTOP));
 	kill(p, SIGCONT);
 	say("continued", "%s", yes(waitpid(p, &st, WCONTINUED) == p && WIFCONTINUED(st)));
@@ -167,14 +172,16 @@ static void *thread(void *arg)
 	return NULL;
 }
 
+// brief ends once it is traced.
 static void *brief(void *arg)
 {
-	tid = syscall(SYS_gettid);
-	sleep_ms((long)arg);
-	return NULL;
+	pid_t me = tid = syscall(SYS_gettid);
+	while (!strcmp(procline(me, "TracerPid:"), "TracerPid:\t0"))
+		sleep_ms(1);
+	return arg;
 }
 
-static pid_t with_thread(void *(*fn)(void *), long arg, pid_t *second)
+static pid_t with_thread(void *(*fn)(void *), pid_t *second)
 {
 	int fd[2];
 	if (pipe(fd))
@@ -182,7 +189,7 @@ static pid_t with_thread(void *(*fn)(void *), long arg, pid_t *second)
 	pid_t p = fork();
 	if (p == 0) {
 		pthread_t t;
-		pthread_create(&t, NULL, fn, (void *)arg);
+		pthread_create(&t, NULL, fn, NULL);
 		while (!tid)
 			sleep_ms(1);
 		pid_t n = tid;
@@ -197,7 +204,7 @@ static pid_t with_thread(void *(*fn)(void *), long arg, pid_t *second)
 
 static void threads(void)
 {
-	pid_t second, p = with_thread(thread, 0, &second);
+	pid_t second, p = with_thread(thread, &second);
 	say("seize a thread", "%s", ret(trace(PTRACE_SEIZE, second, 0, PTRACE_O_TRACEEXIT)));
 	say("leader alone", "%s", ret(trace(PTRACE_INTERRUPT, p, 0, 0)));
 	trace(PTRACE_INTERRUPT, second, 0, 0);
@@ -225,7 +232,7 @@ static void threads(void)
 	say("leader's end", "%s", waits(p));
 
 	// A traced thread that ends is its tracer's to wait for.
-	p = with_thread(brief, 100, &second);
+	p = with_thread(brief, &second);
 	trace(PTRACE_SEIZE, second, 0, 0);
 	say("thread's end", "%s", waits(second));
 	say("gone", "%s", ret(waitpid(second, NULL, __WALL)));

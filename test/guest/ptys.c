@@ -38,7 +38,7 @@ static const char *got(int fd, size_t n)
 	char b[200];
 	struct pollfd p = {fd, POLLIN, 0};
 	sleep_ms(40);
-	if (poll(&p, 1, 0) == 0)
+	if (poll(&p, 1, 60) == 0)
 		return "(nothing)";
 	return shown(b, read(fd, b, n));
 }
@@ -534,7 +534,8 @@ static void hangup(void)
 	char b[10];
 	fcntl(m, F_SETFL, O_NONBLOCK);
 	say("nothing yet", "%s", ret(read(m, b, 10)));
-	if (fork() == 0) {
+	pid_t pid = fork();
+	if (pid == 0) {
 		close(m);
 		ssize_t n = read(s, b, 10);
 		say("reader", "%s", ret(n));
@@ -546,7 +547,7 @@ static void hangup(void)
 		say("again", "%s", ret(read(s, b, 10)));
 		_exit(0);
 	}
-	sleep_ms(50);
+	asleep(pid);
 	close(m);
 	wait(NULL);
 }

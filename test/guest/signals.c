@@ -184,10 +184,9 @@ static void queues(void)
 	sigemptyset(&s);
 	sigprocmask(SIG_SETMASK, &s, NULL);
 	handle(SIGALRM, SA_RESTART);
-	ualarm(30000, 0);
 	sigemptyset(&want);
 	sigaddset(&want, rt + 2);
-	say("interrupted", "%s", ret(sigwaitinfo(&want, &si)));
+	say("interrupted", "%s", ret(UNDER_ALARM(30000, sigwaitinfo(&want, &si))));
 	struct rlimit r = {5, 5};
 	setrlimit(RLIMIT_SIGPENDING, &r);
 	block(SIG_BLOCK, rt);
@@ -205,29 +204,22 @@ static void restarts(void)
 	if (pipe(p))
 		return;
 	handle(SIGALRM, 0);
-	ualarm(30000, 0);
-	say("pause", "%s", ret(pause()));
-	struct timespec t = {5, 0}, rem = {0, 0};
-	ualarm(30000, 0);
-	say("nanosleep", "%s", ret(nanosleep(&t, &rem)));
-	say("time left", "%s", yes(rem.tv_sec == 4 && rem.tv_nsec > 500 * MS));
-	ualarm(30000, 0);
-	say("clock_nanosleep", "%s", errname(clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &rem)));
-	ualarm(30000, 0);
-	say("read", "%s", ret(read(p[0], &c, 1)));
+	say("pause", "%s", ret(UNDER_ALARM(30000, pause())));
+	struct timespec t = {40, 0}, rem = {0, 0};
+	say("nanosleep", "%s", ret(UNDER_ALARM(30000, nanosleep(&t, &rem))));
+	say("time left", "%s", yes(rem.tv_sec >= 20 && rem.tv_sec < 40));
+	say("clock_nanosleep", "%s", errname(UNDER_ALARM(30000, clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &rem))));
+	say("read", "%s", ret(UNDER_ALARM(30000, read(p[0], &c, 1))));
 	pid_t pid = fork();
 	if (pid == 0) {
 		pause();
 		_exit(0);
 	}
-	ualarm(30000, 0);
-	say("wait", "%s", ret(wait(NULL)));
+	say("wait", "%s", ret(UNDER_ALARM(30000, wait(NULL))));
 	handle(SIGALRM, SA_RESTART);
-	ualarm(30000, 0);
 	int64_t t0 = now_ms();
-	t = (struct timespec){0, 90 * MS};
-	say("nanosleep despite SA_RESTART", "%s", ret(nanosleep(&t, &rem)));
-	say("it ended early", "%s", yes(now_ms() - t0 < 90));
+	say("nanosleep despite SA_RESTART", "%s", ret(UNDER_ALARM(30000, nanosleep(&t, &rem))));
+	say("it ended early", "%s", yes(now_ms() - t0 < 20000));
 	pid_t me = getpid(), helper = fork();
 	if (helper == 0) {
 		sleep_ms(30);
@@ -243,12 +235,12 @@ static void restarts(void)
 	// A stop and continue, with no handler, does not disturb a sleep.
 	pid = fork();
 	if (pid == 0) {
-		t = (struct timespec){0, 150 * MS};
+		t = (struct timespec){0, 400 * MS};
 		t0 = now_ms();
 		int r = nanosleep(&t, NULL);
-		_exit(r || now_ms() - t0 < 150);
+		_exit(r || now_ms() - t0 < 400);
 	}
-	sleep_ms(20);
+	asleep(pid);
 	kill(pid, SIGSTOP);
 	waitpid(pid, &st, WUNTRACED);
 	say("sleeper", "%s", status(st));
@@ -258,7 +250,7 @@ static void restarts(void)
 	pid = fork();
 	if (pid == 0)
 		_exit(read(p[0], &c, 1) != 1);
-	sleep_ms(20);
+	asleep(pid);
 	kill(pid, SIGSTOP);
 	waitpid(pid, &st, WUNTRACED);
 	kill(pid, SIGCONT);

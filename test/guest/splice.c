@@ -85,8 +85,7 @@ static void pipes(void)
 	read(p[0], b, sizeof b);
 	struct sigaction sa = {.sa_handler = handler};
 	sigaction(SIGALRM, &sa, NULL);
-	ualarm(30000, 0);
-	say("interrupted", "%s", ret(splice(p[0], NULL, q[1], NULL, 6, 0)));
+	say("interrupted", "%s", ret(UNDER_ALARM(30000, splice(p[0], NULL, q[1], NULL, 6, 0))));
 	close(p[1]);
 	say("no writer", "%s %s", ret(splice(p[0], NULL, q[1], NULL, 6, 0)), ret(tee(p[0], q[1], 6, 0)));
 	if (pipe(p))

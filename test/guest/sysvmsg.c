@@ -118,7 +118,7 @@ static void waiting(void)
 		say("then", "%s %s", ret(n), m.text);
 		_exit(0);
 	}
-	sleep_ms(60);
+	asleep(a);
 	send(id, 1, "other", 0);
 	send(id, 7, "wanted", 0);
 	waitpid(a, NULL, 0);
@@ -133,7 +133,7 @@ static void waiting(void)
 		say("sender", "%s", ret(r));
 		_exit(0);
 	}
-	sleep_ms(60);
+	asleep(a);
 	say("waits", "%s", ret(waitpid(a, NULL, WNOHANG)));
 	long room = msgrcv(id, &m, 8192, 0, 0);
 	waitpid(a, NULL, 0);
@@ -147,7 +147,7 @@ static void waiting(void)
 		say("interrupted", "%s", ret(r));
 		_exit(0);
 	}
-	sleep_ms(60);
+	asleep(a);
 	kill(a, SIGUSR1);
 	waitpid(a, NULL, 0);
 
@@ -157,7 +157,7 @@ static void waiting(void)
 		say("removed", "%s", ret(r));
 		_exit(0);
 	}
-	sleep_ms(60);
+	asleep(a);
 	msgctl(id, IPC_RMID, NULL);
 	waitpid(a, NULL, 0);
 	say("gone", "%s", receive(id, 0, 1, 0));

@@ -124,25 +124,15 @@ static pid_t waiter(int id, int num, int by, const char *name)
 		say(name, "%s", ret(r));
 		_exit(0);
 	}
-	int what = by ? GETNCNT : GETZCNT;
-	for (long before = semctl(id, num, what), n = 0; semctl(id, num, what) <= (before ? before - 1 : 0) && n < 500; n++)
-		sleep_ms(2);
+	asleep(pid);
 	return pid;
-}
-
-static void await(int id, int cmd, int num, int n)
-{
-	for (int i = 0; i < 1000 && semctl(id, num, cmd) != n; i++)
-		sleep_ms(2);
 }
 
 static void waiting(void)
 {
 	int id = fresh(2);
 	pid_t a = waiter(id, 0, -1, "first");
-	await(id, GETNCNT, 0, 1);
 	pid_t b = waiter(id, 0, -1, "second");
-	await(id, GETNCNT, 0, 2);
 	say("two wait", "%d %d", semctl(id, 0, GETNCNT), semctl(id, 0, GETZCNT));
 	op(id, 0, 1, 0);
 	waitpid(a, NULL, 0);
@@ -153,9 +143,7 @@ static void waiting(void)
 
 	// The larger wish stands first in the queue, but does not hold up the smaller one.
 	a = waiter(id, 0, -3, "three");
-	await(id, GETNCNT, 0, 1);
 	b = waiter(id, 0, -1, "one");
-	await(id, GETNCNT, 0, 2);
 	op(id, 0, 1, 0);
 	waitpid(b, NULL, 0);
 	op(id, 0, 3, 0);
@@ -164,14 +152,12 @@ static void waiting(void)
 	// Those who wait for zero come first.
 	set(id, 1, 1);
 	a = waiter(id, 1, 0, "zero");
-	await(id, GETZCNT, 1, 1);
 	say("waits for zero", "%d %d", semctl(id, 1, GETNCNT), semctl(id, 1, GETZCNT));
 	long zeroed = set(id, 1, 0);
 	waitpid(a, NULL, 0);
 	say("set to zero", "%s", ret(zeroed));
 
 	a = waiter(id, 0, -5, "removed");
-	await(id, GETNCNT, 0, 1);
 	drop(id);
 	waitpid(a, NULL, 0);
 
@@ -179,7 +165,6 @@ static void waiting(void)
 	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 	sigaction(SIGUSR1, &sa, NULL);
 	a = waiter(id, 0, -1, "interrupted");
-	await(id, GETNCNT, 0, 1);
 	kill(a, SIGUSR1);
 	waitpid(a, NULL, 0);
 	say("nobody waits", "%d", semctl(id, 0, GETNCNT));
@@ -257,7 +242,7 @@ static void undoing(void)
 		sleep_ms(50);
 		_exit(0);
 	}
-	sleep_ms(20);
+	asleep(pid);
 	say("waited for the end", "%s", ret(op(id, 0, -1, 0)));
 	waitpid(pid, NULL, 0);
 	say("removed with adjustments", "%s", ret(({ op(id, 0, 1, SEM_UNDO); drop(id); })));

@@ -125,11 +125,12 @@ static void processes(void)
 	say("last by the child", "%s", yes(ds.shm_lpid == pid));
 	pid = fork();
 	if (pid == 0) {
-		execl("/bin/sleep", "sleep", "0.15", NULL);
+		execl("/bin/sleep", "sleep", "100", NULL);
 		_exit(1);
 	}
-	sleep_ms(100);
+	runs(pid, "sleep");
 	say("exec detaches", "%ld", attached(id));
+	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	say("hole", "%s", ret(munmap(a + 2 * PAGE, PAGE)));
 	say("two pieces", "%ld", attached(id));

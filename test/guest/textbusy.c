@@ -17,7 +17,7 @@ static pid_t start(const char *path)
 {
 	pid_t p = fork();
 	if (p == 0) {
-		execl(path, "sleep", "1", (char *)0);
+		execl(path, "sleep", "100", (char *)0);
 		_exit(errno == ETXTBSY ? 5 : 6);
 	}
 	return p;
@@ -33,7 +33,7 @@ static void busy(void)
 	say("written to", "%s", status(st));
 	close(w);
 	pid_t p = start("./prog");
-	sleep_ms(300);
+	runs(p, "prog");
 	say("write", "%s %s", okret(open("prog", O_WRONLY)), okret(open("prog", O_RDWR)));
 	say("truncate", "%s %s", ret(truncate("prog", 10)), okret(open("prog", O_WRONLY | O_TRUNC)));
 	say("create", "%s", okret(open("prog", O_WRONLY | O_CREAT | O_TRUNC, 0755)));
@@ -43,6 +43,7 @@ static void busy(void)
 	say("through proc", "%s", okret(open(exe, O_WRONLY)));
 	say("rename", "%s", ret(rename("prog", "moved")));
 	say("write", "%s", okret(open("moved", O_WRONLY)));
+	kill(p, SIGTERM);
 	wait(&st);
 	say("end", "%s", status(st));
 	say("write", "%s", okret(open("moved", O_WRONLY)));

@@ -155,8 +155,8 @@ static void on_signal(int s)
 
 static void *sleeper(void *arg)
 {
-	(void)arg;
-	struct timespec t = {20, 0};
+	*(volatile pid_t *)arg = syscall(SYS_gettid);
+	struct timespec t = {100, 0};
 	long r = nanosleep(&t, NULL);
 	return (void *)(r == -1 ? (long)errno : 0);
 }
@@ -172,10 +172,15 @@ static void *receiver(void *arg)
 static void signals(void)
 {
 	pthread_t t[3];
+	volatile pid_t tid[3] = {0};
 	signal(SIGUSR1, on_signal);
 	for (int i = 0; i < 3; i++)
-		pthread_create(&t[i], NULL, sleeper, NULL);
-	sleep_ms(40);
+		pthread_create(&t[i], NULL, sleeper, (void *)&tid[i]);
+	for (int i = 0; i < 3; i++) {
+		while (!tid[i])
+			sleep_ms(1);
+		asleep(tid[i]);
+	}
 	say("to one thread", "%s", errname(pthread_kill(t[1], SIGUSR1)));
 	void *r;
 	pthread_join(t[1], &r);
@@ -247,9 +252,14 @@ static void *faults(void *arg)
 	return NULL;
 }
 
+static int gate[2] = {-1, -1};
+
+// leaves ends when the first thread has, and the gate is closed.
 static void *leaves(void *arg)
 {
-	sleep_ms(250);
+	char c;
+	comes_to(getpid(), 'Z');
+	(void)!read(gate[0], &c, 1);
 	say("last thread", "%s", (char *)arg);
 	return NULL;
 }
@@ -321,11 +331,16 @@ static void endings(void)
 	waitpid(pid, &st, 0);
 	say("killed", "%s", status(st));
 	// A first thread that left while others run is not yet to be waited for.
+	if (pipe(gate))
+		return;
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
+		close(gate[1]);
 		first_leaves();
-	sleep_ms(20);
+	}
+	comes_to(pid, 'Z');
 	say("not yet", "%s", ret(waitpid(pid, &st, WNOHANG)));
+	close(gate[1]);
 	waitpid(pid, &st, 0);
 	say("now", "%s", status(st));
 }

@@ -87,23 +87,26 @@ static void waits(void)
 	say("child", "%s", status(st));
 	if (connect_to(socket(AF_UNIX, SOCK_STREAM, 0), "s"))
 		say("connect", "%s", errname(errno));
-	if (fork() == 0) {
+	pid_t pid = fork();
+	if (pid == 0) {
 		int c = socket(AF_UNIX, SOCK_STREAM, 0);
 		int64_t t = now_ms();
 		int r = connect_to(c, "s");
 		_exit(r == 0 && now_ms() - t > 20 ? 7 : 8);
 	}
-	sleep_ms(80);
+	asleep(pid);
+	sleep_ms(40);
 	accept(l, NULL, NULL);
 	wait(&st);
 	say("connect waited", "%s", status(st));
 	// One that waits to connect when the listener goes.
-	if (fork() == 0) {
+	pid = fork();
+	if (pid == 0) {
 		close(l);
 		int c = socket(AF_UNIX, SOCK_STREAM, 0);
 		_exit(connect_to(c, "s") ? errno == ECONNREFUSED ? 1 : 2 : 0);
 	}
-	sleep_ms(60);
+	asleep(pid);
 	close(l);
 	wait(&st);
 	say("listener closed", "%s", status(st));
@@ -128,8 +131,9 @@ static void waits(void)
 	say("write part", "%s", yes(n > 0 && n < (ssize_t)sizeof big));
 	say("write timed out", "%s", ret(write(p[0], big, 1)));
 	handle(SIGALRM, SA_RESTART);
-	ualarm(10000, 0);
-	say("interrupted with timeout", "%s", ret(read(p[0], b, 1)));
+	struct timeval longer = {60, 0};
+	setsockopt(p[0], SOL_SOCKET, SO_RCVTIMEO, &longer, sizeof longer);
+	say("interrupted with timeout", "%s", ret(UNDER_ALARM(10000, read(p[0], b, 1))));
 	int l2 = listener(SOCK_STREAM, "t", 0);
 	setsockopt(l2, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 	say("accept timed out", "%s", ret(accept(l2, NULL, NULL)));
@@ -170,40 +174,35 @@ static void signals(void)
 	}
 	handle(SIGALRM, 0);
 	socketpair(AF_UNIX, SOCK_STREAM, 0, s);
-	ualarm(30000, 0);
-	say("read", "%s", ret(read(s[0], b, 1)));
-	ualarm(30000, 0);
-	say("recv", "%s", ret(recv(s[0], b, 1, 0)));
+	say("read", "%s", ret(UNDER_ALARM(30000, read(s[0], b, 1))));
+	say("recv", "%s", ret(UNDER_ALARM(30000, recv(s[0], b, 1, 0))));
 	write(s[1], "12", 2);
-	ualarm(30000, 0);
-	say("WAITALL with some", "%s", ret(recv(s[0], b, 10, MSG_WAITALL)));
+	say("WAITALL with some", "%s", ret(UNDER_ALARM(30000, recv(s[0], b, 10, MSG_WAITALL))));
 	static char big[1 << 20];
-	ualarm(30000, 0);
-	say("write that began", "%s", yes(write(s[0], big, sizeof big) > 1000));
-	ualarm(30000, 0);
-	say("write that could not", "%s", ret(write(s[0], big, sizeof big)));
+	say("write that began", "%s", yes(UNDER_ALARM(30000, write(s[0], big, sizeof big)) > 1000));
+	say("write that could not", "%s", ret(UNDER_ALARM(30000, write(s[0], big, sizeof big))));
 	int l = listener(SOCK_STREAM, "s", 0);
-	ualarm(30000, 0);
-	say("accept", "%s", ret(accept(l, NULL, NULL)));
+	say("accept", "%s", ret(UNDER_ALARM(30000, accept(l, NULL, NULL))));
 	connect_to(socket(AF_UNIX, SOCK_STREAM, 0), "s");
 	int c = socket(AF_UNIX, SOCK_STREAM, 0);
-	ualarm(30000, 0);
-	say("connect", "%s", ret(connect_to(c, "s")));
+	say("connect", "%s", ret(UNDER_ALARM(30000, connect_to(c, "s"))));
 	handle(SIGALRM, SA_RESTART);
+	caught = 0;
 	if (fork() == 0) {
-		sleep_ms(100);
+		asleep(getppid());
+		kill(getppid(), SIGALRM);
+		sleep_ms(70);
 		_exit(write(s[1], "late", 4) != 4);
 	}
-	caught = 0;
-	ualarm(30000, 0);
 	say("restarted", "%s, signals %d", ret(read(s[0], b, 10)), caught);
 	wait(NULL);
+	caught = 0;
 	if (fork() == 0) {
-		sleep_ms(100);
+		asleep(getppid());
+		kill(getppid(), SIGALRM);
+		sleep_ms(70);
 		_exit(accept(l, NULL, NULL) < 0);
 	}
-	caught = 0;
-	ualarm(30000, 0);
 	say("connect restarted", "%s, signals %d", ret(connect_to(c, "s")), caught);
 	wait(NULL);
 }

@@ -197,13 +197,14 @@ static void datagrams(void)
 	say("one taken", "%s", ret(recv(u, b, 1, 0)));
 	say("room for one", "%s, %s", ready(other), ret(send(other, "x", 1, 0)));
 	fcntl(other, F_SETFL, 0);
-	if (fork() == 0)
+	pid_t pid = fork();
+	if (pid == 0)
 		_exit(send(other, "late", 4, 0) != 4);
-	sleep_ms(50);
-	for (n = 0; recv(u, b, sizeof b, 0) > 0; n++)
-		sleep_ms(5);
+	asleep(pid);
 	int st;
-	wait(&st);
+	for (n = 0; recv(u, b, sizeof b, 0) > 0; n++)
+		if (n == 0)
+			wait(&st);
 	say("one waited", "%s %s %.4s", status(st), yes(n == sent + 1), b);
 	say("shut down", "%s %s", ret(shutdown(u, SHUT_RD)), ret(send(other, "x", 1, 0)));
 	say("reader sees", "%s %s", ret(recv(u, b, 1, 0)), ready(u));

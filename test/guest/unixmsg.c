@@ -192,7 +192,7 @@ static const char *settle(int fd)
 {
 	char b;
 	ssize_t n = -1;
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 3000; i++) {
 		int s[2];
 		socketpair(AF_UNIX, SOCK_STREAM, 0, s); // a socket that closes has garbage looked for
 		close(s[0]);

@@ -1,5 +1,5 @@
 // A word in a file that several processes map: "wait FILE" sleeps until it changes, "wake FILE" changes it and says how many
-// were woken. The waiter gives up after ten seconds.
+// were woken. The waiter gives up after a minute.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <stdio.h>
@@ -19,12 +19,12 @@ int main(int argc, char **argv) {
 	if (word == MAP_FAILED)
 		return 4;
 	if (strcmp(argv[1], "wait") == 0) {
-		struct timespec patience = {10, 0};
+		struct timespec patience = {60, 0};
 		long r = syscall(SYS_futex, word, FUTEX_WAIT, 0, &patience, NULL, 0);
 		printf("waited: %ld, word %u\n", r, *word);
 		return 0;
 	}
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 5000; i++) {
 		// The word stays 0 until somebody waits.
 		if (syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0) == 1) {
 			__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
