@@ -148,7 +148,7 @@ func TestMemoryFileAgainstModel(t *testing.T) {
 // settle waits until freed memory has been punched.
 func settle(t testing.TB, f *MemoryFile) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		f.mu.Lock()
 		done := !f.punching && f.pendingBytes+f.inPunch == 0

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,9 +27,13 @@ func TestIdle(t *testing.T) {
 	eachPlatform(t, func(t *testing.T, platform string) {
 		t.Parallel()
 		cmd := exec.Command(sentry(t), "do", "--platform="+platform, "--", "/bin/sh", "-c",
-			`i=0; while [ $i -lt 100 ]; do i=$((i+1)); /bin/true; done; cat >/dev/null & sleep 1000; true`)
+			`i=0; while [ $i -lt 100 ]; do i=$((i+1)); /bin/true; done; echo worked; cat >/dev/null & sleep 1000; true`)
 		cmd.Env, cmd.SysProcAttr = environment(), &syscall.SysProcAttr{Setpgid: true}
 		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()
 		}
@@ -38,6 +43,9 @@ func TestIdle(t *testing.T) {
 		defer cmd.Wait()
 		defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		defer in.Close()
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatalf("%q, %v", line, err)
+		}
 		before := settled(t, cmd.Process.Pid)
 		time.Sleep(idleFor)
 		if used, _ := processorTime(cmd.Process.Pid); used-before > idleMost {
@@ -50,11 +58,11 @@ func TestIdle(t *testing.T) {
 func settled(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	last, since := time.Duration(-1), time.Now()
-	for end := since.Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := since.Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		used, threads := processorTime(pid)
 		if used != last {
 			last, since = used, time.Now()
-		} else if time.Since(since) > time.Second && threads > 4 {
+		} else if time.Since(since) > 2*time.Second && threads > 4 {
 			return used
 		}
 	}

@@ -197,7 +197,7 @@ func TestTerminalIoctls(t *testing.T) {
 	_, err = unix.Write(master, []byte("12345"))
 	must(t, err)
 	var n [1]byte
-	for range 1000 { // the terminal takes its time
+	for range 30_000 { // the terminal takes its time
 		must(t, ioctl(unix.TIOCINQ, at))
 		if _, err = m.CopyIn(at, n[:]); n[0] != 0 {
 			break

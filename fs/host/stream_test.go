@@ -107,7 +107,7 @@ func readBlocking(t *testing.T, f *vfs.File, n int) []byte {
 		}
 		select {
 		case <-ch:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nobody woke the reader")
 		}
 	}
@@ -178,7 +178,7 @@ func TestWritersWakeUp(t *testing.T) {
 			got := 0
 			woken := false
 			unix.SetNonblock(p.outside, true)
-			for deadline := time.Now().Add(10 * time.Second); got < sent && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); got < sent && time.Now().Before(deadline); {
 				buf := [4096]byte{}
 				n, err := unix.Read(p.outside, buf[:])
 				if err != nil {
@@ -195,10 +195,10 @@ func TestWritersWakeUp(t *testing.T) {
 			select {
 			case <-ch:
 				woken = true
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 			}
 			f.Unregister(e)
-			s.Drain(10 * time.Second)
+			s.Drain(time.Minute)
 			if m := f.Readiness(waiter.Out); !woken || m != waiter.Out {
 				t.Errorf("woken %v, ready for %#x", woken, m)
 			}
@@ -334,7 +334,7 @@ func TestWaitersHoldNoThread(t *testing.T) {
 	for _, f := range files {
 		f.DecRef()
 	}
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > 30; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > 30; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines", runtime.NumGoroutine())
 		}

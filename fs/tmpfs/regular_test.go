@@ -205,7 +205,7 @@ func TestCollected(t *testing.T) {
 			t.Fatal(err)
 		}
 	}()
-	for range 100 {
+	for range 1000 {
 		runtime.GC()
 		if mem.Usage() == 0 {
 			return

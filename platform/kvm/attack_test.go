@@ -69,7 +69,7 @@ func TestAttackArea(t *testing.T) {
 		if timer.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > time.Minute {
 			t.Fatalf("an event took %v", took)
 		}
 		if events[ev.Kind]++; ev.Kind != platform.Syscall || g.regs.Rip-codeAt > textEnd {
@@ -103,7 +103,7 @@ func TestAttackMeeting(t *testing.T) {
 			if timer.Stop(); err != nil {
 				t.Fatalf("%#x with %#x: %v", to, r11, err)
 			}
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := time.Since(begin); took > time.Minute {
 				t.Fatalf("%#x with %#x: %+v after %v", to, r11, ev, took)
 			}
 		}

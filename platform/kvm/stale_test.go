@@ -43,7 +43,7 @@ func (g *testGuest) moves(page uint64) {
 // movesFrom waits until the word at page is another than old.
 func (g *testGuest) movesFrom(page, old uint64) {
 	g.Helper()
-	for deadline := time.Now().Add(10 * time.Second); g.word(page).Load() == old; time.Sleep(10 * time.Microsecond) {
+	for deadline := time.Now().Add(time.Minute); g.word(page).Load() == old; time.Sleep(10 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			g.Fatalf("nothing is written to page %d", page)
 		}

@@ -141,7 +141,7 @@ func (e *env) peek(offset int) uint64 { return binary.LittleEndian.Uint64(e.mem[
 // waitFor waits until f holds.
 func waitFor(tb testing.TB, what string, f func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("waited in vain for %s", what)

@@ -151,7 +151,7 @@ func TestAbandonedState(t *testing.T) {
 	copy(g.FPU()[160:], "sixteen bytes...")
 	g.FPUChanged()
 	g.hot(t)
-	for deadline := time.Now().Add(5 * time.Second); g.s.block.live == liveSaved; {
+	for deadline := time.Now().Add(time.Minute); g.s.block.live == liveSaved; {
 		g.pace.spin, g.pace.slept = 1<<26, 0
 		if g.call(t); time.Now().After(deadline) {
 			t.Skip("the thread does not stay awake")

@@ -14,7 +14,7 @@ import (
 // soon waits until something is so.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not in time", what)
 		}
@@ -83,7 +83,7 @@ func TestAllGetTurns(t *testing.T) {
 	n := 2*places + 2
 	var lacking atomic.Int32
 	lacking.Store(int32(n))
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(time.Minute)
 	var group sync.WaitGroup
 	for range n {
 		g := newGuest(t, p, callCode...)
@@ -136,7 +136,7 @@ func TestInterruptInQueue(t *testing.T) {
 		if ev := <-done; ev.Kind != platform.Interrupted {
 			t.Fatalf("%+v", ev)
 		}
-		if n, took := p.turns.queued.Load(), time.Since(begin); n != before || took > 2*time.Second {
+		if n, took := p.turns.queued.Load(), time.Since(begin); n != before || took > 20*time.Second {
 			t.Fatalf("%d wait, after %v", n, took)
 		}
 	}

@@ -319,7 +319,7 @@ func (g *guest) sleepOn(ch <-chan struct{}) {
 
 // eventually waits in the guest until cond holds; it fails the test after a while.
 func (g *guest) eventually(what string, cond func(t *Task) bool) {
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		ok, _ := g.call(func(t *Task) (uint64, error) {
 			if cond(t) {

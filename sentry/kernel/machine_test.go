@@ -352,7 +352,7 @@ func (m *machine) finish() ExitStatus {
 		}
 		m.checkEmpty()
 		return r.status
-	case <-time.After(60*time.Second + m.working):
+	case <-time.After(2*time.Minute + m.working):
 		buf := make([]byte, 1<<20)
 		os.Stderr.Write(buf[:runtime.Stack(buf, true)])
 		m.Fatal("the guests do not end")

@@ -277,15 +277,18 @@ func TestSigwait(t *testing.T) {
 			return nil
 		})
 		g.catch(signal.FlagRestart, nil, unix.SIGALRM)
+		g.sigwait(unix.SIGUSR2)
 		g.do(func(tk *Task) error {
-			time.AfterFunc(5*time.Millisecond, func() {
+			go func() {
+				for runState(tk.state.Load()) != sleeping {
+					time.Sleep(time.Millisecond)
+				}
 				info := signal.KernelInfo(unix.SIGALRM)
 				tk.tg.SendSignal(&info)
-			})
+			}()
 			return nil
 		})
-		g.sigwait(unix.SIGUSR2)
-		if err := short(10 * time.Second); err != unix.EINTR {
+		if err := short(time.Minute); err != unix.EINTR {
 			t.Errorf("another signal: %v", err)
 		}
 		g.kill(child, unix.SIGKILL)

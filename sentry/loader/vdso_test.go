@@ -82,7 +82,7 @@ func keepTime(t *testing.T, v *VDSO) bool {
 	if err := k.Attach(v.Params()); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); k.Params().Mode != ktime.ModeTSC; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); k.Params().Mode != ktime.ModeTSC; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}

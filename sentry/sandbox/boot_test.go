@@ -145,8 +145,10 @@ func TestNothingIsLeft(t *testing.T) {
 	for _, who := range []string{"outer", "inner"} {
 		t.Run(who, func(t *testing.T) {
 			o, inner := waiting(t, nobodyOr(), shell("sleep 100 & sleep 100 & echo ready; wait").Args...)
-			time.Sleep(200 * time.Millisecond)
 			all := append(descendants(inner), inner)
+			for end := time.Now().Add(time.Minute); len(all) < 4 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				all = append(descendants(inner), inner)
+			}
 			if len(all) < 4 {
 				t.Errorf("the sandbox has processes %v only", all)
 			}

@@ -57,7 +57,7 @@ func (s *stub) probe(what string) Exit {
 		}
 		s.print("%d threads\n", many)
 		begin <- true
-		time.Sleep(time.Second)
+		time.Sleep(30 * time.Second)
 	}
 	s.print("came back\n")
 	return Exit{}

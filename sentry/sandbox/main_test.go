@@ -123,7 +123,7 @@ func (o *outer) finish(t *testing.T) int {
 	go func() { done <- o.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(2 * time.Minute):
 		o.Process.Kill()
 		t.Fatalf("the sandbox did not end; stderr: %s", o.err.String())
 	}

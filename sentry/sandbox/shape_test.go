@@ -171,7 +171,7 @@ func children(pid int) []int {
 // gone waits until pid is no process any more.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	for range 500 {
+	for range 6000 {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || strings.Contains(string(text), ") Z ") {
 			return

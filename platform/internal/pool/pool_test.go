@@ -104,7 +104,7 @@ func (e *env) space(size uint64) *Space[*chair] {
 // wait waits until f says so, with mu held.
 func (e *env) wait(what string, f func() bool) {
 	e.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		e.mu.Lock()
 		ok := f()
 		e.mu.Unlock()
