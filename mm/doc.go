@@ -29,7 +29,8 @@
 // mapped. Else it is one list of changes; where much is mapped, which the host would
 // go through page by page, the AddressSpace forgets everything instead. Who writes first copies
 // a few neighbouring pages, or, when the other side is gone, takes them over. What both sides were
-// seen to write to first is copied at the next fork already (hot.go). Memory that was forgotten
+// seen to write to first is copied at the next fork already (hot.go). An AddressSpace that forgets everything may keep it, and go
+// back to that once the memory is one's own again (keep.go). Memory that was forgotten
 // comes back in pieces that grow where neighbours are touched, filled so that it costs
 // no fault a page.
 //
@@ -46,7 +47,7 @@
 //
 //   - Every pma lies within a vma, and its rights are the vma's.
 //   - A range of the memory file is given back only after the AddressSpace has
-//     dropped it: changes are applied first, references are dropped then.
+//     dropped it, or set it aside: changes are applied first, references are dropped then.
 //   - Rights recorded as mapped in the AddressSpace are at least those that are.
 //   - A range leaves the allocator zeroed, but for those that are overwritten whole.
 //   - Lengths and addresses from a guest are checked for overflow before any use;

@@ -18,6 +18,7 @@ type fakePlatform struct {
 	spaces []*fakeSpace
 	fail   error // NewAddressSpace
 	share  bool  // new address spaces are sharingSpaces
+	keep   bool  // new address spaces are keepingSpaces
 }
 
 const (
@@ -35,6 +36,9 @@ func (p *fakePlatform) NewAddressSpace(platform.AddressSpace) (platform.AddressS
 	p.spaces = append(p.spaces, s)
 	if p.share {
 		return sharingSpace{countingSpace{s}}, nil
+	}
+	if p.keep {
+		return keepingSpace{countingSpace{s}}, nil
 	}
 	return s, nil
 }
@@ -60,6 +64,10 @@ type fakeSpace struct {
 	shares  int
 
 	shareFrom uint64
+	keepFrom  uint64
+	kept      map[uint64]fakePage
+	keeps     int // calls of SetAside and GoBack
+	backs     int // that went back
 	released  bool
 }
 
@@ -95,6 +103,40 @@ func (s sharingSpace) Share(child platform.AddressSpace) error {
 	}
 	c.drops = s.drops
 	return nil
+}
+
+// keepingSpace is a countingSpace that can be set aside.
+type keepingSpace struct{ countingSpace }
+
+func (s keepingSpace) KeepFrom() uint64 { return s.keepFrom }
+
+// SetAside refuses at times.
+func (s keepingSpace) SetAside(drops uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = nil
+	if s.keeps++; s.keeps%7 == 0 || drops != s.fakeSpace.drops {
+		return false
+	}
+	s.kept, s.pages = s.pages, map[uint64]fakePage{}
+	return true
+}
+
+// GoBack refuses at times, and at times it forgets everything.
+func (s keepingSpace) GoBack(changes []platform.Change) bool {
+	s.mu.Lock()
+	if s.keeps++; s.keeps%5 == 0 || s.kept == nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.pages, s.kept = s.kept, nil
+	s.backs++
+	s.mu.Unlock()
+	if err := s.Apply(changes); err != nil {
+		s.drop()
+		return false
+	}
+	return true
 }
 
 func (s *fakeSpace) Apply(changes []platform.Change) error {
@@ -238,6 +280,8 @@ func space(m *MemoryManager) *fakeSpace {
 	case countingSpace:
 		return s.fakeSpace
 	case sharingSpace:
+		return s.fakeSpace
+	case keepingSpace:
 		return s.fakeSpace
 	default:
 		return s.(*fakeSpace)

@@ -105,6 +105,9 @@ func (m *MemoryManager) faultLocked(f *fault, g *vmaSeg) error {
 	if !allowed(g.v.prot, f.access) {
 		return &FaultError{f.addr, false}
 	}
+	if m.goBack(page) {
+		return nil
+	}
 	if f.access == 0 && !f.copied {
 		var clear bool
 		if try, clear = m.inferAccess(page, g); !clear && m.suspects.guilty(f.addr, m.Users()) {

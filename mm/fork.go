@@ -170,8 +170,10 @@ func (m *MemoryManager) adoptMaps(maps int, most uint64) {
 // the right to write to them: with one change for each run of ranges that end up with the same
 // rights, or by having everything forgotten. maps is how many ranges are mapped.
 func (m *MemoryManager) markCow(maps int) {
-	forgotten := m.writableBytes() >= forgetOver
-	if forgotten {
+	writable := m.writableBytes()
+	forgotten := m.setAside(writable)
+	if !forgotten && writable >= forgetOver {
+		forgotten = true
 		m.change(unmapChange(m.lo, m.hi))
 	}
 	var run platform.Change

@@ -37,6 +37,7 @@ type MemoryManager struct {
 	pmas     segset[pma]
 	as       platform.AddressSpace
 	drops    uint64 // as of the last look, if as counts them
+	kept     *kept  // by as, for goBack; nil: nothing
 	changes  []platform.Change
 	dropped  []memRange
 	suspects suspects

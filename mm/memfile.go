@@ -345,6 +345,23 @@ func (f *MemoryFile) sharedByTwo(lo, hi uint64) bool {
 	return g != nil && g.v.n == 2 && g.end >= hi
 }
 
+// sole tells whether the page at off has one reference, the caller's.
+func (f *MemoryFile) sole(off uint64) bool {
+	_, _, ok := f.soleAround(off, off, off+PageSize)
+	return ok
+}
+
+// eachShare calls fn for the parts of [lo, hi), all of which has references, and tells which have one, the caller's. It stays so if only the
+// caller can make more.
+func (f *MemoryFile) eachShare(lo, hi uint64, fn func(start, end uint64, sole bool)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refs.each(lo, hi, func(start, end uint64, r refCount) bool {
+		fn(start, end, r.n == 1)
+		return true
+	})
+}
+
 // soleAround returns the part around off of [lo, hi) that has one reference, the
 // caller's. It stays so if only the caller can make more.
 func (f *MemoryFile) soleAround(off, lo, hi uint64) (start, end uint64, ok bool) {

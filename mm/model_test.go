@@ -39,11 +39,12 @@ type model struct {
 	common *hostFile         // for shared mappings: what they do to private ones is not specified
 	shared []*[PageSize]byte // pages of common
 	spaces []*modelSpace
+	focus  *modelSpace // if set, what pick returns
 }
 
-// newModel makes a model with a kind of AddressSpace: plain, counting or sharing.
+// newModel makes a model with a kind of AddressSpace: plain, counting, sharing or keeping.
 func newModel(t testing.TB, kind string) *model {
-	w := newWorldOn(t, &fakePlatform{share: kind == "sharing"}, 1<<30)
+	w := newWorldOn(t, &fakePlatform{share: kind == "sharing", keep: kind == "keeping"}, 1<<30)
 	if kind == "counting" {
 		s := w.p.spaces[0]
 		w.m.as = countingSpace{s}
@@ -64,6 +65,9 @@ func newModel(t testing.TB, kind string) *model {
 }
 
 func (o *model) pick(t *rapid.T) *modelSpace {
+	if o.focus != nil {
+		return o.focus
+	}
 	return o.spaces[rapid.IntRange(0, len(o.spaces)-1).Draw(t, "space")]
 }
 
@@ -263,6 +267,39 @@ func (o *model) exit(t *rapid.T) {
 	o.spaces = append(o.spaces[:i:i], o.spaces[i+1:]...)
 }
 
+// forkMuch forks a space that has much mapped, changes that a little, and touches it again, before or after the child ends.
+func (o *model) forkMuch(t *rapid.T) {
+	if len(o.spaces) == 5 {
+		t.Skip("enough")
+	}
+	o.focus = o.pick(t)
+	defer func() { o.focus = nil }()
+	a, err := o.focus.m.MMap(MMapOpts{Addr: modelBase, Length: modelPages * PageSize, Prot: rw, Private: true, Fixed: true})
+	if err != nil || a != modelBase {
+		t.Fatalf("MMap: %#x %v", a, err)
+	}
+	for i := range modelPages {
+		o.focus.pages[i] = &modelPage{prot: rw}
+		o.fresh(o.focus.pages[i])
+	}
+	for range 8 {
+		o.touch(t)
+	}
+	o.fork(t)
+	changes := []func(*rapid.T){o.mmap, o.munmap, o.mprotect, o.madvise, o.mremap, o.touch, o.transfer}
+	for range rapid.IntRange(0, 4).Draw(t, "changes") {
+		rapid.SampledFrom(changes[:]).Draw(t, "change")(t)
+	}
+	if rapid.Bool().Draw(t, "ends") {
+		child := o.spaces[len(o.spaces)-1]
+		child.m.DecUsers()
+		o.spaces = o.spaces[:len(o.spaces)-1]
+	}
+	for range 8 {
+		o.touch(t)
+	}
+}
+
 // touch is one access of the guest to one byte.
 func (o *model) touch(t *rapid.T) {
 	s := o.pick(t)
@@ -342,7 +379,7 @@ func (o *model) transfer(t *rapid.T) {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for _, kind := range []string{"plain", "counting", "sharing"} {
+	for _, kind := range []string{"plain", "counting", "sharing", "keeping"} {
 		t.Run(kind, func(t *testing.T) {
 			rapid.Check(t, func(r *rapid.T) {
 				o := newModel(t, kind)
@@ -353,7 +390,7 @@ func TestAgainstModel(t *testing.T) {
 				})
 				r.Repeat(map[string]func(*rapid.T){
 					"mmap": o.mmap, "mmap2": o.mmap, "munmap": o.munmap, "mprotect": o.mprotect, "madvise": o.madvise, "mremap": o.mremap,
-					"fork": o.fork, "exit": o.exit, "touch": o.touch, "touch2": o.touch, "touch3": o.touch, "transfer": o.transfer, "transfer2": o.transfer,
+					"fork": o.fork, "fork much": o.forkMuch, "exit": o.exit, "touch": o.touch, "touch2": o.touch, "touch3": o.touch, "transfer": o.transfer, "transfer2": o.transfer,
 					"drop": func(t *rapid.T) { space(o.pick(t).m).drop() },
 					"fail": func(t *rapid.T) { space(o.pick(t).m).fail = unix.ENOMEM },
 					"":     func(t *rapid.T) { o.check(t) },

@@ -75,6 +75,22 @@ type Sharer interface {
 	Share(child AddressSpace) error
 }
 
+// Keeper is an AddressSpace that can go on without what is mapped, and come back to that.
+type Keeper interface {
+	AddressSpace
+	// KeepFrom is from how many bytes mapped for writing on SetAside costs less than to withdraw that right by Apply.
+	KeepFrom() uint64
+	// SetAside forgets everything, in a time that does not grow with what was mapped, and keeps that for GoBack in place of what was kept
+	// before. No context runs guest code with it when it returns. It returns false when it cannot, or when everything was forgotten since the method
+	// Drops returned drops: then nothing is kept, and nothing else has changed.
+	SetAside(drops uint64) bool
+	// GoBack forgets what was mapped since SetAside and maps what that kept, with changes made to it before any guest code runs. What is kept is
+	// not told of other changes, so these must withdraw whatever is not to be there any more, and map all that is executable or
+	// of another file than the sandbox's memory anew. What is kept may be gone: it returns false when it cannot, and nothing has changed then, or
+	// everything was forgotten.
+	GoBack(changes []Change) bool
+}
+
 // EventKind tells why Run returned.
 type EventKind uint8
 

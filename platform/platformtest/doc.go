@@ -33,6 +33,7 @@ func Run(t *testing.T, newPlatform New) {
 		{"ConcurrentChanges", testConcurrentChanges},
 		{"ReplaceUnderRunner", testReplaceUnderRunner},
 		{"ForgetUnderRunners", testForgetUnderRunners},
+		{"GoBack", testGoBack},
 		{"ManyMappings", testManyMappings},
 		{"FPU", testFPU},
 		{"FPUShared", testFPUShared},

@@ -230,26 +230,8 @@ func testForgetUnderRunners(t *testing.T, e *env) {
 	lo, hi := e.p.UserRange()
 	as := e.empty()
 	copy(e.mem, program{}.set(rbx, dataAt).set(rax, 7).store().back(20))
-	events := make(chan platform.Event)
-	resume := make(chan struct{})
 	const contexts, rounds = 3, 20
-	var left sync.WaitGroup
-	for range contexts {
-		c := e.context(nil)
-		left.Add(1)
-		go func() {
-			defer left.Done()
-			defer c.Leave()
-			regs := start()
-			for range resume {
-				ev, err := c.Run(as, regs)
-				if err != nil {
-					t.Errorf("Run: %v", err)
-				}
-				events <- ev
-			}
-		}()
-	}
+	resume, events, end := e.runners(as, contexts, false)
 	for range rounds {
 		fill := e.file(0x50000000, filePages*page, 0, rw)
 		fill.Fill = true
@@ -269,8 +251,35 @@ func testForgetUnderRunners(t *testing.T, e *env) {
 			t.Fatal("what was unmapped was written to")
 		}
 	}
-	close(resume)
-	left.Wait()
+	end()
+}
+
+// runners are contexts that run once for each word from resume, and tell what came of it. leave says that they let go of their threads
+// each time.
+func (e *env) runners(as platform.AddressSpace, contexts int, leave bool) (resume chan struct{}, events chan platform.Event, end func()) {
+	resume, events = make(chan struct{}), make(chan platform.Event)
+	var left sync.WaitGroup
+	for range contexts {
+		c := e.context(nil)
+		left.Go(func() {
+			defer c.Leave()
+			regs := start()
+			for range resume {
+				ev, err := c.Run(as, regs)
+				if err != nil {
+					e.tb.Errorf("Run: %v", err)
+				}
+				if leave {
+					c.Leave()
+				}
+				events <- ev
+			}
+		})
+	}
+	return resume, events, func() {
+		close(resume)
+		left.Wait()
+	}
 }
 
 // testManyMappings maps more pages apart than a host process can have mappings; the

@@ -78,7 +78,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if err == nil {
 		p.pool, err = pool.New(pool.Config[*seat]{
 			Factory: factory, Pairs: p.pairs, Limit: limit, High: userHigh,
-			Spawn: p.spawn, Halt: halt, Clean: clean, End: (*seat).end,
+			Spawn: p.spawn, Halt: halt, Rouse: rouse, Clean: clean, End: (*seat).end,
 		}, nil)
 	}
 	if err != nil {

@@ -82,6 +82,22 @@ func (g *guest) forgetAll(t *testing.T) {
 	}
 }
 
+// setAside has the address space set everything aside, as a fork may.
+func (g *guest) setAside(t *testing.T) {
+	t.Helper()
+	g.as.Lock()
+	g.as.Process().CarryOut(g.as.Queue(), func() { t.Error("the host refused") })
+	g.as.Unlock()
+	if !g.as.SetAside(g.as.Drops()) {
+		t.Fatal("it cannot be set aside")
+	}
+}
+
+// codeAnew maps the page of code.
+func (g *guest) codeAnew() platform.Change {
+	return platform.Change{Op: platform.Map, File: g.codeFD, Addr: guestAt, Length: pageSize, Prot: platform.Read | platform.Exec}
+}
+
 // TestRogueMemory takes an address space's memory away while a thread of it that has forged its report runs on. When the call has
 // returned the memory may be anybody's, so it is not written to any more.
 func TestRogueMemory(t *testing.T) {
@@ -89,7 +105,16 @@ func TestRogueMemory(t *testing.T) {
 		"released":       func(_ *testing.T, g *guest) { g.as.Release() },
 		"released, much": func(t *testing.T, g *guest) { g.addMuch(t); g.as.Release() },
 		"abandoned":      func(t *testing.T, g *guest) { g.addMuch(t); g.forgetAll(t) },
-		"unmapped":       func(t *testing.T, g *guest) { g.change(t, platform.Change{Op: platform.Unmap}) },
+		"set aside":      func(t *testing.T, g *guest) { g.addMuch(t); g.setAside(t) },
+		"gone back": func(t *testing.T, g *guest) {
+			g.addMuch(t)
+			g.setAside(t)
+			g.Leave()
+			if !g.as.GoBack([]platform.Change{g.codeAnew(), {Op: platform.Unmap, Addr: guestAt + pageSize, Length: pageSize}}) {
+				t.Error("it does not go back")
+			}
+		},
+		"unmapped": func(t *testing.T, g *guest) { g.change(t, platform.Change{Op: platform.Unmap}) },
 		"replaced": func(t *testing.T, g *guest) {
 			g.change(t, platform.Change{Op: platform.Map, File: g.codeFD, Prot: platform.Read})
 		},

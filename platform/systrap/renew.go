@@ -85,6 +85,19 @@ func halt(seats []*seat) {
 	}
 }
 
+// rouse has seats that were halted begin anew, all of a process. Nobody holds them.
+func rouse(seats []*seat) (fresh []*seat) {
+	for _, s := range seats {
+		s.stop() // a context that left may have had it enter the handler
+	}
+	for _, s := range seats {
+		if s = s.renew(); s != nil {
+			fresh = append(fresh, s)
+		}
+	}
+	return fresh
+}
+
 // stop has the host stop the thread, unless it has been stopped.
 func (s *seat) stop() {
 	if !s.halted.Load() {
@@ -107,8 +120,8 @@ func (s *seat) enter() bool {
 	return err == nil && (kind == kindSignal || kind == kindBroken) && sig == renewSignal
 }
 
-// renew has a thread that stop was called for begin anew, and returns it as a new seat; nil if it has died. Nobody else runs in its
-// process, and nothing but the area of the guest's is mapped. What a thread has besides registers, extended state and the area it could
+// renew has a thread that stop was called for begin anew, and returns it as a new seat; nil if it has died. No guest code runs in its
+// process. What a thread has besides registers, extended state and the area it could
 // have changed by system calls only.
 func (s *seat) renew() *seat {
 	if !s.halted.Load() {

@@ -14,6 +14,9 @@
 // To unmap all of a space that has much mapped is dear, since the host does it page by page. So the space gives its process up
 // and goes on in another one, in a time that does not grow, while the old one is taken down when little else is to be done.
 //
+// It may also set the process aside, and go back to it as long as that is kept (platform.Keeper): what is mapped there may be another's meanwhile, so it
+// is brought up to date first, and no seat of it runs before.
+//
 // A guest may have a seat run on that has reported to be stopped, if the platform says so by Config.Halt. Memory that a space gives up may be
 // another's at once. So there nothing is left to the next Begin that takes something away, and the seats of a process that its space is done with
 // are halted first.

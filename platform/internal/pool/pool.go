@@ -26,6 +26,9 @@ type Config[S Seat] struct {
 	// Halt waits until none of the seats of a process runs guest code, whatever the guest does, and sees to it that none will.
 	// No context runs in them, but some may hold them, and want the state that is left there. nil if a seat that is not inside has always stopped.
 	Halt func(seats []S)
+	// Rouse undoes Halt of seats that no context holds, and returns them, ready to be used, but for those that have died. What the guest had
+	// there is as it should be again. nil if Halt is.
+	Rouse func(seats []S) []S
 	// Clean unmaps all that a guest had in p and leaves nothing of it running. An error when p is not to be used any more.
 	Clean func(p *Process[S]) error
 	// Alike tells whether two seats serve the same OS thread; nil if any does.
@@ -43,6 +46,7 @@ type Pool[S Seat] struct {
 
 	mu       sync.Mutex
 	procs    map[*Process[S]]*Space[S] // nil for those in store or retired
+	kept     map[*Process[S]]struct{}  // set aside by their spaces, at most maxKept
 	spares   []*Process[S]             // empty
 	retired  []*Process[S]             // to be emptied
 	making   int                       // processes that are being made
@@ -52,7 +56,7 @@ type Pool[S Seat] struct {
 
 // New returns a pool whose first process, with a seat of it, has been tried with try, which may be nil.
 func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error) {
-	p := &Pool[S]{Config: cfg, procs: make(map[*Process[S]]*Space[S])}
+	p := &Pool[S]{Config: cfg, procs: make(map[*Process[S]]*Space[S]), kept: make(map[*Process[S]]struct{})}
 	p.mu.Lock()
 	proc, err := p.make(nil)
 	p.mu.Unlock()
@@ -248,7 +252,11 @@ func (p *Pool[S]) Release() {
 	for proc := range p.procs {
 		all = append(all, proc)
 	}
+	for proc := range p.kept {
+		all = append(all, proc)
+	}
 	clear(p.procs)
+	clear(p.kept)
 	p.spares, p.retired = nil, nil
 	p.mu.Unlock()
 	p.Factory.Release()

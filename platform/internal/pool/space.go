@@ -62,6 +62,7 @@ type Space[S Seat] struct {
 	queue    changes.Queue
 	proc     *Process[S]  // nil before the first Begin, after eviction and at the end
 	ahead    []blank.Call // what proc's leader was started on before there was a Begin, or nil
+	kept     *kept[S]     // what GoBack goes back to, or nil
 	lastSeat S            // that a context took
 	dropping *Process[S]  // abandon waits until no context runs guest code in it
 	left     sync.Cond    // that may be so now
@@ -97,11 +98,8 @@ func (as *Space[S]) Process() *Process[S] { return as.proc }
 // Apply implements platform.AddressSpace.
 func (as *Space[S]) Apply(list []platform.Change) error {
 	high := as.pool.High
-	for _, c := range list {
-		end := c.Addr + c.Length
-		if (c.Addr|c.Length|c.Offset)%pageSize != 0 || end < c.Addr || c.Addr < blank.Low || end > high {
-			return unix.EINVAL
-		}
+	if err := check(list, high); err != nil {
+		return err
 	}
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -115,7 +113,7 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 		as.dead(err)
 		return nil
 	}
-	abandoned, taken := false, false
+	abandoned, taken := as.proc == nil && as.kept != nil, false
 	for _, c := range list {
 		switch {
 		case c.Length == 0:
@@ -137,6 +135,17 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 		as.forget()
 	case abandoned:
 		as.getAhead()
+	}
+	return nil
+}
+
+// check looks for changes that an address space that ends at high cannot have.
+func check(list []platform.Change, high uint64) error {
+	for _, c := range list {
+		end := c.Addr + c.Length
+		if (c.Addr|c.Length|c.Offset)%pageSize != 0 || end < c.Addr || c.Addr < blank.Low || end > high {
+			return unix.EINVAL
+		}
 	}
 	return nil
 }
@@ -207,13 +216,20 @@ func (as *Space[S]) forget() {
 	as.drops++
 }
 
-// abandon unmaps everything by giving the process up: contexts in guest code are stopped and
-// go on in another one. mu is held, and let go meanwhile.
+// abandon unmaps everything by giving the process up. mu is held, and let go meanwhile.
 func (as *Space[S]) abandon() {
-	old, queue := as.lose(), as.queue
+	if old, queue := as.part(); old != nil {
+		as.pool.discardFull(old, queue)
+	}
+}
+
+// part takes the process away, if there is one, and returns it with what is mapped there: contexts in guest code are stopped and
+// go on in another one, and nothing of the guest's runs in it any more. mu is held, and let go meanwhile.
+func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
+	old, queue = as.lose(), as.queue
 	as.wipe()
 	if old == nil {
-		return
+		return nil, queue
 	}
 	as.dropping = old
 	for _, s := range old.inside {
@@ -225,7 +241,7 @@ func (as *Space[S]) abandon() {
 	as.dropping = nil
 	as.left.Broadcast()
 	old.halt()
-	as.pool.discardFull(old, queue)
+	return old, queue
 }
 
 // Begin gives r a seat of the address space and brings that up to date. EAGAIN and ENOMEM when there is none just now; after
@@ -345,6 +361,7 @@ func (as *Space[S]) Release() {
 	as.mu.Lock()
 	proc, lost, queue := as.lose(), as.lost, as.queue
 	as.released = true
+	as.dismiss()
 	as.queue.Wipe()
 	var after func()
 	if as.watch != nil {
