@@ -14,6 +14,7 @@ func TestPodmanRootless(t *testing.T) {
 		t.Skip("TestPodman stands for it: SENTRY_TEST_ALL=1")
 	}
 	need(t, "script")
+	needDevice(t, platforms()[0])
 	p := newPodmanOf(t, rootlessUser)
 	volume := filepath.Join(p.dir, "volume")
 	if err := os.Mkdir(volume, 0o755); err != nil {

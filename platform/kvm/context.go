@@ -7,6 +7,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/patch"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ type context struct {
 	pass    passing
 
 	interrupted atomic.Bool
+	waiting     atomic.Pointer[pairs.Waiter[int]] // for its turn to be awake
 	running     atomic.Pointer[vcpu]
 
 	// fpuMu guards the extended state, which others bring home when they take the processor that has it.
@@ -104,7 +106,7 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	x := v.leave(e)
 	v.gone(x, regs)
 	if x.kind == exitPatched {
-		c.pass.pace.note(exitPatched)
+		c.pass.pace.note(exitPatched, c.p.queued())
 	}
 	return x, nil
 }
@@ -171,7 +173,7 @@ func (c *context) Leave() {
 	c.v = nil
 	if c.pass.pace.leave() {
 		c.p.apart.Join()
-		<-c.p.awake
+		c.p.places.Give(c.pass.cpu)
 	}
 	runtime.UnlockOSThread()
 	<-c.p.slots
@@ -191,7 +193,13 @@ func (c *context) Interrupt() {
 	if v := c.running.Load(); v != nil {
 		v.kick()
 	}
+	if w := c.waiting.Load(); w != nil {
+		w.End()
+	}
 }
+
+// Yield implements platform.Yielder.
+func (c *context) Yield() { c.pass.pace.yielded = true }
 
 // loadFPU gives v the extended state, if it has another's.
 func (c *context) loadFPU(v *vcpu) error {

@@ -25,7 +25,7 @@
 //
 // # Calls passed over
 //
-// There, a context that calls often has its thread stay awake (pace). Its processor is then run by an OS thread of that
+// There, a context that calls often has its thread stay awake (pace); where several do, they take turns. Its processor is then run by an OS thread of that
 // processor's own, a runner, on another of the host's processors, and the trampoline goes to the meeting: code that stores the registers in an area, a page
 // of the address space's for each processor, and looks for a result a bounded number of times. The sentry takes the call (areaTaken) and, if all
 // that changed is the result, gives that (areaAnswered): nobody has left guest code. A word beside the answers says whether the sentry looks at all; a

@@ -2,9 +2,11 @@ package kvm
 
 import (
 	"sync/atomic"
+	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/pairs"
 	"gosentry/platform/internal/spin"
 )
 
@@ -20,6 +22,7 @@ const (
 // passing is how a context has calls passed over in shared memory.
 type passing struct {
 	pace   pace
+	cpu    int            // of the host, where the thread stays awake
 	called arch.Registers // at the call that was passed over last
 	in     *addressSpace  // there
 	taken  bool           // the processor waits for its result
@@ -29,33 +32,61 @@ type passing struct {
 // settlePace moves c to a processor with a runner, or back to one of its own, if that is due.
 func (c *context) settlePace(as *addressSpace) error {
 	active := as.text.Active()
+	next := c.pass.pace.next
+	c.pass.pace.next = stepNone
 	if c.v.runner != nil {
-		if active && !c.pass.pace.fails {
+		if active && next == stepNone {
 			return nil
 		}
 		c.Leave()
-		return c.enter()
+		if err := c.enter(); err != nil {
+			return err
+		}
+		if next == stepYield {
+			next = stepTurn
+		}
 	}
-	if !c.pass.pace.wish || !active {
+	if !active || c.p.places == nil {
 		return nil
 	}
-	c.pass.pace.wish = false
-	select {
-	case c.p.awake <- struct{}{}:
-	default:
-		return nil
+	switch next {
+	case stepAwake:
+		if c.p.places.Take() {
+			c.stayAwake(pairs.AnyCPU)
+		}
+	case stepTurn:
+		if cpu, ok := c.queue(); ok {
+			c.stayAwake(cpu)
+		} else {
+			c.pass.pace.fail()
+		}
 	}
+	return nil
+}
+
+// queue waits for c's turn to be awake, and tells whether and on which of the host's processors that is.
+func (c *context) queue() (cpu int, ok bool) {
+	w := pairs.NewWaiter[int]()
+	c.waiting.Store(w)
+	defer c.waiting.Store(nil)
+	if c.interrupted.Load() || c.p.released.Load() {
+		return 0, false
+	}
+	return c.p.places.Wait(w, patience)
+}
+
+// stayAwake moves c, which has a place, to a processor with a runner. Its thread goes to that of the host's.
+func (c *context) stayAwake(cpu int) {
 	v, err := c.p.takeAwake()
 	if err != nil {
-		<-c.p.awake
-		return nil
+		c.p.places.Give(cpu)
+		return
 	}
-	c.p.apart.Part(int(v.tid.Load()))
+	c.pass.cpu = c.p.apart.Part(int(v.tid.Load()), cpu)
 	c.withdraw()
 	c.p.put(c.v)
 	c.v = v
-	c.pass.pace.awake = true
-	return nil
+	c.pass.pace.awake, c.pass.pace.since = true, time.Now()
 }
 
 // answer gives c's processor, which waits in the guest, the result of its call if that is all that is to change.
@@ -130,7 +161,7 @@ func (c *context) passOver(as *addressSpace, regs *arch.Registers) (exit, error)
 			v.gone(x, regs)
 		}
 	}
-	s.pace.note(x.kind)
+	s.pace.note(x.kind, c.p.queued())
 	return x, nil
 }
 

@@ -24,9 +24,9 @@ const (
 type Platform struct {
 	*machine
 	slots   chan struct{}
-	awake   chan struct{} // has one for each context whose thread stays awake
-	apart   *pairs.Apart  // keeps that off its runner's processor
-	patches *patch.Store  // nil: no calls are patched
+	places  *pairs.Turns[int] // at staying awake, with the host's processor where that was; nil: there are none
+	apart   *pairs.Apart      // keeps who does off its runner's processor
+	patches *patch.Store      // nil: no calls are patched
 
 	waiting  atomic.Int32 // contexts that wait for a slot
 	ticking  atomic.Bool
@@ -65,7 +65,10 @@ func New(fd int, patching bool) (*Platform, error) {
 		m.release()
 		return nil, fmt.Errorf("kvm: %w", err)
 	}
-	p.awake, p.slots = make(chan struct{}, awake), make(chan struct{}, m.vcpus-awake)
+	if awake > 0 {
+		p.places = pairs.NewTurns(awake, pairs.AnyCPU)
+	}
+	p.slots = make(chan struct{}, m.vcpus-awake)
 	return p, nil
 }
 
@@ -79,7 +82,7 @@ func (p *Platform) Verdict() string {
 	if p.patches != nil {
 		calls = "; calls made often are patched"
 	}
-	if n := cap(p.awake); n > 0 {
+	if n := p.vcpus - cap(p.slots); n > 0 {
 		calls += fmt.Sprintf(", and passed over without an exit for %d at a time", n)
 	}
 	return fmt.Sprintf("SYSCALL %s%s; %s; %d processors", p.entry, calls, paging, p.vcpus)
@@ -140,6 +143,14 @@ func (p *Platform) own() (n int) {
 		}
 	}
 	return n
+}
+
+// queued is how many contexts wait for their turn to be awake.
+func (p *Platform) queued() int {
+	if p.places == nil {
+		return 0
+	}
+	return p.places.Queued()
 }
 
 // takeAwake returns a free processor with a runner. The caller has a place among those that are awake.

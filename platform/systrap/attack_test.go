@@ -284,7 +284,7 @@ func TestIdle(t *testing.T) {
 	if used := s.used() - before; used > 0 || before == 0 {
 		t.Errorf("%v of %v while idle", used, before)
 	}
-	if free, places := p.turns.free, p.pairs.CPUs()/2; p.pairs.Busy() || free != places {
+	if free, places := p.turns.Free(), p.pairs.CPUs()/2; p.pairs.Busy() || free != places {
 		t.Errorf("the monitor ticks: %v, places apart: %d of %d are free", p.pairs.Busy(), free, places)
 	}
 }

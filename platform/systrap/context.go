@@ -38,8 +38,8 @@ type context struct {
 	answers patch.Answers
 
 	interrupted atomic.Bool
-	running     atomic.Pointer[seat]   // in guest code, or about to be
-	waiting     atomic.Pointer[waiter] // for its turn apart
+	running     atomic.Pointer[seat]                      // in guest code, or about to be
+	waiting     atomic.Pointer[pairs.Waiter[pairs.Split]] // for its turn apart
 }
 
 // Run implements platform.Context.
@@ -269,7 +269,7 @@ func (c *context) Kick() {
 		s.Kick()
 	}
 	if w := c.waiting.Load(); w != nil {
-		w.end()
+		w.End()
 	}
 }
 

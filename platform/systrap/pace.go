@@ -73,7 +73,7 @@ func (p *pace) note(c *context, slept bool) {
 	}
 	now := time.Now()
 	took := now.Sub(p.start)
-	turnOver := c.p.turns.queued.Load() > 0 && now.Sub(p.since) > p.turn()
+	turnOver := c.p.turns.Queued() > 0 && now.Sub(p.since) > p.turn()
 	p.start, p.calls, p.slept, p.yielded = now, 0, 0, false
 	switch {
 	case p.spin > 0 && turnOver:
@@ -108,13 +108,13 @@ func (p *pace) try(c *context) {
 	at, ok := pairs.AnySplit(), false
 	switch w {
 	case wishApart:
-		ok = c.p.turns.take()
+		ok = c.p.turns.Take()
 	case wishTurn:
 		at, ok = c.queue()
 		c.tr.Settle(c, c.guest()) // the monitor may have come by
 	}
 	if ok && !c.tr.Apart(at) {
-		c.p.turns.give(pairs.AnySplit())
+		c.p.turns.Give(pairs.AnySplit())
 		ok = false
 	}
 	if !ok {
@@ -127,21 +127,21 @@ func (p *pace) try(c *context) {
 
 // queue waits for a turn apart, and tells whether and where there is one.
 func (c *context) queue() (at pairs.Split, ok bool) {
-	w := newWaiter()
+	w := pairs.NewWaiter[pairs.Split]()
 	c.waiting.Store(w)
 	defer c.waiting.Store(nil)
 	if c.interrupted.Load() || c.tr.Asked() {
 		return at, false
 	}
-	return c.p.turns.wait(w, patience)
+	return c.p.turns.Wait(w, patience)
 }
 
 // rest lets others have the place apart while the sentry sleeps for long.
-func (p *pace) rest(c *context) { c.p.turns.give(c.tr.Split()) }
+func (p *pace) rest(c *context) { c.p.turns.Give(c.tr.Split()) }
 
 // resume undoes rest. If the place is taken the sides come together.
 func (p *pace) resume(c *context) {
-	if !c.p.turns.take() {
+	if !c.p.turns.Take() {
 		p.spin, p.calls, p.slept = 0, 0, 0
 		p.start = time.Now()
 		c.tr.Together()
@@ -161,7 +161,7 @@ func (p *pace) fail(c *context) {
 func (p *pace) leave(c *context) {
 	if p.spin > 0 {
 		p.spin = 0
-		c.p.turns.give(c.tr.Split())
+		c.p.turns.Give(c.tr.Split())
 	}
 	p.calls, p.slept = 0, 0
 }

@@ -23,7 +23,7 @@ const maxRunning = 64
 type Platform struct {
 	pool  *pool.Pool[*seat]
 	pairs *pairs.Set
-	turns turns
+	turns *pairs.Turns[pairs.Split] // at being apart
 
 	patches *patch.Store // nil: no calls are patched
 	areasFD int
@@ -61,7 +61,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}
-	p.turns.free = p.pairs.CPUs() / 2
+	p.turns = pairs.NewTurns(p.pairs.CPUs()/2, pairs.AnySplit())
 	if err := p.makeAreas(); err != nil {
 		return nil, err
 	}

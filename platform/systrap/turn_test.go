@@ -1,7 +1,6 @@
 package systrap
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,8 +25,8 @@ func soon(t *testing.T, what string, is func() bool) {
 func placesForTest(t *testing.T) (*Platform, int) {
 	t.Helper()
 	for range 20 {
-		if p := testPlatform(t); p.turns.free > 0 {
-			return p, p.turns.free
+		if p := testPlatform(t); p.turns.Free() > 0 {
+			return p, p.turns.Free()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -35,44 +34,22 @@ func placesForTest(t *testing.T) (*Platform, int) {
 	return nil, 0
 }
 
-// TestTurnsInOrder has places given to those that wait in the order in which they came, with the processors; whoever gives up
-// does not hold up the others.
-func TestTurnsInOrder(t *testing.T) {
-	var q turns
-	q.free = 1
-	if !q.take() || q.take() {
-		t.Fatal("there is one place")
-	}
-	var mu sync.Mutex
-	var got []pairs.Split
+// crowd has n wait in the queue until the function returned is called.
+func crowd(t *testing.T, q *pairs.Turns[pairs.Split], n int) (leave func()) {
+	t.Helper()
 	var group sync.WaitGroup
-	var waiters []*waiter
-	for i := range 4 {
-		w := newWaiter()
+	var waiters []*pairs.Waiter[pairs.Split]
+	for range n {
+		w := pairs.NewWaiter[pairs.Split]()
 		waiters = append(waiters, w)
-		group.Go(func() {
-			if at, ok := q.wait(w, time.Minute); ok {
-				mu.Lock()
-				got = append(got, at)
-				mu.Unlock()
-				q.give(pairs.Split{Guest: i, Thread: at.Guest})
-			}
-		})
-		soon(t, "queue", func() bool { return q.queued.Load() == int32(i+1) })
+		group.Go(func() { q.Wait(w, time.Hour) })
 	}
-	waiters[1].end()
-	soon(t, "leaving the queue", func() bool { return q.queued.Load() == 3 })
-	q.give(pairs.Split{Guest: 7, Thread: 8})
-	group.Wait()
-	if want := []pairs.Split{{Guest: 7, Thread: 8}, {Guest: 0, Thread: 7}, {Guest: 2, Thread: 0}}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	if q.free != 1 || q.queued.Load() != 0 || len(q.waiting) != 0 {
-		t.Errorf("%d free, %d and %d wait", q.free, q.queued.Load(), len(q.waiting))
-	}
-	q.take()
-	if _, ok := q.wait(newWaiter(), time.Millisecond); ok || q.queued.Load() != 0 {
-		t.Error("a turn that nobody gave")
+	soon(t, "a crowd", func() bool { return q.Queued() == n })
+	return func() {
+		for _, w := range waiters {
+			w.End()
+		}
+		group.Wait()
 	}
 }
 
@@ -106,20 +83,18 @@ func TestAllGetTurns(t *testing.T) {
 	if lacking.Load() > 0 {
 		t.Errorf("%d of %d guests did not have %d turns", lacking.Load(), n, turnsEach)
 	}
-	if p.turns.free != places || p.turns.queued.Load() != 0 {
-		t.Errorf("%d of %d places free, %d wait", p.turns.free, places, p.turns.queued.Load())
+	if p.turns.Free() != places || p.turns.Queued() != 0 {
+		t.Errorf("%d of %d places free, %d wait", p.turns.Free(), places, p.turns.Queued())
 	}
 }
 
 // TestInterruptInQueue interrupts a context that waits for its turn.
 func TestInterruptInQueue(t *testing.T) {
 	p := testPlatform(t)
-	for p.turns.take() {
+	for p.turns.Take() {
 	}
 	const before = 1000 // that wait longer than the test
-	for range before {
-		p.turns.join(newWaiter())
-	}
+	defer crowd(t, p.turns, before)()
 	g := newGuest(t, p, callCode...)
 	g.call(t)
 	done := make(chan platform.Event)
@@ -130,13 +105,13 @@ func TestInterruptInQueue(t *testing.T) {
 			g.Leave()
 			done <- ev
 		}()
-		soon(t, "queue", func() bool { return p.turns.queued.Load() == before+1 })
+		soon(t, "queue", func() bool { return p.turns.Queued() == before+1 })
 		begin := time.Now()
 		g.Interrupt()
 		if ev := <-done; ev.Kind != platform.Interrupted {
 			t.Fatalf("%+v", ev)
 		}
-		if n, took := p.turns.queued.Load(), time.Since(begin); n != before || took > 20*time.Second {
+		if n, took := p.turns.Queued(), time.Since(begin); n != before || took > 20*time.Second {
 			t.Fatalf("%d wait, after %v", n, took)
 		}
 	}
@@ -146,11 +121,6 @@ func TestInterruptInQueue(t *testing.T) {
 // taken.
 func TestNoPlaceForWhoComputes(t *testing.T) {
 	p, places := placesForTest(t)
-	free := func() int {
-		p.turns.mu.Lock()
-		defer p.turns.mu.Unlock()
-		return p.turns.free
-	}
 	g := newGuest(t, p, loopCode...)
 	for _, taken := range []bool{false, true} {
 		g.pace.wish = wishApart
@@ -165,16 +135,16 @@ func TestNoPlaceForWhoComputes(t *testing.T) {
 			done <- apart
 		}()
 		soon(t, "moving apart", func() bool { return g.running.Load() != nil })
-		soon(t, "giving the place up", func() bool { return free() == places })
-		for taken && p.turns.take() {
+		soon(t, "giving the place up", func() bool { return p.turns.Free() == places })
+		for taken && p.turns.Take() {
 		}
 		g.Interrupt()
 		if apart := <-done; apart == taken {
 			t.Errorf("apart: %v, with its place taken: %v", apart, taken)
 		}
 	}
-	if free() != 0 {
-		t.Errorf("%d places free", free())
+	if n := p.turns.Free(); n != 0 {
+		t.Errorf("%d places free", n)
 	}
 }
 
@@ -183,10 +153,9 @@ func TestYieldEndsTurn(t *testing.T) {
 	for _, yields := range []bool{false, true} {
 		p, places := placesForTest(t)
 		for range places {
-			p.turns.take()
+			p.turns.Take()
 		}
-		w := newWaiter()
-		p.turns.join(w)
+		leave := crowd(t, p.turns, 1)
 		c := p.NewContext(nil).(*context)
 		c.tr = p.pairs.Enter(c)
 		c.pace.spin, c.pace.calls, c.pace.since = spinCycles, window-1, time.Now().Add(-2*yieldQuantum)
@@ -194,9 +163,10 @@ func TestYieldEndsTurn(t *testing.T) {
 			c.Yield()
 		}
 		c.pace.note(c, false)
-		if over := len(w.turn) > 0; over != yields || over != (c.pace.wish == wishTurn) || c.pace.yielded {
+		if over := p.turns.Queued() == 0; over != yields || over != (c.pace.wish == wishTurn) || c.pace.yielded {
 			t.Errorf("yields: %v; over: %v, %+v", yields, over, c.pace)
 		}
 		c.Leave()
+		leave()
 	}
 }

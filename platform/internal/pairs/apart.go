@@ -19,19 +19,21 @@ func NewApart() (*Apart, error) {
 // CPUs is how many processors there are.
 func (a *Apart) CPUs() int { return a.all.Count() }
 
-// Part keeps the calling thread on the processor it is on, and thread tid away from that. It returns false, and nothing is done, where there is
-// no other one.
-func (a *Apart) Part(tid int) bool {
-	cpu := currentCPU()
+// Part keeps the calling thread on a processor, AnyCPU for the one it is on, and thread tid away from that. It returns the processor, AnyCPU where
+// there is no other one: nothing is done then.
+func (a *Apart) Part(tid, cpu int) int {
+	if cpu == AnyCPU {
+		cpu = currentCPU()
+	}
 	others := a.all
 	others.Clear(cpu)
 	if others.Count() == 0 || setAffinity(tid, &others) != 0 {
-		return false
+		return AnyCPU
 	}
 	var here unix.CPUSet
 	here.Set(cpu)
 	setAffinity(0, &here)
-	return true
+	return cpu
 }
 
 // Join lets the calling thread run anywhere again.
