@@ -52,6 +52,7 @@ type program struct {
 	creds  *cred.Credentials
 	secure bool // it has rights that the caller has not
 	alone  bool // nobody traced the thread who may not see it gain rights
+	bound  bool // the thread may not use all processors
 }
 
 // load makes a fresh address space with the program in it.
@@ -220,7 +221,9 @@ func (t *Task) installImage(p *program) {
 	// Who sees the new memory, as in /proc/PID/cmdline, sees the name and the file that go with it.
 	t.SetName(p.img.Comm)
 	exe := t.exe.Swap(p.img.Exec)
-	t.becomeImage(p)
+	if t.becomeImage(p); p.bound {
+		followAffinity(p.mm)
+	}
 	if exe != nil {
 		exe.DecRef()
 	}
@@ -238,6 +241,7 @@ func (t *Task) becomeImage(p *program) {
 	t.tg.execs++
 	t.tg.exitSignal = unix.SIGCHLD
 	t.payLocked()
+	p.bound = t.sched.Affinity != nil
 	if a := t.tracee; a != nil && p.alone && !t.opensTo(a.creds, a.creds.RUID, a.creds.RGID, a.creds.Permitted) {
 		t.tg.sigMu.Lock()
 		t.unlinkLocked()

@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"gosentry/mm"
 	"gosentry/platform"
+	"gosentry/sentry/loader"
 	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
@@ -70,18 +72,37 @@ func (t *Task) Scheduling(id int32) (Scheduling, error) {
 
 // SetScheduling sets it; EPERM for another user's thread.
 func (t *Task) SetScheduling(id int32, s Scheduling) error {
+	m, err := t.setScheduling(id, s)
+	if m != nil && s.Affinity != nil {
+		followAffinity(m)
+	}
+	if m != nil {
+		m.DecUsers()
+	}
+	return err
+}
+
+// setScheduling is SetScheduling but for what follows in the thread's memory, which it returns to be released; nil: none.
+func (t *Task) setScheduling(id int32, s Scheduling) (*mm.MemoryManager, error) {
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
 	o, err := t.threadLocked(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !t.owns(o) {
-		return unix.EPERM
+		return nil, unix.EPERM
 	}
 	o.sched = s
-	return nil
+	if m := o.MM(); m != nil && m.IncUsers() {
+		return m, nil
+	}
+	return nil, nil
 }
+
+// followAffinity has the code of the vDSO in m tell a processor that a thread may use. Without room for that it goes on telling
+// the host's.
+func followAffinity(m *mm.MemoryManager) { _ = loader.AskCPU(m) }
 
 // owns tells whether t may change the scheduling of o.
 func (t *Task) owns(o *Task) bool {

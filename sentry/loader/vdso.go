@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VDSO is the vDSO of a sandbox: two pages in the memory file, the clock parameters
-// and behind them an ELF image. All processes map the same pages, privately, so
-// that a debugger's stores stay its own.
+// VDSO is the vDSO of a sandbox: three pages in the memory file, the clock parameters
+// and behind them an ELF image, twice: the second one has getcpu ask the kernel. All processes map the same pages, the first
+// and one of the others, privately, so that a debugger's stores stay its own.
 type VDSO struct {
 	file *mm.MemoryFile
 	off  uint64
@@ -20,13 +20,25 @@ type VDSOConfig struct {
 	// HostCPU lets getcpu give the number of the host's processor. Without it,
 	// getcpu makes a system call.
 	HostCPU bool
+	// askCPU makes that system call all the same, in code that is as long.
+	askCPU bool
 }
 
-const vdsoPages = 2
+const (
+	vdsoPages   = 3 // in the memory file
+	vdsoMapped  = 2
+	plainImage  = mm.PageSize
+	askingImage = 2 * mm.PageSize
+)
 
 // NewVDSO makes a vDSO in f. ENOMEM where f is full.
 func NewVDSO(f *mm.MemoryFile, c VDSOConfig) (*VDSO, error) {
-	image, err := vdsoImage(c)
+	plain, err := vdsoImage(c)
+	if err != nil {
+		return nil, err
+	}
+	c.askCPU = true
+	asking, err := vdsoImage(c)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +48,8 @@ func NewVDSO(f *mm.MemoryFile, c VDSOConfig) (*VDSO, error) {
 	}
 	v := &VDSO{file: f, off: off}
 	err = f.Guard(func() error {
-		copy(f.Bytes(off+mm.PageSize, mm.PageSize), image)
+		copy(f.Bytes(off+plainImage, mm.PageSize), plain)
+		copy(f.Bytes(off+askingImage, mm.PageSize), asking)
 		return nil
 	})
 	if err != nil {
@@ -53,7 +66,7 @@ func (v *VDSO) Timeless() (*VDSO, error) {
 		return nil, err
 	}
 	err = v.file.Guard(func() error {
-		copy(v.file.Bytes(off+mm.PageSize, mm.PageSize), v.file.Bytes(v.off+mm.PageSize, mm.PageSize))
+		copy(v.file.Bytes(off+plainImage, 2*mm.PageSize), v.file.Bytes(v.off+plainImage, 2*mm.PageSize))
 		return nil
 	})
 	if err != nil {
@@ -64,14 +77,27 @@ func (v *VDSO) Timeless() (*VDSO, error) {
 }
 
 // ReplaceClocks has the code of the vDSO that is in m read v's parameters.
-func (v *VDSO) ReplaceClocks(m *mm.MemoryManager) (err error) {
+func (v *VDSO) ReplaceClocks(m *mm.MemoryManager) error {
+	return replace(m, 0, func(*VDSO) (*VDSO, uint64) { return v, 0 })
+}
+
+// AskCPU has getcpu of the vDSO that is in m ask the kernel, which knows who may run where, from now on. Code that runs
+// in the page meanwhile goes on in the same code.
+func AskCPU(m *mm.MemoryManager) error {
+	return replace(m, plainImage, func(v *VDSO) (*VDSO, uint64) { return v, askingImage })
+}
+
+// replace maps what by says in place of the vDSO's page at offset from.
+func replace(m *mm.MemoryManager, from uint64, by func(*VDSO) (*VDSO, uint64)) (err error) {
 	m.VMAs(func(a mm.VMA) bool {
-		if _, ours := a.File.(*VDSO); !ours || a.Offset != 0 {
+		old, ours := a.File.(*VDSO)
+		if !ours || a.Offset != from {
 			return true
 		}
+		v, offset := by(old)
 		_, err = m.MMap(mm.MMapOpts{
 			Addr: a.Start, Length: a.Length(), Prot: a.Prot, MaxProt: a.MaxProt, Private: a.Private, Fixed: true,
-			File: v, Name: a.Name,
+			File: v, Offset: offset, Name: a.Name,
 		})
 		return err == nil
 	})
@@ -109,15 +135,15 @@ func (s *space) mapVDSO(v *VDSO) (uint64, error) {
 		return 0, nil
 	}
 	params, err := s.mm.MMap(mm.MMapOpts{
-		Length: vdsoPages * mm.PageSize, Prot: platform.Read, MaxProt: platform.Read,
+		Length: vdsoMapped * mm.PageSize, Prot: platform.Read, MaxProt: platform.Read,
 		Private: true, File: v, Name: "[vvar]", Limits: s.limits,
 	})
 	if err != nil {
 		return 0, err
 	}
-	image := uint64(params) + mm.PageSize
+	image := uint64(params) + plainImage
 	return image, s.fixed(mm.MMapOpts{
 		Addr: mm.Addr(image), Length: mm.PageSize, Prot: platform.Read | platform.Exec,
-		File: v, Offset: mm.PageSize, Name: "[vdso]",
+		File: v, Offset: plainImage, Name: "[vdso]",
 	})
 }

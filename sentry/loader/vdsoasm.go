@@ -160,6 +160,9 @@ func (a *assembler) lea(r reg, label string) {
 	a.refer(label)
 }
 
+// nop5 is as long as a jump.
+func (a *assembler) nop5() { a.raw(0x0f, 0x1f, 0x44, 0, 0) }
+
 func (a *assembler) jump(label string) {
 	a.raw(0xe9)
 	a.refer(label)

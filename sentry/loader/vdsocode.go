@@ -37,12 +37,12 @@ type vdsoFunc struct {
 }
 
 // vdsoText emits the functions, in the System V calling convention. The parameter
-// page lies pageDistance bytes before the code. With hostCPU, getcpu gives the host's processor number, else it is a
+// page lies pageDistance bytes before the code. c says whether getcpu gives the host's processor number or is a
 // system call.
 //
 // Every function falls back to the system call of its name: then the registers that hold its
 // arguments are as they came, and errors are the kernel's.
-func vdsoText(pageDistance int, hostCPU bool) (*assembler, []vdsoFunc, error) {
+func vdsoText(pageDistance int, c VDSOConfig) (*assembler, []vdsoFunc, error) {
 	a := newAssembler()
 	for label, offset := range map[string]int{"params": 0, "mono": paramMono, "real": paramReal, "boot": paramBoot} {
 		a.labels[label] = offset - pageDistance
@@ -57,7 +57,7 @@ func vdsoText(pageDistance int, hostCPU bool) (*assembler, []vdsoFunc, error) {
 		{"gettimeofday", unix.SYS_GETTIMEOFDAY, emitGettimeofday},
 		{"time", unix.SYS_TIME, emitTime},
 		{"clock_getres", unix.SYS_CLOCK_GETRES, emitClockGetres},
-		{"getcpu", unix.SYS_GETCPU, emitGetcpu(hostCPU)},
+		{"getcpu", unix.SYS_GETCPU, emitGetcpu(c)},
 	} {
 		a.align(16)
 		start := len(a.code)
@@ -201,12 +201,17 @@ func emitClockGetres(a *assembler, name string) {
 }
 
 // emitGetcpu is int getcpu(unsigned *cpu, unsigned *node, void *); each may be null.
-func emitGetcpu(hostCPU bool) func(a *assembler, name string) {
-	if !hostCPU {
+func emitGetcpu(c VDSOConfig) func(a *assembler, name string) {
+	if !c.HostCPU {
 		return func(*assembler, string) {}
 	}
 	return func(a *assembler, name string) {
 		const cpuBits, cpuMask = 12, 1<<12 - 1
+		if c.askCPU {
+			a.jump(name + ".call")
+		} else {
+			a.nop5()
+		}
 		a.lslCPU(rdx)
 		a.jumpIf(ifNotEqual, name+".call") // ZF tells whether the selector is one
 		a.test(rdi, rdi)

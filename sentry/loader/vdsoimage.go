@@ -42,7 +42,7 @@ func vdsoImage(c VDSOConfig) ([]byte, error) {
 	b.grow(ehdrSize + vdsoPhdrs*phdrSize)
 	// The code's place depends on the length of the tables, and those on the functions alone. The
 	// code is emitted twice: its length does not depend on its place.
-	_, funcs, err := vdsoText(0, c.HostCPU)
+	_, funcs, err := vdsoText(0, c)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func vdsoImage(c VDSOConfig) ([]byte, error) {
 	textLen := uint64(funcs[len(funcs)-1].end)
 	b.putUnwind(textLen)
 	text := b.align(textAlign)
-	a, _, err := vdsoText(mm.PageSize+int(text), c.HostCPU)
+	a, _, err := vdsoText(mm.PageSize+int(text), c)
 	if err != nil {
 		return nil, err
 	}

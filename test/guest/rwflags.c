@@ -93,8 +93,42 @@ static int set_affinity(unsigned long m)
 	return syscall(SYS_sched_setaffinity, 0, sizeof m, &m);
 }
 
+// stays tells whether the C library says for a while that the program runs on a processor, not on another.
+static int stays(int cpu)
+{
+	for (int i = 0; i < 20000; i++)
+		if (sched_getcpu() != cpu)
+			return 0;
+	return 1;
+}
+
+// told binds the program to each processor in turn and asks where it runs: here, in a child, and in a program that a child execs.
+static void told(unsigned long all)
+{
+	for (int cpu = 0; cpu < 64; cpu++) {
+		int st[2];
+		if (!(all >> cpu & 1))
+			continue;
+		set_affinity(1UL << cpu);
+		int here = stays(cpu);
+		for (int i = 0; i < 2; i++) {
+			pid_t pid = fork();
+			if (pid == 0 && i == 1)
+				execl(self, self, "stays", (char[]){'0' + cpu / 10, '0' + cpu % 10, 0}, NULL);
+			if (pid == 0)
+				_exit(stays(cpu));
+			waitpid(pid, &st[i], 0);
+		}
+		if (!here || WEXITSTATUS(st[0]) != 1 || WEXITSTATUS(st[1]) != 1)
+			say("strayed", "%d %d %d", here, WEXITSTATUS(st[0]), WEXITSTATUS(st[1]));
+	}
+	set_affinity(all);
+	say("told", "%s", yes(1));
+}
+
 static void processors(void)
 {
+	told(affinity());
 	unsigned long all = affinity(), last = all & -all;
 	unsigned cpu = 0;
 	say("lowest", "%s", ret(set_affinity(last)));
@@ -139,6 +173,8 @@ int main(int argc, char **argv)
 		printf("%p %p %p\n", (void *)&argc, mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), (void *)main);
 		return 0;
 	}
+	if (argc == 3 && !strcmp(argv[1], "stays"))
+		return stays(atoi(argv[2]));
 	if (!realpath(argv[0], self))
 		return 97;
 	return guest_main(argc, argv, table, sizeof table / sizeof *table);

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
@@ -149,12 +150,12 @@ func sysSchedSetaffinity(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	for i := range s.Affinity {
 		s.Affinity[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}
-	any := uint64(0)
-	for _, w := range affinityOf(s) {
-		any |= w
-	}
-	if any == 0 {
+	set := affinityOf(s)
+	switch {
+	case !slices.ContainsFunc(set, func(w uint64) bool { return w != 0 }):
 		return 0, unix.EINVAL
+	case slices.Equal(set, affinityOf(kernel.Scheduling{})):
+		s.Affinity = nil
 	}
 	return 0, t.SetScheduling(int32(a[0]), s)
 }

@@ -21,7 +21,7 @@ func systemCalls() []Call {
 		{160, "setrlimit", "int ptr", "", sysSetrlimit},
 		{170, "sethostname", "ptr uint", "", sysSethostname},
 		{171, "setdomainname", "ptr uint", "", sysSetdomainname},
-		{203, "sched_setaffinity", "int uint ptr", "remembered, not followed", sysSchedSetaffinity},
+		{203, "sched_setaffinity", "int uint ptr", "the host decides where threads run; getcpu tells a processor that is allowed", sysSchedSetaffinity},
 		{204, "sched_getaffinity", "int uint ptr", "", sysSchedGetaffinity},
 		{251, "ioprio_set", "int int int", "remembered, not followed", sysIoprioSet},
 		{252, "ioprio_get", "int int", "", sysIoprioGet},
