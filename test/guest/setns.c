@@ -344,8 +344,33 @@ static void sockets(void)
 	say("there again", "%s", ret(connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&a, n)));
 }
 
+// tags are settings of network namespaces: a new one has the first one's defaults.
+static void tags(void)
+{
+	static const char *const conf[] = {"all", "default", "lo"};
+	unshare(CLONE_NEWNET);
+	for (int i = 0; i < 3; i++) {
+		char path[64], text[2] = {'1' + i, 0}, was[8];
+		snprintf(path, sizeof path, "/proc/sys/net/ipv4/conf/%s/tag", conf[i]);
+		store(path, text);
+		say(conf[i], "%d", atoi(get(path)));
+		snprintf(was, sizeof was, "%s", get(path));
+		pid_t pid = fork();
+		if (pid == 0) {
+			unshare(CLONE_NEWNET);
+			say("another", "%d", atoi(get(path)));
+			store(path, "-9");
+			say("its own", "%d", atoi(get(path)));
+			store(path, "3000000000");
+			_exit(0);
+		}
+		wait(NULL);
+		say("kept", "%s", yes(!strcmp(was, get(path))));
+	}
+}
+
 static const struct section table[] = {
-	{"files", files}, {"enter", enter}, {"pidfd", through_pidfd}, {"plain-user", plain_user}, {"pids", pids}, {"mounts", mounts},
+	{"tags", tags}, {"files", files}, {"enter", enter}, {"pidfd", through_pidfd}, {"plain-user", plain_user}, {"pids", pids}, {"mounts", mounts},
 	{"pivot", pivot}, {"less-privileged", less_privileged}, {"sockets", sockets},
 };
 
