@@ -237,9 +237,15 @@ func (t *Task) openOwner(ns *cred.UserNamespace) (uint64, error) {
 }
 
 // openNS gives the task a descriptor of a namespace.
-func (t *Task) openNS(r nsRef) (uint64, error) {
+func (t *Task) openNS(r nsRef) (uint64, error) { return t.openNSFile(t.k.nsPath(r), nil) }
+
+// openNSFile is openNS for the file of a namespace, unless there is an error.
+func (t *Task) openNSFile(p vfs.Path, err error) (uint64, error) {
+	if err != nil {
+		return 0, err
+	}
 	fd, err := t.FDs().Open(t.Limits(), true, func() (*vfs.File, error) {
-		return vfs.OpenPath(t, t.k.nsPath(r), unix.O_RDONLY)
+		return vfs.OpenPath(t, p, unix.O_RDONLY)
 	})
 	return uint64(fd), err
 }

@@ -3,8 +3,8 @@ package kernel
 import (
 	"gosentry/mm"
 	"gosentry/platform"
-	"gosentry/sentry/loader"
 	"gosentry/sentry/limits"
+	"gosentry/sentry/loader"
 
 	"golang.org/x/sys/unix"
 )

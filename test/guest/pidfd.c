@@ -2,6 +2,7 @@
 // targets of signals; and what prctl keeps by process and thread.
 #include "guest.h"
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 
 static int getfd(int pidfd, int fd, unsigned flags)
@@ -86,7 +87,86 @@ static void switches(void)
 	say("speculation, unknown", "%s", ret(prctl(PR_GET_SPECULATION_CTRL, 50, 0, 0, 0)));
 }
 
+// struct pidfd_info, by words.
+struct info {
+	uint64_t mask, cgroup;
+	uint32_t pid, tgid, ppid, ids[8];
+	int32_t exit_code;
+	uint32_t coredump, more[5];
+};
+
+#define GET_INFO(size) _IOC(_IOC_READ | _IOC_WRITE, 0xff, 11, size)
+
+// tell says what pidfd tells about the process pid, without what an old kernel does not know.
+static void tell(const char *when, int pidfd, pid_t pid)
+{
+	static const int masks[] = {0, 7, 8, 8 | 1};
+	for (unsigned i = 0; i < sizeof masks / sizeof *masks; i++) {
+		struct info f = {.mask = masks[i]};
+		say(when, "%s mask %x: %s %s %s %s, exit %x", ret(ioctl(pidfd, GET_INFO(64), &f)), (int)f.mask, yes((pid_t)f.pid == pid),
+		    yes((pid_t)f.tgid == pid), yes((pid_t)f.ppid == getpid()), yes(f.cgroup), f.exit_code);
+	}
+}
+
+static void infos(void)
+{
+	struct info f = {.mask = ~0ull};
+	siginfo_t si;
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)!setresgid(5, 6, 7);
+		(void)!setresuid(2, 3, 4);
+		raise(SIGSTOP);
+		_exit(1);
+	}
+	waitid(P_PID, pid, &si, WSTOPPED);
+	int pidfd = syscall(SYS_pidfd_open, pid, 0);
+	tell("alive", pidfd, pid);
+	ioctl(pidfd, GET_INFO(64), &f);
+	for (int i = 0; i < 8; i++)
+		say("id", "%d", f.ids[i]);
+	memset(&f, 0xff, sizeof f);
+	say("longer", "%s %u", ret(ioctl(pidfd, GET_INFO(88), &f)), f.more[4]);
+	say("short", "%s", ret(ioctl(pidfd, GET_INFO(56), &f)));
+	say("only out", "%s", ret(ioctl(pidfd, _IOC(_IOC_READ, 0xff, 11, 64), &f)));
+	say("null", "%s", ret(ioctl(pidfd, GET_INFO(64), NULL)));
+	say("bad pointer", "%s", ret(ioctl(pidfd, GET_INFO(64), (void *)8)));
+	kill(pid, SIGKILL);
+	waitid(P_PID, pid, &si, WEXITED | WNOWAIT);
+	tell("zombie", pidfd, pid);
+	waitpid(pid, NULL, 0);
+	tell("waited for", pidfd, pid);
+}
+
+// spaces opens the namespaces of a process by its pidfd.
+static void spaces(void)
+{
+	siginfo_t si;
+	pid_t pid = fork();
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	int pidfd = syscall(SYS_pidfd_open, pid, 0);
+	for (int ended = 0; ended < 2; ended++) {
+		for (int i = 0; i < 12; i++) {
+			char link[32], to[16] = "";
+			int fd = ioctl(pidfd, _IO(0xff, i), 0);
+			const char *got = okret(fd);
+			int cloexec = fcntl(fd, F_GETFD);
+			snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+			(void)!readlink(link, to, 4);
+			say("namespace", "%d %s %s %d", i, got, to, cloexec);
+			close(fd);
+		}
+		say("argument", "%s", ret(ioctl(pidfd, _IO(0xff, 3), 1)));
+		kill(pid, SIGKILL);
+		waitid(P_PID, pid, &si, WEXITED | WNOWAIT);
+	}
+}
+
 static const struct section table[] = {
+	{"infos", infos}, {"spaces", spaces},
 	{"takes", takes}, {"directories", directories}, {"switches", switches},
 };
 
