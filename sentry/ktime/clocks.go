@@ -44,13 +44,13 @@ type Clocks struct {
 	usable bool
 
 	// params is what readers in the sentry use. Written under mu.
-	params page
+	params Page
 	// asked is the highest monotonic value that was given out by asking the host.
 	asked atomic.Int64
 
 	mu sync.Mutex
 	// Guarded by mu.
-	pages []*page // those that vDSOs read
+	pages []*Page // those that vDSOs read
 	cur   Params
 	last  sample
 	span  int64 // ns
@@ -84,7 +84,7 @@ func (k *Clocks) restart(s sample) {
 }
 
 // Attach keeps b, the parameter page of a vDSO, up to date from now on. b must be
-// at least ParamsSize bytes, aligned to 8, and stay mapped; EINVAL otherwise.
+// at least PageSize bytes, aligned to 8, and stay mapped; EINVAL otherwise.
 func (k *Clocks) Attach(b []byte) error {
 	p, err := pageAt(b)
 	if err != nil {
@@ -128,25 +128,25 @@ func (p *Params) base(w which) int64 {
 // read returns the time of a clock in ns.
 func (k *Clocks) read(w which) int64 {
 	for first := true; ; first = false {
-		p := k.params.get()
-		if p.Seq&1 != 0 {
+		p, seq := k.params.get()
+		if seq&1 != 0 {
 			// The writer has the lock; wait for it there and not in a loop.
 			k.mu.Lock()
 			k.mu.Unlock() //nolint:staticcheck // nothing to do but wait
 			continue
 		}
 		if v, ok := k.compute(&p, w); ok {
-			if k.params.seq.Load() == p.Seq {
+			if k.params.Seq.Load() == seq {
 				return v
 			}
 			continue
 		}
 		if first {
-			k.refresh(p.Seq)
+			k.refresh(seq)
 			continue
 		}
 		v := k.ask(&p, w)
-		if k.params.seq.Load() == p.Seq {
+		if k.params.Seq.Load() == seq {
 			return v
 		}
 		runtime.Gosched()

@@ -5,7 +5,7 @@
 // it with a few parameters, in the sentry and in the guest's vDSO alike:
 //
 //	delta = TSC - BaseCycles (unsigned); above Span the parameters do not hold
-//	monotonic = MonoBase + delta*Mult>>32 (128-bit product)
+//	monotonic = MonoBase + delta*Mult>>32 (the product is less than 1<<64)
 //	realtime, boottime: the same from RealBase, BootBase
 //
 // so both sides read the very same clock. The parameters hold for a span of

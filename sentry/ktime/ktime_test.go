@@ -1,6 +1,8 @@
 package ktime
 
 import (
+	"math"
+	"math/bits"
 	"sync"
 	"testing"
 	"time"
@@ -190,13 +192,14 @@ func TestParamsPageIsWhatReadersCompute(t *testing.T) {
 		if delta > words[2] {
 			t.Fatal("parameters that a reader has just used are expired")
 		}
-		if got := int64(words[4]) + scale(delta, words[3]); got != want {
+		at := func(clock []uint64) int64 { return int64(clock[0]*second + clock[1] + delta*words[3]>>32) }
+		if got := at(words[4:]); got != want {
 			t.Fatalf("the page says %d, the sentry %d", got, want)
 		}
-		if got := int64(words[5]) + scale(delta, words[3]); got != k.Realtime().Now() {
+		if got := at(words[6:]); got != k.Realtime().Now() {
 			t.Fatal("realtime differs")
 		}
-		if got := int64(words[6]) + scale(delta, words[3]); got != k.Boottime().Now() {
+		if got := at(words[8:]); got != k.Boottime().Now() {
 			t.Fatal("boottime differs")
 		}
 	}
@@ -204,7 +207,7 @@ func TestParamsPageIsWhatReadersCompute(t *testing.T) {
 
 func TestConcurrentReadersNeverSeeTimeStepBack(t *testing.T) {
 	k := New(Config{})
-	words := make([]uint64, 8)
+	words := make([]uint64, PageSize/8)
 	if err := k.Attach(bytesOf(words)); err != nil {
 		t.Fatal(err)
 	}
@@ -265,5 +268,27 @@ func BenchmarkMonotonic(b *testing.B) {
 	c := k.Monotonic()
 	for b.Loop() {
 		c.Now()
+	}
+}
+
+// TestProductsFit holds the parameters to what the vDSO computes with: 64 bits.
+func TestProductsFit(t *testing.T) {
+	for perSecond := 1e6; perSecond <= 1e11; perSecond *= 1.1 {
+		rate := ratio(1e9, uint64(perSecond))
+		span := cyclesFor(maxSpan, rate)
+		if hi, _ := bits.Mul64(span, slew(rate, maxSpan, maxSpan)); hi != 0 {
+			t.Errorf("%g cycles a second: %d cycles", perSecond, span)
+		}
+	}
+}
+
+// TestPageTimes takes times apart and puts them together again.
+func TestPageTimes(t *testing.T) {
+	for _, ns := range []int64{0, 1, second - 1, second, 3*second + 7, -1, -second, -second - 1, math.MaxInt64, math.MinInt64 / 2} {
+		var v Time
+		v.set(ns)
+		if rest := v.Nanoseconds.Load(); v.get() != ns || rest < 0 || rest >= second {
+			t.Errorf("%d ns are %d s and %d", ns, v.Seconds.Load(), rest)
+		}
 	}
 }

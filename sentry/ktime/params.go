@@ -13,23 +13,16 @@ const (
 	ModeTSC uint32 = 1
 )
 
-// Params are the parameters of the clock in the layout that the vDSO reads;
-// offsets in bytes. A reader takes Seq until it is even, reads the others and
-// the counter, and starts over when Seq has changed. TSC - BaseCycles, unsigned, above Span
-// means a system call.
+// Params are the parameters of the clock. TSC - BaseCycles, unsigned, above Span means a system call.
 type Params struct {
-	Seq        uint32 // 0
-	Mode       uint32 // 4
-	BaseCycles uint64 // 8: counter at the base
-	Span       uint64 // 16: cycles from the base on for which this holds
-	Mult       uint64 // 24: nanoseconds a cycle, times 1<<32
-	MonoBase   int64  // 32: ns, CLOCK_MONOTONIC at the base
-	RealBase   int64  // 40: ns, CLOCK_REALTIME at the base
-	BootBase   int64  // 48: ns, CLOCK_BOOTTIME at the base
+	Mode       uint32
+	BaseCycles uint64 // counter at the base
+	Span       uint64 // cycles from the base on for which this holds; times Mult less than 1<<64
+	Mult       uint64 // nanoseconds a cycle, times 1<<32
+	MonoBase   int64  // ns, CLOCK_MONOTONIC at the base
+	RealBase   int64  // ns, CLOCK_REALTIME at the base
+	BootBase   int64  // ns, CLOCK_BOOTTIME at the base
 }
-
-// ParamsSize is the size of Params in bytes.
-const ParamsSize = 56
 
 // elapsed is the time in ns from the base to the counter value cycles; false
 // when the parameters do not hold there.
@@ -47,35 +40,58 @@ func scale(delta, mult uint64) int64 {
 	return int64(hi<<32 | lo>>32)
 }
 
-// page is a Params that is read while it is being written.
-type page struct {
-	seq, mode        atomic.Uint32
-	base, span, mult atomic.Uint64
-	mono, real, boot atomic.Int64
+// Page is Params in the layout that the vDSO reads, and that can be read while they are being written. A reader takes Seq until it is even,
+// reads the others, and starts over when Seq has changed.
+type Page struct {
+	Seq, Mode        atomic.Uint32
+	Base, Span, Mult atomic.Uint64 // of Params: BaseCycles, Span and Mult
+	Mono, Real, Boot Time          // at the base
 }
+
+// PageSize is the size of a Page in bytes.
+const PageSize = 80
+
+// Time is a time of a clock: to find the seconds takes a division, which would be most of what a reading in the vDSO takes.
+type Time struct {
+	Seconds     atomic.Int64
+	Nanoseconds atomic.Int64 // 0 to 999,999,999
+}
+
+const second = 1e9 // ns
+
+func (t *Time) set(ns int64) {
+	rest := ns % second
+	if rest < 0 {
+		rest += second
+	}
+	t.Seconds.Store((ns - rest) / second)
+	t.Nanoseconds.Store(rest)
+}
+
+func (t *Time) get() int64 { return t.Seconds.Load()*second + t.Nanoseconds.Load() }
 
 // begin makes readers wait. Writers exclude each other.
-func (p *page) begin() { p.seq.Add(1) }
+func (p *Page) begin() { p.Seq.Add(1) }
 
 // end lets readers go on.
-func (p *page) end() { p.seq.Add(1) }
+func (p *Page) end() { p.Seq.Add(1) }
 
-// set stores v but for Seq, between begin and end.
-func (p *page) set(v *Params) {
-	p.mode.Store(v.Mode)
-	p.base.Store(v.BaseCycles)
-	p.span.Store(v.Span)
-	p.mult.Store(v.Mult)
-	p.mono.Store(v.MonoBase)
-	p.real.Store(v.RealBase)
-	p.boot.Store(v.BootBase)
+// set stores v, between begin and end.
+func (p *Page) set(v *Params) {
+	p.Mode.Store(v.Mode)
+	p.Base.Store(v.BaseCycles)
+	p.Span.Store(v.Span)
+	p.Mult.Store(v.Mult)
+	p.Mono.set(v.MonoBase)
+	p.Real.set(v.RealBase)
+	p.Boot.set(v.BootBase)
 }
 
-// get returns the parameters; Seq is odd when they were being written.
-func (p *page) get() Params {
+// get returns the parameters and Seq, which is odd when they were being written.
+func (p *Page) get() (v Params, seq uint32) {
+	seq = p.Seq.Load()
 	return Params{
-		Seq: p.seq.Load(), Mode: p.mode.Load(),
-		BaseCycles: p.base.Load(), Span: p.span.Load(), Mult: p.mult.Load(),
-		MonoBase: p.mono.Load(), RealBase: p.real.Load(), BootBase: p.boot.Load(),
-	}
+		Mode: p.Mode.Load(), BaseCycles: p.Base.Load(), Span: p.Span.Load(), Mult: p.Mult.Load(),
+		MonoBase: p.Mono.get(), RealBase: p.Real.get(), BootBase: p.Boot.get(),
+	}, seq
 }

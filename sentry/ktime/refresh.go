@@ -23,7 +23,7 @@ func (k *Clocks) refresh(seq uint32) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.params.seq.Load() != seq {
+	if k.params.Seq.Load() != seq {
 		return
 	}
 	if k.source.monotonic()+k.config.MonotonicOffset-k.last.mono < firstSpan {

@@ -39,6 +39,7 @@ type cond byte
 const (
 	ifEqual    cond = 0x4
 	ifNotEqual cond = 0x5
+	ifNotAbove cond = 0x6
 	ifAbove    cond = 0x7
 )
 
@@ -74,6 +75,7 @@ func (a *assembler) regs(wide bool, opcode byte, r, rm reg) {
 	a.raw(opcode, 0xc0|byte(r&7)<<3|byte(rm&7))
 }
 
+func (a *assembler) load(dst, base reg, disp int8)      { a.mem(true, 0x8b, dst, base, disp) }
 func (a *assembler) load32(dst, base reg, disp int8)    { a.mem(false, 0x8b, dst, base, disp) }
 func (a *assembler) store(base reg, disp int8, r reg)   { a.mem(true, 0x89, r, base, disp) }
 func (a *assembler) store32(base reg, disp int8, r reg) { a.mem(false, 0x89, r, base, disp) }
@@ -83,11 +85,11 @@ func (a *assembler) subMem(r, base reg, disp int8)   { a.mem(true, 0x2b, r, base
 func (a *assembler) cmpMem(r, base reg, disp int8)   { a.mem(true, 0x3b, r, base, disp) }
 func (a *assembler) cmpMem32(r, base reg, disp int8) { a.mem(false, 0x3b, r, base, disp) }
 
-// mulMem sets rdx:rax to rax times [base+disp].
-func (a *assembler) mulMem(base reg, disp int8) { a.mem(true, 0xf7, 4, base, disp) }
-
-// mul sets rdx:rax to rax times r.
-func (a *assembler) mul(r reg) { a.regs(true, 0xf7, 4, r) }
+// mulMem multiplies r by [base+disp].
+func (a *assembler) mulMem(r, base reg, disp int8) {
+	a.rex(true, r, base)
+	a.raw(0x0f, 0xaf, 0x40|byte(r&7)<<3|byte(base&7), byte(disp))
+}
 
 // mulBy sets dst to src times n.
 func (a *assembler) mulBy(dst, src reg, n int32) {
@@ -95,7 +97,6 @@ func (a *assembler) mulBy(dst, src reg, n int32) {
 	a.imm32(uint32(n))
 }
 
-func (a *assembler) sub(dst, src reg)   { a.regs(true, 0x29, src, dst) }
 func (a *assembler) or(dst, src reg)    { a.regs(true, 0x09, src, dst) }
 func (a *assembler) zero(r reg)         { a.regs(false, 0x31, r, r) }
 func (a *assembler) test(x, y reg)      { a.regs(true, 0x85, x, y) }
@@ -133,10 +134,16 @@ func (a *assembler) shr32(r reg, n byte) {
 	a.raw(n)
 }
 
-// shrd shifts low right by n bits; what comes in are the lowest bits of high.
-func (a *assembler) shrd(low, high reg, n byte) {
-	a.rex(true, high, low)
-	a.raw(0x0f, 0xac, 0xc0|byte(high&7)<<3|byte(low&7), n)
+// addTo adds n to r.
+func (a *assembler) addTo(r reg, n int32) {
+	a.regs(true, 0x81, 0, r)
+	a.imm32(uint32(n))
+}
+
+// cmpRAX compares rax with n.
+func (a *assembler) cmpRAX(n int32) {
+	a.raw(0x48, 0x3d)
+	a.imm32(uint32(n))
 }
 
 // set32 sets r to n; its upper half becomes 0.
@@ -144,13 +151,6 @@ func (a *assembler) set32(r reg, n uint32) {
 	a.rex(false, 0, r)
 	a.raw(0xb8 | byte(r&7))
 	a.imm32(n)
-}
-
-// set64 sets r to n.
-func (a *assembler) set64(r reg, n uint64) {
-	a.rex(true, 0, r)
-	a.raw(0xb8 | byte(r&7))
-	a.code = le.AppendUint64(a.code, n)
 }
 
 // lea sets r to the address of label.

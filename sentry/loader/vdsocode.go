@@ -2,7 +2,7 @@ package loader
 
 import "golang.org/x/sys/unix"
 
-// Offsets in ktime.Params.
+// Offsets in ktime's page, and in what it has of each clock.
 const (
 	paramSeq  = 0
 	paramMode = 4
@@ -10,18 +10,17 @@ const (
 	paramSpan = 16
 	paramMult = 24
 	paramMono = 32
-	paramReal = 40
-	paramBoot = 48
+	paramReal = 48
+	paramBoot = 64
+
+	clockSeconds     = 0
+	clockNanoseconds = 8
 
 	paramModeTSC = 1
 )
 
 const (
 	nsPerSecond = 1e9
-	// nsPerSecond is 2^secondTwos * 5^9; the inverse is 2^secondBits / 5^9, rounded up.
-	secondTwos    = 9
-	secondBits    = 75
-	secondInverse = 0x44b82fa09b5a53
 	// A number below nsPerSecond, times thousandth and without the last thousandthBits bits, is a thousandth of it.
 	thousandth     = 274877907
 	thousandthBits = 38
@@ -71,53 +70,46 @@ func vdsoText(pageDistance int, c VDSOConfig) (*assembler, []vdsoFunc, error) {
 	return a, funcs, a.resolve()
 }
 
-// emitNow emits code that sets rax to the time in ns of the clock whose base r8
-// points to. It clobbers rcx, rdx, r9, r10 and r11, and goes to name.call where the parameters do not tell.
+// emitNow emits code that sets rdx to the seconds and rax to the nanoseconds of the clock whose base r8
+// points to. It clobbers rcx, r9, r10 and r11, and goes to name.call where the parameters do not tell.
+//
+// The counter comes first: the parameters are on their way while it is read. New ones, with a later base, make that a call.
 func emitNow(a *assembler, name string) {
-	call, retry, again := name+".call", name+".retry", name+".again"
+	call, retry, again, carry, done := name+".call", name+".retry", name+".again", name+".carry", name+".done"
 	a.lea(r10, "params")
 	a.set32(r9, seqTries)
 	a.place(retry)
+	a.lfence() // no second one: a time read too late is checked against the same span
+	a.rdtsc()
 	a.load32(r11, r10, paramSeq)
 	a.testBits32(r11, 1)
 	a.jumpIf(ifNotEqual, again)
-	a.load32(rax, r10, paramMode)
-	a.cmp32(rax, paramModeTSC)
+	a.load32(rcx, r10, paramMode)
+	a.cmp32(rcx, paramModeTSC)
 	a.jumpIf(ifNotEqual, call)
-	a.lfence() // no second one: a time read too late is checked against the same span
-	a.rdtsc()
 	a.shl(rdx, 32)
 	a.or(rax, rdx)
 	a.subMem(rax, r10, paramBase)
 	a.cmpMem(rax, r10, paramSpan)
 	a.jumpIf(ifAbove, call)
-	a.mulMem(r10, paramMult)
-	a.shrd(rax, rdx, 32)
-	a.addMem(rax, r8, 0)
+	a.mulMem(rax, r10, paramMult)
+	a.shr(rax, 32)
+	a.addMem(rax, r8, clockNanoseconds)
+	a.load(rdx, r8, clockSeconds)
 	a.cmpMem32(r11, r10, paramSeq)
-	a.jumpIf(ifEqual, name+".done")
+	a.jumpIf(ifEqual, carry)
 	a.place(again)
 	a.pause()
 	a.dec32(r9)
 	a.jumpIf(ifNotEqual, retry)
 	a.jump(call)
-	a.place(name + ".done")
-}
-
-// emitSplit divides the nanoseconds in rax into seconds in rax, the rest in rdx. It clobbers rcx and r9.
-//
-// A division takes as long as all the rest of a clock, so it is a multiplication by the inverse (Granlund and Montgomery,
-// "Division by Invariant Integers using Multiplication", 1994), right for all 64-bit numbers.
-func emitSplit(a *assembler) {
-	a.mov(rcx, rax)
-	a.shr(rax, secondTwos)
-	a.set64(r9, secondInverse)
-	a.mul(r9)
-	a.shr(rdx, secondBits-64)
-	a.mov(rax, rdx)
-	a.mulBy(r9, rax, nsPerSecond)
-	a.sub(rcx, r9)
-	a.mov(rdx, rcx)
+	a.place(carry)
+	a.cmpRAX(nsPerSecond - 1)
+	a.jumpIf(ifNotAbove, done)
+	a.addTo(rax, -nsPerSecond)
+	a.addTo(rdx, 1)
+	a.jump(carry)
+	a.place(done)
 }
 
 // emitClockGettime is int clock_gettime(clockid_t, struct timespec *). The coarse clocks and the
@@ -141,9 +133,8 @@ func emitClockGettime(a *assembler, name string) {
 	a.jump(name + ".call")
 	a.place(name + ".read")
 	emitNow(a, name)
-	emitSplit(a)
-	a.store(rsi, 0, rax)
-	a.store(rsi, 8, rdx)
+	a.store(rsi, 0, rdx)
+	a.store(rsi, 8, rax)
 	a.zero(rax)
 	a.ret()
 }
@@ -155,9 +146,8 @@ func emitGettimeofday(a *assembler, name string) {
 	a.jumpIf(ifEqual, name+".zone")
 	a.lea(r8, "real")
 	emitNow(a, name)
-	emitSplit(a)
-	a.store(rdi, 0, rax)
-	a.mulBy(rax, rdx, thousandth)
+	a.store(rdi, 0, rdx)
+	a.mulBy(rax, rax, thousandth)
 	a.shr(rax, thousandthBits)
 	a.store(rdi, 8, rax)
 	a.place(name + ".zone")
@@ -173,7 +163,7 @@ func emitGettimeofday(a *assembler, name string) {
 func emitTime(a *assembler, name string) {
 	a.lea(r8, "real")
 	emitNow(a, name)
-	emitSplit(a)
+	a.mov(rax, rdx)
 	a.test(rdi, rdi)
 	a.jumpIf(ifEqual, name+".out")
 	a.store(rdi, 0, rax)
