@@ -65,11 +65,28 @@ func unmapGuest(kept *seat) []blank.Call {
 // haltTime is how long threads may take to stop.
 const haltTime = time.Second
 
-// halt stops seats, all of a process. What they report the guest may have forged; that they have stopped the host says. A thread that
-// the host keeps from stopping is killed.
+// halt stops seats, all of a process. What they report the guest may have forged; that they execute nothing of the guest's any more the host says,
+// and mostly at once: whoever has the processor of a thread that was sent SIGSTOP need not wait until it has stopped.
 func halt(seats []*seat) {
 	for _, s := range seats {
 		s.stop()
+	}
+	var late []*seat
+	for _, s := range seats {
+		if !s.halted.Load() && !s.p.pairs.Interrupt(s.TID) {
+			late = append(late, s)
+		}
+	}
+	awaitStops(late)
+	for _, s := range seats {
+		s.halted.Store(true) // now that none of them runs it may enter the handler
+	}
+}
+
+// awaitStops waits until seats have stopped. A thread that the host keeps from stopping is killed.
+func awaitStops(seats []*seat) {
+	if len(seats) == 0 {
+		return
 	}
 	late := time.AfterFunc(haltTime, func() {
 		for _, s := range seats {
@@ -79,9 +96,6 @@ func halt(seats []*seat) {
 	defer late.Stop()
 	for _, s := range seats {
 		blank.Stopped(s.TID)
-	}
-	for _, s := range seats {
-		s.halted.Store(true) // now that none of them runs it may enter the handler
 	}
 }
 

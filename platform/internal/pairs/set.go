@@ -74,8 +74,18 @@ func (s *Set) CPUs() int { return len(s.cpus.list) }
 // Mask is the set of processors of a thread placed at cpu, which may be AnyCPU.
 func (s *Set) Mask(cpu int) *unix.CPUSet { return s.cpus.mask(cpu) }
 
-// Pin pins g to cpu, or with AnyCPU not at all.
-func (s *Set) Pin(g *Guest, cpu int) { g.pin(s.cpus, cpu) }
+// Pin pins g to cpu, or with AnyCPU not at all, wherever Interrupt left it.
+func (s *Set) Pin(g *Guest, cpu int) {
+	setAffinity(g.TID, s.cpus.mask(cpu))
+	g.cpu = cpu
+}
+
+// Interrupt tells whether it is certain that thread tid has been in the host's kernel since before the call: it may run on the processor
+// of the caller alone, who is running there. A thread that is not in user mode gets there no more before it takes a signal that it was sent.
+func (s *Set) Interrupt(tid int) bool {
+	here := s.Here()
+	return here != AnyCPU && setAffinity(tid, s.cpus.mask(here)) == 0 && s.Here() == here
+}
 
 // Here is the processor that the caller is on, if it may be used.
 func (s *Set) Here() int {
