@@ -145,8 +145,9 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if err != nil {
 		return ev, true, c.died(err)
 	}
-	c.pace.note(c, slept)
-	if ev, done, err = c.decode(s, regs); err != nil || !done {
+	ev, done, err = c.decode(s, regs)
+	c.pace.note(c, slept, ev.Kind == platform.Fault)
+	if err != nil || !done {
 		as.rewind(regs)
 		return ev, done, err
 	}

@@ -14,8 +14,11 @@ const (
 	window = 64
 	// quickCall is how long a call may take on average, from one entry of guest code to the next, for moving apart to pay.
 	quickCall = 40 * time.Microsecond
-	// maxSlept is how many calls of a window may have slept for staying apart to pay.
-	maxSlept = window / 8
+	// maxPoor is how many of a window may have slept, or be faults, for being apart to pay.
+	maxPoor = window / 8
+	// minGood is how many windows in a row must be such that it would have paid: a program that has just been executed, or is about to be, often
+	// makes a hundred calls and no more, and to move a thread there and back takes as long as twenty.
+	minGood = 4
 
 	minWait = 2 * time.Millisecond
 	maxWait = 512 * time.Millisecond
@@ -32,7 +35,8 @@ const (
 
 // pace decides how a context and its thread hand over. Side by side on one processor each sleeps while the other
 // runs, which costs two switches a call, on a busy host too. Apart, on two processors, both stay awake and pass the call over shared
-// memory; that is several times faster where nobody else wants the second processor, and wasteful otherwise. So contexts that call often
+// memory; that is several times faster where nobody else wants the second processor, and wasteful otherwise. Faults gain nothing by it: what
+// takes long there is the host's signal, and the leader, who maps something. So contexts that call often
 // try it, one for each two processors, and give it up for a while, longer each time, when the other side does not answer soon. Contexts that
 // do little but call take turns at it: one after the other they get more done than beside each other. Who waits for a turn does nothing
 // meanwhile, since that would cost those that have theirs more than it were worth. So turns are short, shorter still for
@@ -41,8 +45,9 @@ const (
 type pace struct {
 	spin    uint64 // cycles; 0 when side by side
 	calls   int    // in this window
-	slept   int    // of those
+	poor    int    // of those that slept, or were faults
 	yielded bool   // in this window
+	good    int    // windows in a row, the last one among them, in which being apart would have paid
 	start   time.Time
 	wait    time.Duration // how long to stay side by side after the next failure
 	until   time.Time
@@ -59,12 +64,12 @@ const (
 	wishTurn       // to wait for room
 )
 
-// note says that a call came, and whether the sentry slept until then.
-func (p *pace) note(c *context, slept bool) {
-	if slept {
-		p.slept++
+// note says that the guest came out, whether by a fault, and whether the sentry slept until then.
+func (p *pace) note(c *context, slept, fault bool) {
+	if fault || slept && p.spin > 0 {
+		p.poor++
 	}
-	if p.spin > 0 && p.slept > maxSlept {
+	if p.spin > 0 && p.poor > maxPoor {
 		p.fail(c)
 		return
 	}
@@ -74,17 +79,20 @@ func (p *pace) note(c *context, slept bool) {
 	now := time.Now()
 	took := now.Sub(p.start)
 	turnOver := c.p.turns.Queued() > 0 && now.Sub(p.since) > p.turn()
-	p.start, p.calls, p.slept, p.yielded = now, 0, 0, false
+	if p.good++; p.poor > maxPoor || took >= window*quickCall {
+		p.good = 0
+	}
+	p.start, p.calls, p.poor, p.yielded = now, 0, 0, false
 	switch {
 	case p.spin > 0 && turnOver:
 		p.leave(c)
 		p.wish = wishTurn
 	case p.spin > 0:
 		p.wait = max(p.wait/2, minWait)
-	case now.Before(p.until):
+	case now.Before(p.until) || p.good < minGood:
 	case took < window*busyCall:
 		p.wish = wishTurn
-	case took < window*quickCall:
+	default:
 		p.wish = wishApart
 	}
 }
@@ -142,7 +150,7 @@ func (p *pace) rest(c *context) { c.p.turns.Give(c.tr.Split()) }
 // resume undoes rest. If the place is taken the sides come together.
 func (p *pace) resume(c *context) {
 	if !c.p.turns.Take() {
-		p.spin, p.calls, p.slept = 0, 0, 0
+		p.spin, p.calls, p.poor = 0, 0, 0
 		p.start = time.Now()
 		c.tr.Together()
 	}
@@ -163,5 +171,5 @@ func (p *pace) leave(c *context) {
 		p.spin = 0
 		c.p.turns.Give(c.tr.Split())
 	}
-	p.calls, p.slept = 0, 0
+	p.calls, p.poor = 0, 0
 }

@@ -177,7 +177,7 @@ func TestAbandonedState(t *testing.T) {
 	g.FPUChanged()
 	g.hot(t)
 	for deadline := time.Now().Add(time.Minute); g.s.block.live == liveSaved; {
-		g.pace.spin, g.pace.slept = 1<<26, 0
+		g.pace.spin, g.pace.poor = 1<<26, 0
 		if g.call(t); time.Now().After(deadline) {
 			t.Skip("the thread does not stay awake")
 		}

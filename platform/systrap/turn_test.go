@@ -162,11 +162,39 @@ func TestYieldEndsTurn(t *testing.T) {
 		if yields {
 			c.Yield()
 		}
-		c.pace.note(c, false)
+		c.pace.note(c, false, false)
 		if over := p.turns.Queued() == 0; over != yields || over != (c.pace.wish == wishTurn) || c.pace.yielded {
 			t.Errorf("yields: %v; over: %v, %+v", yields, over, c.pace)
 		}
 		c.Leave()
 		leave()
+	}
+}
+
+// TestFaultsStayTogether has a context fault, which being apart does not make faster: it does not wish to be, and ends it if it is.
+func TestFaultsStayTogether(t *testing.T) {
+	for _, test := range []struct {
+		faults int
+		apart  bool
+	}{{maxPoor, true}, {maxPoor + 1, false}} {
+		for _, spin := range []uint64{0, spinCycles} {
+			p, _ := placesForTest(t)
+			c := p.NewContext(nil).(*context)
+			c.tr = p.pairs.Enter(c)
+			if c.pace.start = time.Now(); spin > 0 {
+				p.turns.Take()
+				c.pace.spin = spin
+			}
+			for i := range minGood * window {
+				if c.pace.wish != wishNone {
+					t.Fatalf("it wishes to be apart after %d calls", i)
+				}
+				c.pace.note(c, spin == 0, i%window < test.faults)
+			}
+			if apart := c.pace.wish != wishNone || c.pace.spin > 0; apart != test.apart {
+				t.Errorf("%d faults, spin %d: %+v", test.faults, spin, c.pace)
+			}
+			c.Leave()
+		}
 	}
 }

@@ -31,8 +31,13 @@ type Thread struct {
 // TID is the thread's id.
 func (t *Thread) TID() int { return t.tid }
 
-// CPU is where the thread is pinned, or AnyCPU.
-func (t *Thread) CPU() int { return t.cpu }
+// Here is where the thread itself is, which is its guest's place unless they are apart, or AnyCPU.
+func (t *Thread) Here() int {
+	if t.away != AnyCPU {
+		return t.away
+	}
+	return t.cpu
+}
 
 // Asked tells whether the runner is to make room for another one.
 func (t *Thread) Asked() bool { return t.yield.Load() }

@@ -280,7 +280,7 @@ func (as *Space[S]) Begin(r Runner[S]) error {
 		as.watch.Recover()
 	}
 	if as.queue.Len() > 0 {
-		if err := as.flush(t.CPU()); err != nil {
+		if err := as.flush(t.Here()); err != nil {
 			return as.dead(err)
 		}
 	}
