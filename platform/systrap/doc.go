@@ -24,8 +24,8 @@
 // area, masks registers and extended state, and takes the rest as what the guest wanted to say. Forged reports are
 // calls and faults, which the guest could have had by making them. What forgery could do is to go on running while the sentry takes
 // the thread for stopped. It then has its own memory only: what an address space maps no more is unmapped before the call that says so
-// returns, and before one that is released or goes on in another process has returned, all the seats are stopped as processes, which no report
-// can forge. A context that still wants the extended state of such a thread has it enter the handler, where the host leaves that in the frame.
+// returns, and before one that is released or goes on in another process has returned, all the seats have been sent SIGSTOP and have been out of
+// user mode since, so that they take it first; no report can forge that. A context that still wants the extended state of such a thread has it enter the handler, where the host leaves that in the frame.
 // Before a blank process is given to another address
 // space, all its seats but one are killed and reaped, and that one is stopped too. When it goes on, all that
 // the guest had is unmapped but the seat's area, and the next thing it does is to take a signal, on the stack and at the entry that it could not

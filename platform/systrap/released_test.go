@@ -2,11 +2,13 @@ package systrap
 
 import (
 	"encoding/binary"
+	"runtime"
 	"testing"
 	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/pairs"
 
 	"golang.org/x/sys/unix"
 )
@@ -166,6 +168,39 @@ func TestRogueEvicted(t *testing.T) {
 	if !<-evicted {
 		t.Error("a thread of it still writes to the memory")
 	}
+}
+
+// TestHaltAtOnce halts a thread that runs on on another processor: it executes nothing more from the moment on when that returns.
+func TestHaltAtOnce(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p := testPlatform(t)
+	g := newCounter(t, p, true)
+	s, other, known := g.s, pairs.AnyCPU, 0
+	for cpu := range p.pairs.Loads() {
+		if cpu != p.pairs.Here() {
+			other = cpu
+		}
+	}
+	for range 300 {
+		p.pairs.Pin(&s.Guest, other)
+		s.halted.Store(false)
+		unix.Kill(s.TID, unix.SIGCONT)
+		if !g.counts(time.Second) {
+			t.Fatal("it does not run on")
+		}
+		halt([]*seat{s})
+		if g.counts(50 * time.Microsecond) {
+			t.Fatal("it has not stopped")
+		}
+		if p.pairs.Interrupt(s.TID) {
+			known++
+		}
+	}
+	if known == 0 {
+		t.Error("the sentry never had its processor")
+	}
+	t.Logf("%d times without a wait", known)
 }
 
 // TestAbandonedState has the process of a thread given up while the thread's extended state is in the processor: it comes along.

@@ -23,7 +23,7 @@ type Config[S Seat] struct {
 
 	// Spawn makes a guest thread of p. EAGAIN and ENOMEM when the host refuses.
 	Spawn func(p *Process[S]) (S, error)
-	// Halt waits until none of the seats of a process runs guest code, whatever the guest does, and sees to it that none will.
+	// Halt sees to it that none of the seats of a process runs guest code when it returns or later, whatever the guest does.
 	// No context runs in them, but some may hold them, and want the state that is left there. nil if a seat that is not inside has always stopped.
 	Halt func(seats []S)
 	// Rouse undoes Halt of seats that no context holds, and returns them, ready to be used, but for those that have died. What the guest had
