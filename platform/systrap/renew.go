@@ -102,6 +102,7 @@ func awaitStops(seats []*seat) {
 // rouse has seats that were halted begin anew, all of a process. Nobody holds them.
 func rouse(seats []*seat) (fresh []*seat) {
 	for _, s := range seats {
+		s.p.pairs.Pin(&s.Guest, s.p.pairs.Here())
 		s.stop() // a context that left may have had it enter the handler
 	}
 	for _, s := range seats {
