@@ -50,6 +50,11 @@ svm-files:
 test-svm: svm-files
 	@SENTRY_TEST_ALL=1 $(GO) test -count=1 -timeout 60m -v ./test/svm
 
+# The figures of that emulated machine: only their ratios mean something.
+.PHONY: bench-svm
+bench-svm: svm-files
+	@SENTRY_SVM_FIGURES=1 $(GO) test -count=1 -timeout 60m -v -run TestFigures ./test/svm
+
 .PHONY: bench
 bench: setup build
 	$(GO) run ./test/bench

@@ -19,6 +19,8 @@ type area struct {
 	rsp, flags, fsBase, rbx, rbp, r12, r13, r14, r15 uint64
 
 	ds, es, fs, gs uint16
+
+	gsBase uint64 // of a call in ring 0
 }
 
 // newArea is b, a page outside of Go's heap, as an area.
@@ -34,6 +36,6 @@ func (a *area) get(r *arch.Registers) {
 	r.Rip, r.Rsp, r.Eflags = a.back, a.rsp, a.flags
 	r.Rcx, r.R11 = r.Rip, r.Eflags
 	r.Ds, r.Es, r.Fs, r.Gs = uint64(a.ds), uint64(a.es), uint64(a.fs), uint64(a.gs)
-	r.Fs_base, r.Gs_base, r.Cs = a.fsBase, 0, arch.UserCS
+	r.Fs_base, r.Gs_base, r.Cs = a.fsBase, a.gsBase, arch.UserCS
 	sanitize(r)
 }

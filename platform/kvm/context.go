@@ -105,8 +105,8 @@ func (c *context) step(as *addressSpace, regs *arch.Registers) (exit, error) {
 	}
 	x := v.leave(e)
 	v.gone(x, regs)
-	if x.kind == exitPatched {
-		c.pass.pace.note(exitPatched, c.p.queued())
+	if x.kind == exitPatched || x.kind == exitSyscall && c.p.ring0 {
+		c.note(x.kind)
 	}
 	return x, nil
 }

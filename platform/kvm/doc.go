@@ -5,13 +5,13 @@
 // processors' descriptor tables, and a page for each virtual processor with its TSS and two small stacks. The
 // stub's text is never writable in the guest, what ring 0 may execute no user code can write, and all that is
 // believed of an exit is what the processor stored: the handler's address, registers that KVM hands over, the frame
-// on the processor's own page. Ring 0 executes one instruction, an OUT, and never goes back: KVM loads the
-// guest's next state.
+// on the processor's own page. Ring 0 executes one instruction, an OUT, and never goes back, but for calls that are answered there: KVM loads
+// the guest's next state.
 //
 // # Hosts
 //
 // New probes with a few instructions in ring 3. Where SYSCALL arrives in ring 0, as the manuals
-// say, the stub's OUT is at LSTAR. Where ring 0 is emulated, SYSCALL stays in ring 3: LSTAR is then a page that user code
+// say, LSTAR leads to code of the processor's own (see below). Where ring 0 is emulated, SYSCALL stays in ring 3: LSTAR is then a page that user code
 // may execute, with a store to an address that no memory is behind, which leaves the machine. A guest may go there by
 // itself: that is a system call like another, whose return address it chose. Where SYSCALL is an
 // invalid opcode, the instruction is looked at. An emulator of ring 0 also judges what user code may not execute, and where
@@ -25,8 +25,8 @@
 //
 // # Calls passed over
 //
-// There, a context that calls often has its thread stay awake (pace); where several do, they take turns. Its processor is then run by an OS thread of that
-// processor's own, a runner, on another of the host's processors, and the trampoline goes to the meeting: code that stores the registers in an area, a page
+// Where SYSCALL arrives in either ring, a context that calls often has its thread stay awake (pace); where several do, they take turns. Its processor is then run by an OS thread of that
+// processor's own, a runner, on another of the host's processors, and the trampoline, if SYSCALL stays in ring 3, goes to the meeting: code that stores the registers in an area, a page
 // of the address space's for each processor, and looks for a result a bounded number of times. The sentry takes the call (areaTaken) and, if all
 // that changed is the result, gives that (areaAnswered): nobody has left guest code. A word beside the answers says whether the sentry looks at all; a
 // call that finds none, or is not answered in time, leaves as before. By one exchange of the state the guest takes its call back, and by
@@ -38,6 +38,9 @@
 // wanted, it is kicked out, its registers are dropped and these are loaded. So a processor may be in guest code while its thread is in the kernel: it is among
 // those that an Apply or a Release sends out, and its runner, not the context, says that it is.
 // A processor stopped in the meeting before its call was taken is said to be before the SYSCALL instruction.
+//
+// Where SYSCALL arrives in ring 0 each processor has a meeting of its own at LSTAR, with a page of answers and an area, none of which user code can use, and calls need not be
+// patched. It changes no register but rax, so a processor may be stopped anywhere in it: its call is made again.
 //
 // The probe also changes a page table entry behind the machine's back. A KVM with hardware paging sees
 // it after CR3 was loaded: there, what an Apply takes away is flushed by sending every processor that runs the address space

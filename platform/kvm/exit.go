@@ -74,7 +74,7 @@ func (v *vcpu) leave(e unix.Errno) exit {
 func (v *vcpu) fromRing0() exit {
 	rip := v.state.Regs.Rip
 	switch at := rip &^ (vectorSize - 1); {
-	case at == syscallAddr:
+	case at == syscallAddr, v.meeting.ring0 && v.meets(rip):
 		return exit{kind: exitSyscall}
 	case at == compatAddr:
 		return exit{kind: exitCompat}

@@ -40,6 +40,7 @@ const (
 	gdtAddr     = kernelBase + 0x4000
 	exitAddr    = kernelBase + 0x5000 // noMemory
 	vcpuAddr    = kernelBase + 0x10000
+	ring0Addr   = vcpuAddr + maxRunning*pageSize // see ring0Text
 
 	vectorSize = 16 // bytes of a handler
 )

@@ -3,6 +3,7 @@ package kvm
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
@@ -35,6 +36,9 @@ type machine struct {
 	xcr0  uint64
 	lstar uint64
 	entry entryKind
+	ring0 bool // calls are answered and passed over in ring 0
+
+	callTime time.Duration // of one that leaves the machine
 
 	meeting *meeting
 
@@ -161,13 +165,13 @@ func (m *machine) place(addr uint64, text []byte, prot platform.Prot, userToo bo
 
 func (m *machine) setKernel(addr, entry uint64) { m.kernel[(addr-kernelBase)/pageSize] = entry }
 
-// addPage returns the page of processor id.
-func (m *machine) addPage(id int) ([]byte, error) {
+// addPage returns a fresh page among the stub's, which user code cannot use.
+func (m *machine) addPage(addr uint64, prot platform.Prot) ([]byte, error) {
 	frame, ok := m.pool.Alloc()
 	if !ok {
 		return nil, pagetable.ErrFull
 	}
-	m.setKernel(vcpuPage(id), pagetable.KernelPage(frame, platform.Read|platform.Write, false))
+	m.setKernel(addr, pagetable.KernelPage(frame, prot, false))
 	return bytesOf(m.pool.Table(frame)), nil
 }
 

@@ -37,11 +37,15 @@ const (
 	areaRbp    = 112
 	areaR12    = 120
 	areaDs     = 152
+	areaGSBase = 160
 )
 
 // meeting is the code that passes a call over, and what is to be known of a processor that was stopped in it, as offsets.
 type meeting struct {
+	at     uint64 // where text is
 	text   []byte
+	ring0  bool   // of a processor's own, in ring 0
+	direct uint64 // of that, where a call leaves that was not to be passed over
 	kept   uint64 // from here on the return address is in the area, before in r11
 	stored uint64 // from here on rax may be another
 	below  uint64 // here and until above the stack pointer is another
@@ -53,7 +57,7 @@ type meeting struct {
 // answers, which has the number of times to look for the result. It uses these registers and rcx, but neither the stack nor
 // flags: what is to be compared goes to rcx.
 func newMeeting() *meeting {
-	m := &meeting{}
+	m := &meeting{at: meetingAt}
 	b := []byte{0xf3, 0x48, 0x0f, 0xae, 0xc9}                             // rdgsbase %rcx
 	b = le.AppendUint32(append(b, 0x4c, 0x89, 0x99), areaOffset+areaBack) // mov %r11,back(%rcx)
 	m.kept = uint64(len(b))

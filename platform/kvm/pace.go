@@ -15,6 +15,9 @@ const (
 	quickCall = 250 * time.Microsecond
 	// busyCall is how much processor time it may take for waiting to stay awake to pay.
 	busyCall = 80 * time.Microsecond
+	// quickExits and busyExits are these two where ring 0 is real, as numbers of calls that leave the machine. The probe's is the cheapest such call.
+	quickExits = 6
+	busyExits  = 3
 	// maxSlept is the share of events that may have come otherwise than as a call for staying awake to pay, or as one that was not seen in time;
 	// maxLeft is the share that may be calls of sites that are not patched, which have to leave guest code anyway.
 	maxSlept = lookAt / 8
@@ -34,6 +37,8 @@ const (
 // each two of the host's processors, and give it up for a while, longer each time, when calls do not come soon. Contexts that do little but
 // call take turns at it, and who waits for a turn does nothing meanwhile: exits beside one that is awake would cost that more than they get done.
 type pace struct {
+	quick   time.Duration // quickCall, or what is in its place
+	busy    time.Duration // busyCall, likewise
 	awake   bool
 	next    step // before the next call
 	calls   int  // looked at now
@@ -102,9 +107,9 @@ func (p *pace) stay(others int) {
 func (p *pace) wish() {
 	switch now := time.Now(); {
 	case now.Before(p.until):
-	case threadTime()-p.used < firstLook*busyCall:
+	case threadTime()-p.used < firstLook*p.busy:
 		p.next = stepTurn
-	case now.Sub(p.start) < firstLook*quickCall:
+	case now.Sub(p.start) < firstLook*p.quick:
 		p.next = stepAwake
 	}
 }
@@ -118,7 +123,7 @@ func (p *pace) fail() {
 // leave says that the context gives its processor up. It tells whether it was awake.
 func (p *pace) leave() bool {
 	was := p.awake
-	*p = pace{wait: p.wait, until: p.until}
+	*p = pace{quick: p.quick, busy: p.busy, wait: p.wait, until: p.until}
 	return was
 }
 

@@ -31,7 +31,7 @@ type passing struct {
 
 // settlePace moves c to a processor with a runner, or back to one of its own, if that is due.
 func (c *context) settlePace(as *addressSpace) error {
-	active := as.text.Active()
+	active := as.passes()
 	next := c.pass.pace.next
 	c.pass.pace.next = stepNone
 	if c.v.runner != nil {
@@ -89,12 +89,23 @@ func (c *context) stayAwake(cpu int) {
 	c.pass.pace.awake, c.pass.pace.since = true, time.Now()
 }
 
+// passes tells whether calls may be passed over.
+func (as *addressSpace) passes() bool { return as.p.ring0 || as.text.Active() }
+
+// note tells the pace of an event. In ring 0 each call can be passed over, as only patched ones can elsewhere.
+func (c *context) note(kind exitKind) {
+	if kind == exitSyscall && c.p.ring0 {
+		kind = exitPatched
+	}
+	c.pass.pace.note(kind, c.p.queued())
+}
+
 // answer gives c's processor, which waits in the guest, the result of its call if that is all that is to change.
 func (c *context) answer(as *addressSpace, regs *arch.Registers) bool {
 	s := &c.pass
 	taken := s.taken
 	s.taken, s.gave = false, false
-	if !taken || s.in != as || c.home != c.v || !as.text.Active() {
+	if !taken || s.in != as || c.home != c.v || !as.passes() {
 		return false
 	}
 	was := s.called
@@ -161,7 +172,7 @@ func (c *context) passOver(as *addressSpace, regs *arch.Registers) (exit, error)
 			v.gone(x, regs)
 		}
 	}
-	s.pace.note(x.kind, c.p.queued())
+	c.note(x.kind)
 	return x, nil
 }
 
@@ -196,7 +207,7 @@ func (v *vcpu) look(n uint64) {
 }
 
 // meets tells whether rip is in the code by which calls are passed over.
-func (v *vcpu) meets(rip uint64) bool { return rip-meetingAt < uint64(len(v.meeting.text)) }
+func (v *vcpu) meets(rip uint64) bool { return rip-v.meeting.at < uint64(len(v.meeting.text)) }
 
 // waits tells whether v, which left by x, had not come out of that code with the result.
 func (v *vcpu) waits(x exit) bool {
@@ -204,7 +215,7 @@ func (v *vcpu) waits(x exit) bool {
 	if x.kind == exitVector {
 		rip = x.frame.rip
 	}
-	return v.meets(rip) && rip-meetingAt >= v.meeting.asked && atomic.LoadUint32(&v.calls.state)&^areaOut == areaAnswered
+	return v.meets(rip) && rip-v.meeting.at >= v.meeting.asked && atomic.LoadUint32(&v.calls.state)&^areaOut == areaAnswered
 }
 
 // unmeet makes regs, with which v was stopped in the code by which calls are passed over, those before the call's SYSCALL instruction.
@@ -212,7 +223,11 @@ func (v *vcpu) unmeet(regs *arch.Registers) {
 	if !v.meets(regs.Rip) || v.calls == nil {
 		return
 	}
-	at, m, a := regs.Rip-meetingAt, v.meeting, v.calls
+	at, m, a := regs.Rip-v.meeting.at, v.meeting, v.calls
+	if m.ring0 {
+		v.unmeetRing0(at, regs)
+		return
+	}
 	back := regs.R11
 	if at >= m.kept {
 		back = a.back

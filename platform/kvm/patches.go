@@ -113,11 +113,11 @@ func (c *context) SetAnswers(list []platform.Answer) { c.answers.Set(list) }
 // offer has c's answers where its processor finds them in as, and says whether calls may be passed over.
 func (c *context) offer(as *addressSpace) {
 	v := c.v
-	if !as.text.Active() {
+	if !as.passes() {
 		c.withdraw()
 		return
 	}
-	if v.answersIn != as {
+	if !v.meeting.ring0 && v.answersIn != as {
 		c.withdraw()
 		as.mu.Lock()
 		v.answers = patch.NewPage(as.text.Data()[v.id*pageSize:])
@@ -133,9 +133,13 @@ func (c *context) offer(as *addressSpace) {
 
 // withdraw takes back what c's processor, which is about to go elsewhere, shows.
 func (c *context) withdraw() {
-	if v := c.v; v.answersIn != nil {
-		v.look(0)
-		c.answers.Unshow(&v.answers)
+	v := c.v
+	if v.answersIn == nil && !v.meeting.ring0 || c.p.released.Load() { // which takes the memory
+		return
+	}
+	v.look(0)
+	c.answers.Unshow(&v.answers)
+	if !v.meeting.ring0 {
 		v.answersIn, v.gsBase, v.calls = nil, 0, nil
 	}
 }

@@ -55,8 +55,11 @@ func New(fd int, patching bool) (*Platform, error) {
 	}
 	p := &Platform{machine: m, all: []*vcpu{v}, free: []*vcpu{v}, spaces: make(map[*addressSpace]struct{})}
 	awake := 0
-	if p.apart, err = pairs.NewApart(); err == nil && patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0 {
+	patching = patching && m.entry == entryRing3 && m.cr4&cr4FSGSBase != 0
+	if p.apart, err = pairs.NewApart(); err == nil && (patching || m.ring0) {
 		awake = min(p.apart.CPUs(), m.vcpus) / 2
+	}
+	if err == nil && patching {
 		cfg := patch.Config{At: trampolinesAt, Code: trampoline, Data: maxRunning * pageSize, Area: maxRunning * pageSize}
 		p.patches, err = patch.NewStore(cfg)
 	}
@@ -82,8 +85,11 @@ func (p *Platform) Verdict() string {
 	if p.patches != nil {
 		calls = "; calls made often are patched"
 	}
+	if p.ring0 {
+		calls = fmt.Sprintf(", in %v if they leave the machine; what is known is answered there", p.callTime.Round(100*time.Nanosecond))
+	}
 	if n := p.vcpus - cap(p.slots); n > 0 {
-		calls += fmt.Sprintf(", and passed over without an exit for %d at a time", n)
+		calls += fmt.Sprintf(", and calls are passed over without an exit for %d at a time", n)
 	}
 	return fmt.Sprintf("SYSCALL %s%s; %s; %d processors", p.entry, calls, paging, p.vcpus)
 }
@@ -223,6 +229,10 @@ func (p *Platform) NewAddressSpace(platform.AddressSpace) (platform.AddressSpace
 // NewContext implements platform.Platform.
 func (p *Platform) NewContext(fpu []byte) platform.Context {
 	c := &context{p: p}
+	c.pass.pace.quick, c.pass.pace.busy = quickCall, busyCall
+	if p.ring0 {
+		c.pass.pace.quick, c.pass.pace.busy = quickExits*p.callTime, busyExits*p.callTime
+	}
 	if fpu == nil {
 		c.fpu = arch.NewFPU()
 	} else {

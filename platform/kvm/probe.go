@@ -40,6 +40,9 @@ func (m *machine) probe() (*vcpu, error) {
 	if err == nil {
 		err = p.checkCounter()
 	}
+	if err == nil {
+		p.time()
+	}
 	if err != nil {
 		v.kvm.Close()
 		return nil, err
@@ -132,6 +135,11 @@ func (p *probe) findEntry() error {
 	if err := m.extend(p.v); err != nil {
 		return err
 	}
+	if m.ring0 = m.entry == entryRing0 && m.cr4&cr4FSGSBase != 0; m.ring0 {
+		if err := m.passInRing0(p.v); err != nil {
+			return err
+		}
+	}
 	return m.reset(p.v)
 }
 
@@ -184,6 +192,17 @@ func (p *probe) findShadow() error {
 		err = errStale
 	}
 	return err
+}
+
+// time finds out how long a call takes that leaves the machine: the least of some, since the host may do something else meanwhile.
+func (p *probe) time() {
+	const tries = 5
+	p.m.callTime = probeTime
+	for range tries {
+		begin := time.Now()
+		p.run(0)
+		p.m.callTime = min(p.m.callTime, time.Since(begin))
+	}
 }
 
 // errCounter is said of a KVM whose guests have another time stamp counter: their clocks would be wrong.

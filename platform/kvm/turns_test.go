@@ -127,7 +127,7 @@ func TestWish(t *testing.T) {
 		until time.Duration
 		want  step
 	}{{0, 0, stepTurn}, {2 * quickCall, 0, stepTurn}, {0, time.Minute, stepNone}} {
-		p := pace{until: time.Now().Add(test.until)}
+		p := pace{quick: quickCall, busy: busyCall, until: time.Now().Add(test.until)}
 		for range firstLook {
 			p.note(exitPatched, 0)
 			time.Sleep(test.each) // takes no processor time
@@ -136,7 +136,7 @@ func TestWish(t *testing.T) {
 			t.Errorf("a call each %v: %d, want %d", test.each, p.next, test.want)
 		}
 	}
-	p := pace{until: time.Now()}
+	p := pace{quick: quickCall, busy: busyCall, until: time.Now()}
 	for range firstLook {
 		p.note(exitPatched, 0)
 		for begin := threadTime(); threadTime()-begin < 2*busyCall; {

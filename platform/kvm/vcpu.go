@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/patch"
 	"gosentry/platform/kvm/kvmapi"
@@ -83,11 +84,14 @@ func (m *machine) newVCPU(id int) (*vcpu, error) {
 		return nil, err
 	}
 	v := &vcpu{id: id, kvm: k, state: k.State(), meeting: m.meeting}
-	if v.page, err = m.addPage(id); err == nil {
+	if v.page, err = m.addPage(vcpuPage(id), platform.Read|platform.Write); err == nil {
 		tssPage(v.page, id)
 		if e := k.SetCPUID(m.cpuid); e != 0 {
 			err = os.NewSyscallError("ioctl KVM_SET_CPUID2", e)
 		}
+	}
+	if err == nil && m.ring0 {
+		err = m.passInRing0(v)
 	}
 	if err == nil {
 		err = m.reset(v)
@@ -124,7 +128,7 @@ func (m *machine) reset(v *vcpu) error {
 		}
 	}
 	list := []kvmapi.MSR{
-		{Index: msrSTAR, Data: star}, {Index: msrLSTAR, Data: m.lstar}, {Index: msrCSTAR, Data: compatAddr},
+		{Index: msrSTAR, Data: star}, {Index: msrLSTAR, Data: v.landing(m.lstar)}, {Index: msrCSTAR, Data: compatAddr},
 		{Index: msrSFMASK, Data: sfmask},
 	}
 	if n, e := v.kvm.SetMSRs(list...); n != len(list) {
@@ -136,6 +140,14 @@ func (m *machine) reset(v *vcpu) error {
 	v.state.Events = kvmapi.Events{}
 	v.state.DirtyRegs = kvmapi.SyncEvents
 	return nil
+}
+
+// landing is where SYSCALL goes: to v's own code, if it has that.
+func (v *vcpu) landing(other uint64) uint64 {
+	if v.meeting.ring0 {
+		return v.meeting.at
+	}
+	return other
 }
 
 // kick makes v leave guest code, or not enter it, once. The caller has said before why.
@@ -167,6 +179,9 @@ func (v *vcpu) enter(wanted func() bool) (e unix.Errno, ran bool) {
 // busy tells whether a processor that was interrupted is on the way from an instruction of the guest to an exit.
 func (v *vcpu) busy() bool {
 	s := v.state
+	if v.meeting.ring0 && v.meets(s.Regs.Rip) {
+		return false // it may wait for a result there
+	}
 	if s.Events.ExceptionInjected != 0 || s.Events.ExceptionPending != 0 {
 		return true
 	}

@@ -8,7 +8,7 @@
 // processes that make up a sandbox in which sleep runs; "bundle" is a container from start to end, by runc where the
 // others are native.
 //
-//	go run ./test/bench [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry]
+//	go run ./test/bench [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry] [-programs DIR] [-note TEXT]
 package main
 
 import (
@@ -28,6 +28,7 @@ type options struct {
 	platforms       string
 	only            string
 	sentry          string
+	programs, note  string
 }
 
 func main() {
@@ -37,6 +38,8 @@ func main() {
 	flag.StringVar(&o.platforms, "platforms", "ptrace,systrap,kvm", "platforms of the sandbox, separated by commas; those that do not run here are left out")
 	flag.StringVar(&o.only, "only", "", "rows to measure, separated by commas")
 	flag.StringVar(&o.sentry, "sentry", "bin/sentry", "the sandbox's program")
+	flag.StringVar(&o.programs, "programs", "", "directory that has micro and forks, for a machine without a compiler")
+	flag.StringVar(&o.note, "note", "", "what is to be said below the table")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -50,12 +53,15 @@ func run(o options, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	micro, forks := filepath.Join(dir, "micro"), filepath.Join(dir, "forks")
-	for _, out := range []string{micro, forks} {
-		if err := compile(out); err != nil {
-			return err
+	if o.programs == "" {
+		o.programs = dir
+		for _, name := range []string{"micro", "forks"} {
+			if err := compile(filepath.Join(dir, name)); err != nil {
+				return err
+			}
 		}
 	}
+	micro, forks := filepath.Join(o.programs, "micro"), filepath.Join(o.programs, "forks")
 	ways, notes, err := waysToRun(o)
 	if err != nil {
 		return err
@@ -121,6 +127,9 @@ func waysToRun(o options) ([]way, []string, error) {
 		candidates = append(candidates, way{p, []string{sentry, "do", "--platform=" + p, "--"}})
 	}
 	ways, notes := []way{}, []string{}
+	if o.note != "" {
+		notes = append(notes, o.note)
+	}
 	if runsc, err := exec.LookPath("runsc"); err != nil {
 		notes = append(notes, "runsc: not installed.")
 	} else {
