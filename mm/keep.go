@@ -79,7 +79,7 @@ func (r *back) piece(start, end uint64, was, is *pma) bool {
 	case was != nil && is != nil && was.stands(*is):
 		r.keep(start, end, *was, *is)
 	case is != nil && (is.host != 0 || was != nil && !is.inMemory()):
-		r.renew(start, end, *is)
+		r.renew(start, end, was, *is)
 	default:
 		if was != nil {
 			r.withdraw(*was, unmapChange(start, end))
@@ -92,12 +92,15 @@ func (r *back) piece(start, end uint64, was, is *pma) bool {
 	return !r.failed
 }
 
-// renew has a range mapped anew.
-func (r *back) renew(start, end uint64, p pma) {
-	if p.host = p.rights(); p.host != 0 {
+// renew has a range mapped anew that was mapped as was, nil for not at all.
+func (r *back) renew(start, end uint64, was *pma, p pma) {
+	switch p.host = p.rights(); {
+	case p.host != 0:
 		c := r.m.mapChange(start, end, p)
 		c.Fill = p.has(pmaAnon)
 		r.changes = append(r.changes, c)
+	case was != nil:
+		r.withdraw(*was, unmapChange(start, end))
 	}
 	r.pmas.append(start, end, p)
 }

@@ -114,6 +114,25 @@ func TestGoBackToWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestGoBackToNothing puts a host file in place of memory and takes all rights to it: what was there is not mapped again.
+func TestGoBackToNothing(t *testing.T) {
+	k := newKeeper(t)
+	defer k.close()
+	h := newHostFile(t, make([]byte, pg))
+	k.mmap(MMapOpts{Addr: k.a, Fixed: true, Length: pg, Prot: platform.Read, File: h, Private: true})
+	k.read(k.m, k.a)
+	if err := k.m.MProtect(k.a, pg, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	k.c.DecUsers()
+	if k.write(k.m, k.a+63*pg, 70); space(k.m).backs != 1 {
+		t.Fatal("it does not go back")
+	}
+	if p, ok := space(k.m).page(uint64(k.a)); ok {
+		t.Errorf("a page without rights is mapped as %+v", p)
+	}
+}
+
 // TestGoBackMapsFilesAnew maps what is of a host file, or executable, again in any case: the platform may have something else there.
 func TestGoBackMapsFilesAnew(t *testing.T) {
 	w := newWorldOn(t, &fakePlatform{keep: true}, 1<<30)

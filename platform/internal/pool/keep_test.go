@@ -80,6 +80,39 @@ func TestKeepHeld(t *testing.T) {
 	}
 }
 
+// TestGoBackUnderRunner goes back while another context runs guest code: that one goes on where the space is then, and no process is lost.
+func TestGoBackUnderRunner(t *testing.T) {
+	e := newEnv(t, 8)
+	as, old, r := e.aside()
+	r.Drop()
+	if err := as.Begin(r); err != nil {
+		t.Fatal(err)
+	}
+	now, seat := r.proc, r.seat
+	done := make(chan bool)
+	go func() { done <- as.GoBack([]platform.Change{{Op: platform.Unmap, Addr: mapAt, Length: pageSize}}) }()
+	<-seat.kicked
+	as.Finish(now, seat, nil)
+	r.visit(t, as)
+	if !<-done {
+		t.Fatal("it does not go back")
+	}
+	if r.proc != old || as.Process() != old {
+		t.Error("the context is not in the process that the space has")
+	}
+	n := 0
+	e.mu.Lock()
+	for _, of := range e.procs {
+		if of == as {
+			n++
+		}
+	}
+	e.mu.Unlock()
+	if n != 1 {
+		t.Errorf("the space counts as that of %d processes", n)
+	}
+}
+
 // TestKeptDies has the process that was set aside die: everything is forgotten, the guest goes on.
 func TestKeptDies(t *testing.T) {
 	e := newEnv(t, 8)

@@ -249,6 +249,9 @@ func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
 func (as *Space[S]) Begin(r Runner[S]) error {
 	as.mu.Lock()
 	defer as.mu.Unlock()
+	for as.dropping != nil {
+		as.left.Wait() // it may be about to go back to another process
+	}
 	if as.died != nil || as.released {
 		return &platform.Died{Reason: "it died before"}
 	}
