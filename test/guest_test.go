@@ -12,7 +12,7 @@ var rootOnly = map[string]bool{
 	"creds": true, "limits/processes": true, "limits/reading": true, "limits/memory": true, "limits/others": true,
 	"attrs/modes": true, "attrs/owners": true, "attrs/accesses": true, "exec/errors": true, "unixmsg/claims": true, "userns": true, "setns": true, "timens": true, "sysvsem/rights": true, "sysvmsg/rights": true, "sysvmsg/ids": true, "sysvshm/rights": true, "exhaust/processes": true, "leases/others": true, "ptrace/access": true, "seccomp/privileges": true, "mqueues/mounted": true, "ptys/vhangup": true,
 	"cgroups": true, "answers/threads": true, "answers/set_ids": true, "answers/fresh_user": true, "answers/namespaces": true, "answers/let_go": true,
-	"mounts": true, "mountsrandom": true, "mountfds": true,
+	"fileflags": true, "mounts": true, "mountsrandom": true, "mountfds": true,
 }
 
 // differences are report lines that may differ from the host's, by program, section and

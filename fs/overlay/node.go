@@ -76,7 +76,7 @@ func (fs *filesystem) newNode(a vfs.NewAttr) (*node, error) {
 	}
 	n.meta = &meta{attr: vfs.Attr{
 		Mode: a.Mode, Nlink: 1, UID: a.UID, GID: a.GID, BlockSize: blockSize,
-		Atime: now, Mtime: now, Ctime: now, Btime: now,
+		Atime: now, Mtime: now, Ctime: now, Btime: now, Flags: a.Flags,
 	}}
 	if n.kind == unix.S_IFDIR {
 		n.meta.attr.Nlink, n.meta.attr.Size, n.meta.attr.Blocks = 2, blockSize, blockSize/512
@@ -86,6 +86,16 @@ func (fs *filesystem) newNode(a vfs.NewAttr) (*node, error) {
 
 // State implements vfs.Inode.
 func (n *node) State() *vfs.InodeState { return &n.state }
+
+// InodeFlags implements vfs.FlagKeeper.
+func (n *node) InodeFlags() uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.meta == nil {
+		return 0
+	}
+	return n.meta.attr.Flags
+}
 
 // FileType implements vfs.TypeOps.
 func (n *node) FileType() uint32 { return n.kind }

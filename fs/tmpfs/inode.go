@@ -35,12 +35,19 @@ func (i *inode) init(fs *fileSystem, a vfs.NewAttr, nlink uint32) {
 	i.fs, i.ino, i.kind = fs, fs.ino.Add(1), a.Mode&unix.S_IFMT
 	i.attr = vfs.Attr{
 		Ino: i.ino, Mode: a.Mode, Nlink: nlink, UID: a.UID, GID: a.GID,
-		BlockSize: pageSize, Atime: now, Mtime: now, Ctime: now, Btime: now,
+		BlockSize: pageSize, Atime: now, Mtime: now, Ctime: now, Btime: now, Flags: a.Flags,
 	}
 }
 
 func (i *inode) base() *inode { return i }
 func (i *inode) unlinked()    { i.dropXattrs() }
+
+// InodeFlags implements vfs.FlagKeeper.
+func (i *inode) InodeFlags() uint32 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.attr.Flags
+}
 
 // FileType implements vfs.TypeOps.
 func (i *inode) FileType() uint32 { return i.kind }

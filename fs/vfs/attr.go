@@ -71,7 +71,7 @@ func ChangeMode(c Caller, p Path, mode uint32) error {
 		return err
 	}
 	creds := c.Creds()
-	if !owns(creds, &attr) {
+	if attr.fixed() || !owns(creds, &attr) {
 		return unix.EPERM
 	}
 	mode &= modeBits
@@ -93,6 +93,9 @@ func ChangeOwner(c Caller, p Path, uid, gid uint32) error {
 	attr, err := d.inode.Attr()
 	if err != nil {
 		return err
+	}
+	if attr.fixed() {
+		return unix.EPERM
 	}
 	creds := c.Creds()
 	mine := creds.FSUID == attr.UID
@@ -212,6 +215,9 @@ func SetTimes(c Caller, p Path, times *[2]unix.Timespec) error {
 	if err != nil {
 		return err
 	}
+	if attr.Flags&FlagImmutable != 0 || !allNow && attr.fixed() {
+		return unix.EPERM
+	}
 	if !owns(c.Creds(), &attr) {
 		if !allNow {
 			return unix.EPERM
@@ -253,6 +259,9 @@ func Truncate(c Caller, p Path, size int64) error {
 // truncate sets the size of a regular file, permissions being checked.
 func truncate(c Caller, p Path, size int64) error {
 	d := p.Dentry
+	if d.flags()&FlagAppend != 0 {
+		return unix.EPERM
+	}
 	d.state.write.Lock()
 	defer d.state.write.Unlock()
 	if limit := c.FileSizeLimit(); limit < math.MaxInt64 && size > int64(limit) {

@@ -147,7 +147,7 @@ func LinkAt(c Caller, old Path, a WalkArgs, name string) error {
 		if err := mayCreate(c, dir); err != nil {
 			return nil, err
 		}
-		if from.kind == unix.S_IFDIR {
+		if from.kind == unix.S_IFDIR || attr.fixed() {
 			return nil, unix.EPERM
 		}
 		if attr.Nlink == 0 && !from.state.linkable.Load() {

@@ -175,6 +175,9 @@ func (f *File) NonBlocking() bool { return f.flags.Load()&unix.O_NONBLOCK != 0 }
 // and O_NONBLOCK. fd is the descriptor by which it was asked to.
 func (f *File) SetFlags(c Caller, flags int, fd int32) error {
 	old := f.flags.Load()
+	if (flags^int(old))&unix.O_APPEND != 0 && f.path.Dentry.flags()&FlagAppend != 0 {
+		return unix.EPERM
+	}
 	if !f.CanAsync() {
 		flags = flags&^unix.O_ASYNC | int(old)&unix.O_ASYNC
 	}

@@ -301,6 +301,9 @@ func (f *File) Allocate(c Caller, mode uint32, off, length int64) error {
 	if !ok {
 		return unix.EOPNOTSUPP
 	}
+	if on := f.path.Dentry.flags(); on&FlagImmutable != 0 || on&FlagAppend != 0 && mode != unix.FALLOC_FL_KEEP_SIZE && mode != 0 {
+		return unix.EPERM
+	}
 	f.state.write.Lock()
 	defer f.state.write.Unlock()
 	if limit := c.FileSizeLimit(); mode&unix.FALLOC_FL_KEEP_SIZE == 0 && uint64(off+length) > limit {

@@ -34,6 +34,7 @@ type Attr struct {
 	Mtime     unix.Timespec
 	Ctime     unix.Timespec
 	Btime     unix.Timespec // zero when unknown
+	Flags     uint32        // Flag*
 }
 
 // IsDir and IsSymlink and so on look at the type in Mode.
@@ -47,6 +48,7 @@ const (
 	SetSize
 	SetAtime
 	SetMtime
+	SetFlags
 )
 
 // SetAttr is a change of attributes; Set tells which fields count. Times are
@@ -59,6 +61,7 @@ type SetAttr struct {
 	Size  int64
 	Atime unix.Timespec
 	Mtime unix.Timespec
+	Flags uint32
 }
 
 // Change makes the change s, but for the size, and sets the change time.
@@ -77,6 +80,9 @@ func (a *Attr) Change(s SetAttr) {
 	}
 	if s.Set&SetMtime != 0 {
 		a.Mtime = s.Mtime
+	}
+	if s.Set&SetFlags != 0 {
+		a.Flags = s.Flags
 	}
 	a.Ctime = Now()
 }
@@ -128,9 +134,10 @@ type Inode interface {
 
 // NewAttr are the attributes of an inode to be made. Mode has the type too.
 type NewAttr struct {
-	Mode uint32
-	UID  cred.UID
-	GID  cred.GID
+	Mode  uint32
+	UID   cred.UID
+	GID   cred.GID
+	Flags uint32 // of the directory's
 }
 
 // Revalidator is a directory inode whose entries may change behind the VFS's

@@ -119,7 +119,7 @@ func mayOpen(c Caller, p Path, flags int) error {
 			return unix.EPERM
 		}
 	}
-	return nil
+	return d.mayOpenFlagged(flags)
 }
 
 // openInode opens p, permissions being checked.
@@ -164,7 +164,7 @@ func openOps(c Caller, p Path, flags int) (FileOps, error) {
 	if d.kind == unix.S_IFSOCK {
 		return nil, unix.ENXIO
 	}
-	if p.Mount.Flags()&NoAtime != 0 {
+	if p.Mount.Flags()&NoAtime != 0 || d.flags()&FlagNoAtime != 0 {
 		flags |= unix.O_NOATIME
 	}
 	return d.inode.Open(c, flags&passed)

@@ -79,6 +79,9 @@ func permit(c Caller, d *Dentry, want uint32) error {
 	if err != nil {
 		return err
 	}
+	if want&MayWrite != 0 && attr.Flags&FlagImmutable != 0 {
+		return unix.EPERM
+	}
 	return checkBits(c.Creds(), &attr, want)
 }
 
@@ -114,13 +117,16 @@ func mayCreate(c Caller, dir Path) error {
 }
 
 // mayDelete checks that child may be taken out of dir, whose lock is held: EPERM by
-// another's file in a sticky directory, ENOTDIR and EISDIR by type, EBUSY on a mount point.
+// another's file in a sticky directory and by what flags keep, ENOTDIR and EISDIR by type, EBUSY on a mount point.
 func mayDelete(c Caller, dir Path, child *Dentry, wantDir bool) error {
 	if err := dir.Mount.writable(); err != nil {
 		return err
 	}
 	if err := permit(c, dir.Dentry, MayWrite|MayExec); err != nil {
 		return err
+	}
+	if dir.Dentry.flags()&FlagAppend != 0 || child.fixed() {
+		return unix.EPERM
 	}
 	if err := sticky(c, dir.Dentry, child); err != nil {
 		return err
@@ -166,6 +172,7 @@ func newAttr(c Caller, dir *Dentry, mode, umask uint32) (NewAttr, error) {
 	if err != nil {
 		return a, err
 	}
+	a.Flags = attr.Flags & inheritedFlags
 	if attr.Mode&unix.S_ISGID != 0 {
 		a.GID = attr.GID
 		if mode&unix.S_IFMT == unix.S_IFDIR {

@@ -22,6 +22,9 @@ func xattrRights(c Caller, p Path, name string, writing bool) error {
 		if err := p.Mount.writable(); err != nil {
 			return err
 		}
+		if p.Dentry.fixed() {
+			return unix.EPERM
+		}
 	}
 	creds := c.Creds()
 	admin := creds.HasGlobal(unix.CAP_SYS_ADMIN)

@@ -14,6 +14,9 @@ const (
 	fioClex  = 0x5451
 	fioNbio  = 0x5421
 	fioAsync = 0x5452
+
+	fsGetFlags = 0x80086601 // their argument is an int all the same
+	fsSetFlags = 0x40086602
 )
 
 // Requests that set a terminal's modes from a struct termio.
@@ -32,12 +35,30 @@ func sysIoctl(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
 			err = t.FDs().SetCloseOnExec(fd, cmd == fioClex)
 		case fioNbio, fioAsync:
 			err = setStatusFlag(t, f, fd, cmd, a[2])
+		case fsGetFlags, fsSetFlags:
+			err = inodeFlags(t, f, cmd == fsSetFlags, a[2])
 		default:
 			ret, err = fileIoctl(t, f, cmd, a[2])
 		}
 		return err
 	})
 	return ret, err
+}
+
+// inodeFlags stores a file's flags, or sets them.
+func inodeFlags(t *kernel.Task, f *vfs.File, set bool, addr uint64) error {
+	if set {
+		flags, err := load32(t, addr)
+		if err != nil {
+			return err
+		}
+		return f.SetInodeFlags(t, flags)
+	}
+	flags, err := f.InodeFlags()
+	if err != nil {
+		return err
+	}
+	return store32(t, addr, flags)
 }
 
 func setStatusFlag(t *kernel.Task, f *vfs.File, fd int32, cmd uint32, addr uint64) error {

@@ -82,7 +82,7 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 		return unix.EINVAL
 	case !f.Readable():
 		return unix.EACCES
-	case !o.Private && o.Prot&platform.Write != 0 && !f.Writable():
+	case !o.Private && o.Prot&platform.Write != 0 && !f.Writable(), !o.Private && f.Writable() && f.AppendOnly():
 		return unix.EACCES
 	case o.Prot&platform.Exec != 0 && noExec:
 		return unix.EPERM

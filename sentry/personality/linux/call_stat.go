@@ -85,7 +85,9 @@ func storeStat(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 const (
 	statxKnown    = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 	statxReserved = 0x80000000
-	statxSync     = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
+	// statxFlags are STATX_ATTR_*, with the numbers of the flags of inodes.
+	statxFlags = vfs.FlagImmutable | vfs.FlagAppend | vfs.FlagNoDump
+	statxSync  = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
 )
 
 func sysStatx(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -110,6 +112,7 @@ func storeStatx(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 		Mask: got, Blksize: s.BlockSize, Nlink: s.Nlink, Uid: showUID(t, s.UID), Gid: showGID(t, s.GID), Mode: uint16(s.Mode),
 		Ino: s.Ino, Size: uint64(s.Size), Blocks: uint64(s.Blocks),
 		Atime: statxTime(s.Atime), Btime: statxTime(s.Btime), Ctime: statxTime(s.Ctime), Mtime: statxTime(s.Mtime),
+		Attributes: uint64(s.Flags) & statxFlags, Attributes_mask: statxFlags,
 		Rdev_major: s.RdevMajor, Rdev_minor: s.RdevMinor, Dev_major: s.Major, Dev_minor: s.Minor,
 	}))
 }

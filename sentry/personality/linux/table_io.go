@@ -8,7 +8,7 @@ func ioCalls() []Call {
 		{3, "close", "fd", "", sysClose},
 		{7, "poll", "ptr uint int", "", sysPoll},
 		{8, "lseek", "fd int int", "", sysLseek},
-		{16, "ioctl", "fd hex ptr", "terminals, FIONREAD, FIONBIO, FIOCLEX; the rest as the file has it", sysIoctl},
+		{16, "ioctl", "fd hex ptr", "terminals, FIONREAD, FIONBIO, FIOCLEX, FS_IOC_SETFLAGS in memory; the rest as the file has it", sysIoctl},
 		{17, "pread64", "fd ptr uint int", "", sysPread64},
 		{18, "pwrite64", "fd buf uint int", "", sysPwrite64},
 		{19, "readv", "fd ptr uint", "", sysReadv},
