@@ -135,7 +135,7 @@ static void tree(void)
 static int waits(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLPRI};
-	return poll(&p, 1, 5000) == 1 ? p.revents : 0;
+	return poll(&p, 1, 60000) == 1 ? p.revents : 0;
 }
 
 static void events(void)

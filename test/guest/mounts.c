@@ -306,7 +306,7 @@ static void changes(void)
 		umount("a");
 		_exit(0);
 	}
-	say("while waiting", "%s, %s", waited(ep, 5000), polled(fd, 0));
+	say("while waiting", "%s, %s", waited(ep, 60000), polled(fd, 0));
 	wait(NULL);
 	leave_place();
 }

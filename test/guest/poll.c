@@ -97,7 +97,7 @@ static void poll_waits(void)
 		sleep_ms(40);
 		_exit(write(p[1], "x", 1) != 1);
 	}
-	say("woken", "%s %s", ret(poll(&f, 1, 5000)), events(f.revents));
+	say("woken", "%s %s", ret(poll(&f, 1, 60000)), events(f.revents));
 	wait(NULL);
 	char c;
 	if (read(p[0], &c, 1) != 1)
@@ -258,7 +258,7 @@ static void epolls(void)
 		sleep_ms(40);
 		_exit(write(p[1], "x", 1) != 1);
 	}
-	say("woken through two", "%s", epwait(outer, 5000));
+	say("woken through two", "%s", epwait(outer, 60000));
 	wait(NULL);
 }
 

@@ -168,7 +168,7 @@ static void files(void)
 	say("poll", "%s %x", ret(poll(&p, 1, 0)), p.revents);
 	say("cancel on set", "%s", ret(timerfd_settime(f, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &v, NULL)));
 	say("other flags", "%s", ret(timerfd_settime(f, 4, &v, NULL)));
-	say("expired", "%s %x", ret(poll(&p, 1, 5000)), p.revents);
+	say("expired", "%s %x", ret(poll(&p, 1, 60000)), p.revents);
 	timerfd_settime(f, 0, &v, NULL);
 	say("set anew", "%s %s", ret(poll(&p, 1, 0)), ret(read(f, b, 8)));
 	sprintf(path, "/proc/self/fd/%d", f);
@@ -181,7 +181,7 @@ static void files(void)
 	v = (struct itimerspec){{0, 0}, {0, 20 * MS}};
 	timerfd_settime(f, 0, &v, NULL);
 	p.events = POLLIN;
-	say("poll waits", "%s", ret(poll(&p, 1, 5000)));
+	say("poll waits", "%s", ret(poll(&p, 1, 60000)));
 	say("read", "%s", ret(read(f, b, 8)));
 }
 

@@ -106,7 +106,7 @@ static void answering(void)
 	n.flags = 1;
 	say("not zero", "%s", ret(ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &n)));
 	struct pollfd pf = {fd, POLLIN, 0};
-	poll(&pf, 1, 10000);
+	poll(&pf, 1, 60000);
 	say("arrived", "%s", events(fd));
 	say("received", "%s %s %d", ret(receive(fd, &n)), yes(n.pid == (unsigned)p), n.flags);
 	say("the call", "%d %x %ld %ld %ld", n.data.nr, n.data.arch, (long)n.data.args[0], (long)n.data.args[1], (long)n.data.args[2]);
@@ -168,7 +168,7 @@ static void ask_restarted(void)
 static void sleep_until_told(int fd)
 {
 	struct pollfd pf = {fd, POLLIN, 0};
-	poll(&pf, 1, 10000);
+	poll(&pf, 1, 60000);
 	usleep(20000);
 }
 

@@ -108,14 +108,14 @@ static void waiting(void)
 	pthread_join(t, NULL);
 	pthread_create(&t, NULL, send_later, (void *)SIGUSR2);
 	struct pollfd p = {f, POLLIN, 0};
-	say("poll", "%s", ret(poll(&p, 1, 5000)));
+	say("poll", "%s", ret(poll(&p, 1, 60000)));
 	pthread_join(t, NULL);
 	read(f, got, 128);
 	struct epoll_event e = {.events = EPOLLIN};
 	say("add", "%s", ret(epoll_ctl(ep, EPOLL_CTL_ADD, f, &e)));
 	say("not ready", "%s", ret(epoll_wait(ep, &e, 1, 0)));
 	pthread_create(&t, NULL, send_later, (void *)SIGUSR1);
-	say("epoll", "%s %x", ret(epoll_wait(ep, &e, 1, 5000)), e.events);
+	say("epoll", "%s %x", ret(epoll_wait(ep, &e, 1, 60000)), e.events);
 	pthread_join(t, NULL);
 	say("epoll again", "%s", ret(epoll_wait(ep, &e, 1, 0)));
 	read(f, got, 128);

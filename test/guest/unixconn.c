@@ -259,7 +259,7 @@ static void epolls(void)
 		_exit(write(s[1], "x", 1) != 1);
 	}
 	struct pollfd p = {s[0], POLLIN, 0};
-	say("poll woke", "%s %s", ret(poll(&p, 1, 5000)), events(p.revents));
+	say("poll woke", "%s %s", ret(poll(&p, 1, 60000)), events(p.revents));
 	wait(NULL);
 	while (write(s[0], big, sizeof big) > 0)
 		;
@@ -270,7 +270,7 @@ static void epolls(void)
 		_exit(0);
 	}
 	p.events = POLLOUT;
-	say("poll woke for room", "%s %s", ret(poll(&p, 1, 5000)), events(p.revents));
+	say("poll woke for room", "%s %s", ret(poll(&p, 1, 60000)), events(p.revents));
 	wait(NULL);
 	// Room in the queue of a datagram socket wakes those who are connected to it.
 	int u = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0), d = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -284,7 +284,7 @@ static void epolls(void)
 		sleep_ms(40);
 		_exit(recv(u, b, 1, 0) != 1);
 	}
-	say("datagram room", "%s %s", ret(poll(&p, 1, 5000)), events(p.revents));
+	say("datagram room", "%s %s", ret(poll(&p, 1, 60000)), events(p.revents));
 	wait(NULL);
 }
 

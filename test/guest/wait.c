@@ -330,7 +330,7 @@ static void descriptors(void)
 	struct pollfd f = {fd, POLLIN, 0};
 	say("alive", "%s", ret(poll(&f, 1, 0)));
 	say("send", "%s", ret(syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0)));
-	say("dead", "%s %x", ret(poll(&f, 1, 5000)), f.revents & POLLIN);
+	say("dead", "%s %x", ret(poll(&f, 1, 60000)), f.revents & POLLIN);
 	int st;
 	waitpid(p, &st, 0);
 	say("reaped", "%s", status(st));
