@@ -144,7 +144,7 @@ func TestLocked(t *testing.T) { runSuite(t, "locked", nil) }
 
 func runSuite(t *testing.T, role string, attr *syscall.SysProcAttr) {
 	t.Helper()
-	cmd := self(t, role, "-test.run=^TestSuite$", "-test.v", "-test.timeout=60s")
+	cmd := self(t, role, "-test.run=^TestSuite$", "-test.v", "-test.timeout=5m")
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	if err != nil && !bytes.Contains(out, []byte("=== RUN")) && attr != nil && attr.Cloneflags != 0 {

@@ -127,12 +127,19 @@ static void errors(void)
 	sleep_ms(10);
 	syscall(SYS_timer_gettime, id, &v);
 	say("silent one is over", "%ld", v.it_value.tv_nsec);
-	struct rlimit r = {40, 40};
-	setrlimit(RLIMIT_SIGPENDING, &r);
-	int made = 0;
-	while (made < 100 && !create(1, NULL, &id))
-		made++;
-	say("limit", "%s %s", ret(-1), yes(made > 5 && made < 41));
+	if (fork() == 0) {
+		// What all processes of a user have counts: root has more of them than this one.
+		if (getuid() == 0 && setuid(54397))
+			_exit(1);
+		struct rlimit r = {40, 40};
+		setrlimit(RLIMIT_SIGPENDING, &r);
+		int made = 0;
+		while (made < 100 && !create(1, NULL, &id))
+			made++;
+		say("limit", "%s %s", ret(-1), yes(made > 5 && made < 41));
+		_exit(0);
+	}
+	wait(NULL);
 }
 
 static void children(void)
