@@ -11,7 +11,8 @@
 // thread that is gone says is ESRCH.
 //
 // Looking into a process (maps, environ, fd and so on) takes what ptrace(2)
-// would; Task.MayAccess decides, at open and at each use of a link.
+// would; Task.MayAccess decides, at open and at each use of a link. What shows memory shows that of the program that ran
+// at open, and nothing once that has ended.
 //
 // The package holds no lock of its own while it calls the kernel, mm or vfs, so it is
 // free of lock order.

@@ -1,5 +1,6 @@
 // What the system tells of itself: how long it is up, what the processor can do.
 #include "guest.h"
+#include <sys/statfs.h>
 #include <sys/sysinfo.h>
 
 #define SECOND 1000000000L
@@ -29,10 +30,30 @@ static void uptime(void)
 	say("file", "%s", yes(told >= before && told <= before + 2));
 }
 
+// space asks how much room there is on a file system by its device number.
+static void space(void)
+{
+	struct {
+		int blocks;
+		unsigned long inodes;
+		char names[12];
+	} u;
+	struct statfs f;
+	struct stat s;
+	memset(&u, 0xff, sizeof u);
+	stat("/proc", &s);
+	statfs("/proc", &f);
+	say("proc", "%s, %d blocks and %lu inodes", ret(syscall(SYS_ustat, s.st_dev, &u)), u.blocks, u.inodes);
+	say("names", "%d %d", u.names[0], u.names[11]);
+	say("as statfs", "%s", yes(u.blocks == (int)f.f_bfree && u.inodes == f.f_ffree));
+	say("bad pointer", "%s", ret(syscall(SYS_ustat, s.st_dev, 8)));
+	say("nothing", "%s", ret(syscall(SYS_ustat, ~0, &u)));
+}
+
 static void processor(void)
 {
 	say("may use CPUID", "%s", ret(syscall(SYS_arch_prctl, 0x1011, 0)));
 }
 
-static const struct section sections[] = {{"uptime", uptime}, {"processor", processor}};
+static const struct section sections[] = {{"uptime", uptime}, {"space", space}, {"processor", processor}};
 GUEST(sections)

@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"encoding/binary"
+
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/platform/arch"
@@ -177,4 +179,27 @@ func doAccess(t *kernel.Task, dirfd, name, mode, flags uint64) (uint64, error) {
 		return 0, err
 	}
 	return 0, vfs.Access(c, p, uint32(mode))
+}
+
+// ustatSize is the size of struct ustat: free blocks, free inodes, and two names that nothing has.
+const ustatSize = 32
+
+// sysUstat tells of the mounted file system with a device number; EINVAL for others.
+func sysUstat(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	device := uint64(uint32(a[0]))
+	for _, m := range t.MountsOf().Mounts() {
+		attr, err := vfs.Stat(t, m.Root())
+		if err != nil || unix.Mkdev(attr.Major, attr.Minor) != device {
+			continue
+		}
+		s, err := vfs.Statfs(t, m.Root())
+		if err != nil {
+			return 0, err
+		}
+		var b [ustatSize]byte
+		binary.NativeEndian.PutUint32(b[:], uint32(s.Bfree))
+		binary.NativeEndian.PutUint64(b[8:], s.Ffree)
+		return 0, t.CopyOut(mm.Addr(a[1]), b[:])
+	}
+	return 0, unix.EINVAL
 }

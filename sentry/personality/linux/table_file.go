@@ -29,6 +29,7 @@ func fileCalls() []Call {
 		{95, "umask", "mode", "", sysUmask},
 		{132, "utime", "path ptr", "", sysUtime},
 		{133, "mknod", "path mode hex", "", sysMknod},
+		{136, "ustat", "hex ptr", "of what is mounted for the caller", sysUstat},
 		{137, "statfs", "path ptr", "", sysStatfs},
 		{138, "fstatfs", "fd ptr", "", sysFstatfs},
 		{161, "chroot", "path", "", sysChroot},

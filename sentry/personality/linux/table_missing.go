@@ -5,7 +5,6 @@ func missingCalls() []Call {
 	return []Call{
 		{103, "syslog", "hex hex hex hex hex hex", "", nil},
 		{134, "uselib", "hex hex hex hex hex hex", "", nil},
-		{136, "ustat", "hex hex hex hex hex hex", "", nil},
 		{139, "sysfs", "hex hex hex hex hex hex", "", nil},
 		{154, "modify_ldt", "hex hex hex hex hex hex", "", nil},
 		{156, "_sysctl", "hex hex hex hex hex hex", "", nil},
