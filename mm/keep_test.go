@@ -19,10 +19,15 @@ type keeper struct {
 	c *MemoryManager
 }
 
+// keeperMemory maps the pages where one allocation holds them all.
+func (w *world) keeperMemory() Addr {
+	return w.mmap(MMapOpts{Addr: 0x4000_0000, Length: keeperPages * pg, Prot: rw, Private: true, Fixed: true})
+}
+
 func newKeeper(t *testing.T) *keeper {
 	t.Helper()
 	w := newWorldOn(t, &fakePlatform{keep: true}, 1<<30)
-	k := &keeper{world: w, a: w.anon(keeperPages * pg)}
+	k := &keeper{world: w, a: w.keeperMemory()}
 	for i := Addr(0); i < keeperPages; i++ {
 		w.write(w.m, k.a+i*pg, byte(i+1))
 	}
@@ -140,7 +145,7 @@ func TestGoBackMapsFilesAnew(t *testing.T) {
 	h := newHostFile(t, make([]byte, 4*pg))
 	f := w.mmap(MMapOpts{Length: 4 * pg, Prot: platform.Read, File: h, Private: true})
 	x := w.mmap(MMapOpts{Length: pg, Prot: rw | platform.Exec, Private: true})
-	a := w.anon(keeperPages * pg)
+	a := w.keeperMemory()
 	w.read(w.m, f)
 	w.write(w.m, x, 1)
 	w.write(w.m, a, 1)

@@ -75,7 +75,10 @@ func (as *Space[S]) GoBack(list []platform.Change) bool {
 	}
 	as.kept = nil
 	k.timer.Stop()
-	now, queue := as.part()
+	for as.proc != nil { // again if a context took another one meanwhile
+		as.pool.takeBack(as.part())
+	}
+	as.wipe()
 	as.proc, as.queue = k.proc, k.queue
 	for _, c := range list {
 		as.add(c)
@@ -89,9 +92,6 @@ func (as *Space[S]) GoBack(list []platform.Change) bool {
 	} else {
 		as.pool.discard(as.lose())
 		as.forget()
-	}
-	if now != nil {
-		as.pool.takeBack(now, queue)
 	}
 	return err == nil
 }
@@ -136,8 +136,11 @@ func (p *Pool[S]) exchange(as *Space[S], proc *Process[S]) bool {
 	return true
 }
 
-// takeBack takes a process back that a space has parted with and that is not counted, mapped as q says.
+// takeBack takes a process back that a space has parted with, mapped as q says.
 func (p *Pool[S]) takeBack(proc *Process[S], q changes.Queue) {
+	p.mu.Lock()
+	delete(p.procs, proc)
+	p.mu.Unlock()
 	switch {
 	case q.Mapped() >= muchMapped:
 		p.discardFull(proc, q)

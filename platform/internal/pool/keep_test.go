@@ -41,6 +41,30 @@ func TestKeep(t *testing.T) {
 	e.wait("not stored", func() bool { return slices.Contains(e.spares, meanwhile) })
 }
 
+// TestKeepWhileRunning goes back while a context runs, and another one comes before that has stopped.
+func TestKeepWhileRunning(t *testing.T) {
+	e := newEnv(t, 8)
+	as, old, r := e.aside()
+	if err := as.Begin(r); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan bool)
+	go func() { done <- as.GoBack(nil) }()
+	<-r.seat.kicked
+	late := e.sitter()
+	late.visit(t, as)
+	other := late.proc
+	as.Finish(r.proc, r.seat, nil)
+	if !<-done || as.Process() != old {
+		t.Error("it does not go back")
+	}
+	late.visit(t, as)
+	if late.proc != old {
+		t.Error("it goes on in a process that the space does not have")
+	}
+	e.wait("the other one is not in store", func() bool { return slices.Contains(e.spares, other) })
+}
+
 // TestKeepForAWhile sets a process aside that nobody comes back to.
 func TestKeepForAWhile(t *testing.T) {
 	e := newEnv(t, 8)

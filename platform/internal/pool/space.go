@@ -162,7 +162,7 @@ func (as *Space[S]) getAhead() {
 	if as.watch != nil {
 		as.watch.Recover()
 	}
-	as.proc.pin(pairs.AnyCPU)
+	as.proc.pin(as.pool.Pairs.Here()) // to wake it on another processor takes as long as what it is to do
 	as.ahead = as.proc.StartOut(&as.queue)
 }
 
