@@ -97,18 +97,15 @@ func TestRing0Unmeet(t *testing.T) {
 	page := make([]byte, pageSize)
 	v := &vcpu{meeting: m, calls: newArea(page)}
 	const number, elsewhere = 39, 0xdead
-	v.calls.rax = elsewhere
 	offsets, list := ring0Listing(t, m)
 	for i, at := range offsets {
 		if list[i].Op == x86asm.HLT {
 			continue
 		}
 		regs := arch.Registers{Rip: m.at + at, Rcx: codeAt + 2, R11: 0x247, Rax: number, Rsp: 1, Cs: kernelCS, Ss: kernelDS, Eflags: 2}
-		if at >= m.stored {
-			v.calls.rax = number
-			if at != m.direct {
-				regs.Rax = elsewhere
-			}
+		v.calls.rax = elsewhere
+		if at >= m.stored && at != m.direct { // a call comes there without having been stored, too
+			v.calls.rax, regs.Rax = number, elsewhere
 		}
 		v.unmeet(&regs)
 		want := arch.Registers{Rip: codeAt, Rcx: codeAt + 2, R11: 0x247, Rax: number, Rsp: 1, Cs: arch.UserCS, Ss: arch.UserDS, Eflags: 0x247}
