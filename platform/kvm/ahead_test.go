@@ -27,6 +27,17 @@ func aheadGuest(t *testing.T, p *Platform, fd int) (*testGuest, platform.Change)
 	}
 }
 
+// memoryFile is an empty file that no directory has.
+func memoryFile(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.MemfdCreate("ahead", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
 // stores has the guest store to pages of what is mapped at dataAt, and tells how often it left guest code.
 func (g *testGuest) stores(pages ...uint64) (entries uint64) {
 	g.Helper()
@@ -45,11 +56,7 @@ func (g *testGuest) stores(pages ...uint64) (entries uint64) {
 func TestAhead(t *testing.T) {
 	p := testPlatform(t)
 	defer p.Release()
-	fd, err := unix.MemfdCreate("ahead", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
+	fd := memoryFile(t)
 	g, all := aheadGuest(t, p, fd)
 	given := func() uint64 {
 		var st unix.Stat_t
@@ -86,11 +93,7 @@ func TestAhead(t *testing.T) {
 func TestAheadShort(t *testing.T) {
 	p := testPlatform(t)
 	defer p.Release()
-	fd, err := unix.MemfdCreate("ahead", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
+	fd := memoryFile(t)
 	g, all := aheadGuest(t, p, fd)
 	g.apply(all)
 	unix.Ftruncate(fd, 10*pageSize)
