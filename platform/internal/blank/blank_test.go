@@ -1,7 +1,10 @@
 package blank
 
 import (
+	"errors"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +58,46 @@ func TestOrphan(t *testing.T) {
 		t.Errorf("%v, want %v", err, ErrDead)
 	}
 	p.Kill()
+}
+
+// TestStoppedIsThere has a thread in a stop that its tracer has not waited for yet, as where the tracer has to wait for a processor: it
+// has not ended.
+func TestStoppedIsThere(t *testing.T) {
+	p, err := newFactory(t).New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	tid, err := p.SpawnThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := errors.Join(unix.PtraceSeize(tid), unix.PtraceInterrupt(tid)); err != nil {
+		t.Fatal(err)
+	}
+	if errno := awaitStop(tid); errno != 0 {
+		t.Fatal(errno)
+	}
+	if ended, errno := Exited(tid); ended || errno != 0 {
+		t.Errorf("a stopped thread has ended: %v, %v", ended, errno)
+	}
+	p.mu.Lock()
+	if p.gone() {
+		t.Error("its process counts as gone")
+	}
+	p.mu.Unlock()
+	unix.Kill(p.PID(), unix.SIGKILL)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if ended, _ := Exited(tid); ended {
+			break
+		} else if time.Now().After(end) {
+			t.Error("a killed thread has not ended")
+			break
+		}
+	}
+	Reap(tid)
 }
 
 func BenchmarkBlank(b *testing.B) {

@@ -62,10 +62,13 @@ func Wake(word *uint32) {
 // Exited tells whether the process or traced thread id has ended, without
 // reaping it. ECHILD when it is neither a child nor traced by us.
 func Exited(id int) (bool, unix.Errno) {
+	const codeAt, killed, exited, dumped = 8, 2, 1, 3 // si_code
 	var info [128]byte
 	_, _, e := unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(id), uintptr(unsafe.Pointer(&info)),
 		unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
-	return e == 0 && *(*int32)(unsafe.Pointer(&info[0])) != 0, e
+	// Of who is traced a stop is told, too, that the tracer has not waited for yet, whatever was asked for.
+	code := *(*int32)(unsafe.Pointer(&info[codeAt]))
+	return e == 0 && (code == exited || code == killed || code == dumped), e
 }
 
 // awaitStop waits until the process id has stopped or ended, and changes nothing about it.
