@@ -25,7 +25,7 @@ func TestAllGetTurns(t *testing.T) {
 	var group sync.WaitGroup
 	end := time.Now().Add(time.Minute)
 	for range n {
-		g := patchGuest(t, p)
+		g := callGuest(t, p)
 		g.c.Leave()
 		group.Go(func() {
 			defer g.c.Leave()
@@ -61,7 +61,7 @@ func TestInterruptInQueue(t *testing.T) {
 	if p.places == nil {
 		t.Skip("calls are not passed over on this host")
 	}
-	g := patchGuest(t, p)
+	g := callGuest(t, p)
 	g.c.Leave()
 	for p.places.Take() {
 	}

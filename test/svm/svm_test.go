@@ -4,7 +4,7 @@
 //
 // "make svm-files" fetches QEMU, the kernel and busybox first; SENTRY_SVM names where they are. Everything is emulated and
 // some hundred times slower than a machine, so timings mean nothing and the platform suite's test of
-// many busy contexts is left out; so are those of what the emulator gets wrong: it makes no alignment checks, and lets user
+// many busy contexts is left out, and one of how much processor time calls take; so are those of what the emulator gets wrong: it makes no alignment checks, and lets user
 // code enter virtual-8086 mode by IRET, which random code finds.
 package svm
 
