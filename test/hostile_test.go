@@ -100,13 +100,13 @@ func TestExhaustion(t *testing.T) {
 // TestForkBombs lets a shell fork without end until a limit stops it, and kills the sandbox in the middle of another.
 func TestForkBombs(t *testing.T) {
 	needRoot(t)
-	need(t, "setpriv")
+	need(t, "setpriv", "prlimit")
 	eachPlatform(t, func(t *testing.T, platform string) {
 		t.Run("limited", func(t *testing.T) {
-			survives(t, platform, `setpriv --reuid=54323 --clear-groups sh -c 'ulimit -u 100; b() { b | b & }; b; sleep 1; kill -KILL -1' 2>/dev/null`, time.Minute)
+			survives(t, platform, `prlimit --nproc=100 setpriv --reuid=54323 --clear-groups sh -c 'b() { b | b & }; b; sleep 1; kill -KILL -1' 2>/dev/null`, time.Minute)
 		})
 		t.Run("killed", func(t *testing.T) {
-			c := command{argv: []string{"sh", "-c", `setpriv --reuid=54324 --clear-groups sh -c "ulimit -u 1000; b() { b | b & }; b; sleep 60"`}, timeout: 2 * time.Second}
+			c := command{argv: []string{"sh", "-c", `prlimit --nproc=1000 setpriv --reuid=54324 --clear-groups sh -c "b() { b | b & }; b; sleep 60"; sleep 60`}, timeout: 2 * time.Second}
 			if r := c.sandbox(t, platform); !r.timedOut {
 				t.Errorf("it ended by itself: %v", r)
 			}

@@ -26,7 +26,8 @@ type Container struct {
 	oomKills  atomic.Uint64
 
 	// Guarded by userTable.mu.
-	tasks int
+	tasks int // zombies too
+	live  int // those that have not ended
 	// emptied has something when no task may be left.
 	emptied chan struct{}
 
@@ -263,12 +264,12 @@ func (c *Container) empty() bool {
 	u := c.k.users
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return c.tasks == 0
+	return c.live == 0
 }
 
-// countLocked adds n to the container's tasks. userTable.mu is held.
-func (c *Container) countLocked(n int) {
-	if c.tasks += n; c.tasks > 0 {
+// endedLocked counts a task that has ended. userTable.mu is held.
+func (c *Container) endedLocked() {
+	if c.live--; c.live > 0 {
 		return
 	}
 	select {

@@ -197,7 +197,7 @@ func (t *Task) takeLeadershipLocked() {
 	t.pid.task = t
 	own.task = nil
 	own.dropLocked()
-	old.cgroup.Uncharge()
+	old.discharge()
 	for n := own.ns; n != nil; n = n.parent {
 		n.tasks--
 	}

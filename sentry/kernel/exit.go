@@ -159,7 +159,7 @@ func (t *Task) exitLocked() {
 	}
 	t.traceExitLocked()
 	if t.main == nil {
-		t.k.users.leave(t)
+		t.k.users.ended(t)
 	}
 	t.Creds().UserNS.Drop()
 }
@@ -187,12 +187,20 @@ func (t *Task) detachLocked() {
 func (t *Task) leavePIDLocked() {
 	t.pid.task = nil
 	t.pid.dropLocked()
-	t.cgroup.Uncharge()
+	t.discharge()
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks--
 		if n.dying {
 			n.notifyDyingLocked()
 		}
+	}
+}
+
+// discharge ends what limits count t for, which zombies are still counted for.
+func (t *Task) discharge() {
+	t.cgroup.Uncharge()
+	if t.main == nil {
+		t.k.users.leave(t)
 	}
 }
 

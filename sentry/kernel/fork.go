@@ -127,7 +127,7 @@ func (t *Task) forkCount(c *Task, a *ForkArgs, undo *undoStack) error {
 	if err := t.k.enter(t, c); err != nil {
 		return err
 	}
-	undo.push(func() { t.k.users.leave(c) })
+	undo.push(func() { t.k.users.withdraw(c) })
 	return nil
 }
 

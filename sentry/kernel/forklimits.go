@@ -96,7 +96,8 @@ func (k *Kernel) enter(parent, c *Task) error {
 	}
 	u.addLocked(keyOf(creds), countTasks, 1)
 	u.tasks = now
-	c.container.countLocked(1)
+	c.container.tasks++
+	c.container.live++
 	return nil
 }
 

@@ -150,7 +150,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 		return nil, err
 	}
 	if err := k.linkFirstLocked(t, t.tg); err != nil {
-		k.users.leave(t)
+		k.users.withdraw(t)
 		t.unmakeLocked()
 		return nil, err
 	}

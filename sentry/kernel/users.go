@@ -88,13 +88,26 @@ func (u *userTable) overLocked(k userKey, what counted, more int, limit uint64) 
 	return false
 }
 
-// leave takes an ended task out.
+// ended notes that a task runs no more; it counts until it leaves.
+func (u *userTable) ended(t *Task) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	t.container.endedLocked()
+}
+
+// leave takes a task out that was reaped.
 func (u *userTable) leave(t *Task) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.addLocked(keyOf(t.Creds()), countTasks, -1)
 	u.tasks--
-	t.container.countLocked(-1)
+	t.container.tasks--
+}
+
+// withdraw takes a task out that was never started.
+func (u *userTable) withdraw(t *Task) {
+	u.ended(t)
+	u.leave(t)
 }
 
 // over tells whether a user, or who is charged with it, has more tasks than it may.

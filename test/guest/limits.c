@@ -132,9 +132,9 @@ static void processes(void)
 			_exit(1);
 		set(RLIMIT_NPROC, 5, 5);
 		int n = 0;
-		pid_t p;
+		pid_t p, children[50];
 		while (n < 50 && (p = fork()) > 0)
-			n++;
+			children[n++] = p;
 		if (n < 50 && p == 0) {
 			pause();
 			_exit(0);
@@ -142,6 +142,10 @@ static void processes(void)
 		say("forks", "%d %s", n, errname(errno));
 		signal(SIGTERM, SIG_IGN);
 		kill(0, SIGTERM);
+		siginfo_t info;
+		for (int i = 0; i < n; i++)
+			waitid(P_PID, children[i], &info, WEXITED | WNOWAIT);
+		say("zombies count", "%s", ret(fork()));
 		while (wait(NULL) > 0)
 			;
 		p = fork();
