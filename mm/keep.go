@@ -48,7 +48,7 @@ func (m *MemoryManager) goBack(page uint64) bool {
 	}
 	r := back{m: m}
 	eachPiece(&m.kept.mapped, &m.pmas, r.piece)
-	done := !r.failed && m.as.(platform.Keeper).GoBack(r.changes)
+	done := r.little() && m.as.(platform.Keeper).GoBack(r.changes)
 	if m.kept.tries++; done || m.kept.tries == keepTries {
 		m.kept = nil
 	}
@@ -70,8 +70,10 @@ type back struct {
 	pmas    segset[pma]
 	changes []platform.Change
 	lost    uint64
-	failed  bool
 }
+
+// little tells whether there is little enough to change so far.
+func (r *back) little() bool { return r.lost <= keepLost && len(r.changes) <= keepChanges }
 
 // piece takes in a range that was mapped as was, and now is as is; either may be nil. It returns false when there is too much to change.
 func (r *back) piece(start, end uint64, was, is *pma) bool {
@@ -88,8 +90,7 @@ func (r *back) piece(start, end uint64, was, is *pma) bool {
 			r.pmas.append(start, end, *is)
 		}
 	}
-	r.failed = r.lost > keepLost || len(r.changes) > keepChanges
-	return !r.failed
+	return r.little()
 }
 
 // renew has a range mapped anew that was mapped as was, nil for not at all.
@@ -111,12 +112,13 @@ func (r *back) keep(start, end uint64, was, is pma) {
 		r.keepRights(start, end, was, is)
 		return
 	}
-	r.m.file.eachShare(start+is.delta, end+is.delta, func(s, e uint64, sole bool) {
+	r.m.file.eachShare(start+is.delta, end+is.delta, func(s, e uint64, sole bool) bool {
 		p := is
 		if sole {
 			p.flags = p.flags&^pmaCow | pmaAnon
 		}
 		r.keepRights(s-is.delta, e-is.delta, was, p)
+		return r.little()
 	})
 }
 

@@ -351,14 +351,13 @@ func (f *MemoryFile) sole(off uint64) bool {
 	return ok
 }
 
-// eachShare calls fn for the parts of [lo, hi), all of which has references, and tells which have one, the caller's. It stays so if only the
-// caller can make more.
-func (f *MemoryFile) eachShare(lo, hi uint64, fn func(start, end uint64, sole bool)) {
+// eachShare calls fn for the parts of [lo, hi), all of which has references, and tells which have one, the caller's, until fn returns false. It
+// stays so if only the caller can make more.
+func (f *MemoryFile) eachShare(lo, hi uint64, fn func(start, end uint64, sole bool) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refs.each(lo, hi, func(start, end uint64, r refCount) bool {
-		fn(start, end, r.n == 1)
-		return true
+		return fn(start, end, r.n == 1)
 	})
 }
 

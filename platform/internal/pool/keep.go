@@ -75,8 +75,8 @@ func (as *Space[S]) GoBack(list []platform.Change) bool {
 	}
 	as.kept = nil
 	k.timer.Stop()
-	for as.proc != nil { // again if a context took another one meanwhile
-		as.pool.takeBack(as.part())
+	if as.proc != nil {
+		as.pool.takeBack(as.part()) // no context takes another one before all have left
 	}
 	as.wipe()
 	as.proc, as.queue = k.proc, k.queue

@@ -41,30 +41,6 @@ func TestKeep(t *testing.T) {
 	e.wait("not stored", func() bool { return slices.Contains(e.spares, meanwhile) })
 }
 
-// TestKeepWhileRunning goes back while a context runs, and another one comes before that has stopped.
-func TestKeepWhileRunning(t *testing.T) {
-	e := newEnv(t, 8)
-	as, old, r := e.aside()
-	if err := as.Begin(r); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan bool)
-	go func() { done <- as.GoBack(nil) }()
-	<-r.seat.kicked
-	late := e.sitter()
-	late.visit(t, as)
-	other := late.proc
-	as.Finish(r.proc, r.seat, nil)
-	if !<-done || as.Process() != old {
-		t.Error("it does not go back")
-	}
-	late.visit(t, as)
-	if late.proc != old {
-		t.Error("it goes on in a process that the space does not have")
-	}
-	e.wait("the other one is not in store", func() bool { return slices.Contains(e.spares, other) })
-}
-
 // TestKeepForAWhile sets a process aside that nobody comes back to.
 func TestKeepForAWhile(t *testing.T) {
 	e := newEnv(t, 8)
@@ -104,37 +80,43 @@ func TestKeepHeld(t *testing.T) {
 	}
 }
 
-// TestGoBackUnderRunner goes back while another context runs guest code: that one goes on where the space is then, and no process is lost.
-func TestGoBackUnderRunner(t *testing.T) {
+// TestKeepWhileRunning goes back while a context runs, and that and another one come before it is done: both go on where the space is then, and
+// no process is lost.
+func TestKeepWhileRunning(t *testing.T) {
 	e := newEnv(t, 8)
 	as, old, r := e.aside()
-	r.Drop()
 	if err := as.Begin(r); err != nil {
 		t.Fatal(err)
 	}
+	late := e.sitter()
 	now, seat := r.proc, r.seat
-	done := make(chan bool)
+	done, visited := make(chan bool), make(chan error)
 	go func() { done <- as.GoBack([]platform.Change{{Op: platform.Unmap, Addr: mapAt, Length: pageSize}}) }()
 	<-seat.kicked
+	go func() {
+		err := as.Begin(late)
+		if err == nil {
+			as.Finish(late.proc, late.seat, nil)
+		}
+		visited <- err
+	}()
 	as.Finish(now, seat, nil)
 	r.visit(t, as)
-	if !<-done {
+	if !<-done || as.Process() != old {
 		t.Fatal("it does not go back")
 	}
-	if r.proc != old || as.Process() != old {
-		t.Error("the context is not in the process that the space has")
+	if err := <-visited; err != nil || r.proc != old || late.proc != old {
+		t.Errorf("a context is not in the process that the space has (%v)", err)
 	}
-	n := 0
-	e.mu.Lock()
-	for _, of := range e.procs {
-		if of == as {
-			n++
+	e.wait("the space counts as that of several processes", func() bool {
+		n := 0
+		for _, of := range e.procs {
+			if of == as {
+				n++
+			}
 		}
-	}
-	e.mu.Unlock()
-	if n != 1 {
-		t.Errorf("the space counts as that of %d processes", n)
-	}
+		return n == 1 && slices.Contains(e.spares, now)
+	})
 }
 
 // TestKeptDies has the process that was set aside die: everything is forgotten, the guest goes on.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
@@ -17,6 +18,8 @@ const (
 	pageSize = 4096
 	// maxPending bounds the changes that wait for a Run.
 	maxPending = 1024
+	// kickTime is how long a context may take to come out of guest code before it is kicked again.
+	kickTime = time.Millisecond
 )
 
 // Watcher is told by a Space, whose lock is held, what becomes of its mappings. It may add changes to the queue.
@@ -232,16 +235,32 @@ func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
 		return nil, queue
 	}
 	as.dropping = old
-	for _, s := range old.inside {
-		s.Kick()
-	}
 	for len(old.inside) > 0 {
-		as.left.Wait()
+		as.kickOut(old)
 	}
 	as.dropping = nil
 	as.left.Broadcast()
 	old.halt()
 	return old, queue
+}
+
+// kickOut has the contexts in guest code in old come out of it, and waits for that, but not for long: a kick that comes before the
+// thread enters guest code is lost. mu is held, and let go meanwhile.
+func (as *Space[S]) kickOut(old *Process[S]) {
+	for _, s := range old.inside {
+		s.Kick()
+	}
+	late := false
+	again := time.AfterFunc(kickTime, func() {
+		as.mu.Lock()
+		defer as.mu.Unlock()
+		late = true
+		as.left.Broadcast()
+	})
+	defer again.Stop()
+	for len(old.inside) > 0 && !late {
+		as.left.Wait()
+	}
 }
 
 // Begin gives r a seat of the address space and brings that up to date. EAGAIN and ENOMEM when there is none just now; after
