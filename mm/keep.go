@@ -5,9 +5,11 @@ import "gosentry/platform"
 const (
 	// keepTries is how often an AddressSpace is asked to go back before that is given up.
 	keepTries = 16
-	// keepChanges bounds the changes made for it; keepLost is up to how many bytes may be withdrawn, which the host does by the page.
+	// keepChanges bounds the changes made for it; keepLost is up to how many bytes may be withdrawn, which the host does by the page, and keepFilled
+	// up to how many of what is mapped anew are filled: of the rest nobody knows how much was touched.
 	keepChanges = 256
 	keepLost    = 4 << 20
+	keepFilled  = 4 << 20
 )
 
 // kept is what the AddressSpace has mapped that it set aside at a fork, as it was then. It may hold what is another's by now; no guest
@@ -70,6 +72,7 @@ type back struct {
 	pmas    segset[pma]
 	changes []platform.Change
 	lost    uint64
+	filled  uint64
 }
 
 // little tells whether there is little enough to change so far.
@@ -98,7 +101,10 @@ func (r *back) renew(start, end uint64, was *pma, p pma) {
 	switch p.host = p.rights(); {
 	case p.host != 0:
 		c := r.m.mapChange(start, end, p)
-		c.Fill = p.has(pmaAnon)
+		if p.has(pmaAnon) && r.filled+c.Length <= keepFilled {
+			c.Fill = true
+			r.filled += c.Length
+		}
 		r.changes = append(r.changes, c)
 	case was != nil:
 		r.withdraw(*was, unmapChange(start, end))

@@ -138,6 +138,31 @@ func TestGoBackToNothing(t *testing.T) {
 	}
 }
 
+// TestGoBackFillsLittle touches little of much new memory between the fork and the way back: it is not filled.
+func TestGoBackFillsLittle(t *testing.T) {
+	k := newKeeper(t)
+	defer k.close()
+	const much = 64 << 20
+	b := k.anon(much)
+	for at := Addr(0); at < much; at += maxChunk {
+		k.write(k.m, b+at, 1)
+	}
+	k.c.DecUsers()
+	space(k.m).reset()
+	if k.write(k.m, k.a+63*pg, 70); space(k.m).backs != 1 {
+		t.Fatal("it does not go back")
+	}
+	filled := uint64(0)
+	for _, c := range space(k.m).changes {
+		if c.Fill {
+			filled += c.Length
+		}
+	}
+	if filled > keepFilled {
+		t.Errorf("%d bytes are filled", filled)
+	}
+}
+
 // TestGoBackMapsFilesAnew maps what is of a host file, or executable, again in any case: the platform may have something else there.
 func TestGoBackMapsFilesAnew(t *testing.T) {
 	w := newWorldOn(t, &fakePlatform{keep: true}, 1<<30)

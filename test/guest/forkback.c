@@ -226,6 +226,22 @@ static void alone(void)
 		round_(n);
 }
 
+// rights takes all rights to a file that it has mapped in place of memory.
+static void rights(void)
+{
+	open_files();
+	fill();
+	struct ask c = start(4);
+	mmap(page(0), PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, plain, 0);
+	look(page(0));
+	mprotect(page(0), PAGE, PROT_NONE);
+	end(&c, 4);
+	store(page(PAGES - 5), 1);
+	say("without rights", "%d", (int)(look(page(0)) >> 56));
+	munmap(page(0), PAGE);
+	say("unmapped", "%d", (int)(look(page(0)) >> 56));
+}
+
 static volatile int over;
 
 // spin writes to the arena's end all the time.
@@ -276,5 +292,5 @@ static void threads(void)
 	say("wrong", "%d", wrong);
 }
 
-static const struct section table[] = {{"alone", alone}, {"threads", threads}};
+static const struct section table[] = {{"rights", rights}, {"alone", alone}, {"threads", threads}};
 GUEST(table)
