@@ -104,8 +104,13 @@ func TestAheadShort(t *testing.T) {
 	}
 }
 
-// TestAheadNamed maps a file that has a name: nothing is written to that the guest does not write to.
+// TestAheadNamed maps a file that has a name, and one that had: nothing is written to that the guest does not write to.
 func TestAheadNamed(t *testing.T) {
+	t.Run("named", func(t *testing.T) { testAheadNamed(t, func(string) error { return nil }) })
+	t.Run("deleted", func(t *testing.T) { testAheadNamed(t, os.Remove) })
+}
+
+func testAheadNamed(t *testing.T, made func(name string) error) {
 	p := testPlatform(t)
 	defer p.Release()
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
@@ -113,6 +118,9 @@ func TestAheadNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if err := made(f.Name()); err != nil {
+		t.Fatal(err)
+	}
 	g, all := aheadGuest(t, p, int(f.Fd()))
 	g.apply(all)
 	g.stores(100)

@@ -41,7 +41,7 @@ type window struct {
 	gpa      uint64
 	mem      []byte
 	slot     uint32
-	nameless bool // a file that no directory has: memory
+	nameless bool // a file that no directory has or had: memory
 	refs     int  // address spaces that may map it; guarded by memory.mu
 }
 
@@ -53,8 +53,9 @@ var errNoSlots = errors.New("kvm: out of memory slots")
 // memory is the machine's memory: tables' frames and windows.
 type memory struct {
 	vm     *kvmapi.VM
-	shadow bool // KVM keeps shadow page tables
-	limit  int  // slots
+	shadow bool   // KVM keeps shadow page tables
+	limit  int    // slots
+	memfds uint64 // the device of all files that memfd_create makes
 	dummy  []byte
 
 	mu       sync.Mutex
@@ -74,8 +75,23 @@ func newMemory(vm *kvmapi.VM, slots int) (*memory, error) {
 		files: make(map[fileKey][]*window), byGPA: make(map[uint64]*window),
 	}
 	var err error
+	if m.memfds, err = memfdDevice(); err != nil {
+		return m, err
+	}
 	m.dummy, err = anonymous(pageSize)
 	return m, err
+}
+
+// memfdDevice is the device that files in memory without a name are on.
+func memfdDevice() (uint64, error) {
+	fd, err := unix.MemfdCreate("device", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return st.Dev, err
 }
 
 // anonymous returns zeroed memory of length bytes outside of Go's heap.
@@ -159,7 +175,7 @@ func (m *memory) find(c *platform.Change, offset uint64, held map[*window]struct
 		if w, err = m.open(c, key, offset, uint64(st.Size)); err != nil {
 			return nil, err
 		}
-		w.nameless = st.Nlink == 0
+		w.nameless = st.Nlink == 0 && st.Dev == m.memfds // and not one that was deleted
 	}
 	if _, ok := held[w]; !ok {
 		held[w] = struct{}{}
