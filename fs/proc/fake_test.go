@@ -44,7 +44,6 @@ func (t *fakeTask) Status(bool) Status        { return t.status }
 func (t *fakeTask) Creds() *cred.Credentials  { return t.creds }
 func (t *fakeTask) Limits() *limits.Set       { return t.limits }
 func (t *fakeTask) Memory() *mm.MemoryManager { return t.memory }
-func (t *fakeTask) Auxv() []byte              { return t.auxv }
 func (t *fakeTask) Places() Places            { return t.places }
 func (t *fakeTask) Threads() []int32          { return t.threads }
 func (t *fakeTask) Namespaces() []Namespace   { return t.namespaces }
@@ -89,6 +88,9 @@ func (t *fakeTask) Descriptor(fd int32) (*vfs.File, bool) {
 
 func (t *fakeTask) OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, error) {
 	return t.memory, t.MayAccess(c, attach)
+}
+func (t *fakeTask) OpenAuxv(c vfs.Caller) ([]byte, error) {
+	return t.auxv, t.MayAccess(c, false)
 }
 func (t *fakeTask) MayAccess(c vfs.Caller, _ bool) error {
 	if c.Creds().EUID != t.creds.EUID && !c.Creds().Has(unix.CAP_SYS_PTRACE) {

@@ -78,8 +78,13 @@ func ofMemory(mode uint32, step memStepper, gone error) func(*taskDir) vfs.Inode
 func auxvFile(d *taskDir) vfs.Inode {
 	f := d.file(0o400, nil, nil)
 	f.open = func(c vfs.Caller) (steps, error) {
-		_, err := d.openMemory(c, false)
-		auxv := d.task.Auxv()
+		if !d.task.Exists() {
+			return nil, unix.ESRCH
+		}
+		auxv, err := d.task.OpenAuxv(c)
+		if auxv == nil && err == nil {
+			err = unix.ESRCH
+		}
 		return whole(func(_ vfs.Caller, b *bytes.Buffer) error {
 			b.Write(auxv)
 			return nil

@@ -77,8 +77,9 @@ type Task interface {
 	Memory() *mm.MemoryManager
 	// OpenMemory is Memory for who may look into the task as MayAccess says, both as of one moment; EACCES.
 	OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, error)
-	// Auxv returns the auxiliary vector as the program got it, with its end.
-	Auxv() []byte
+	// OpenAuxv returns the auxiliary vector as the program got it, with its end, to whom OpenMemory returns the program's memory; nil
+	// when there is none.
+	OpenAuxv(c vfs.Caller) ([]byte, error)
 	// Places returns what the task refers to in the file system.
 	Places() Places
 	// Descriptors returns the numbers of open descriptors, ascending.

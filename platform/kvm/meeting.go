@@ -51,6 +51,16 @@ type meeting struct {
 	below  uint64 // here and until above the stack pointer is another
 	above  uint64
 	asked  uint64 // from here on the sentry may have the call
+
+	// Where flags have to stay as they are the call is taken back without a look at what was there, a result, say:
+	tookBack uint64 // here and until tested eax has that
+	tested   uint64
+	result   uint64 // from here on there was one
+}
+
+// answered tells whether a processor that was stopped at an offset behind asked has its result, and is only to come out with it.
+func (m *meeting) answered(at, rax uint64, state uint32) bool {
+	return state == areaAnswered || !m.ring0 && (at >= m.result || at >= m.tookBack && at < m.tested && rax == areaAnswered)
 }
 
 // newMeeting assembles the code. It begins with the number in rax, the return address in r11, and the base of GS at the processor's page of
@@ -84,6 +94,7 @@ func newMeeting() *meeting {
 	b = inArea(b, 0x41, 0x87, 0, areaState)         // xchg %eax,state(%r11)
 	m.asked = uint64(len(b))
 	b = le.AppendUint32(append(b, 0x41, 0x8b, 0x83), patch.SpareAt) // mov looks(%r11),%eax
+	m.tookBack, m.tested, m.result = uint64(len(b)+lateTookBack), uint64(len(b)+lateTested), uint64(len(b)+waitAnswered)
 	m.text = append(b, wait()...)
 	return m
 }
@@ -93,9 +104,17 @@ func inArea(b []byte, rex, opcode byte, register, at uint32) []byte {
 	return le.AppendUint32(append(b, rex, opcode, byte(0x83|register<<3)), areaOffset+at)
 }
 
+// Offsets in wait.
+const (
+	waitLate     = 23
+	lateTookBack = waitLate + 12
+	lateTested   = lateTookBack + 5
+	waitAnswered = 63
+)
+
 // wait is the end of the code: it looks for the result as often as eax says, and then takes the call back.
 func wait() []byte {
-	const look, late, answered = 0, 23, 63
+	const look, late, answered = 0, waitLate, waitAnswered
 	b := []byte{
 		0x89, 0xc1, // look: mov %eax,%ecx
 		0xe3, late - 4, // jrcxz late

@@ -215,7 +215,8 @@ func (v *vcpu) waits(x exit) bool {
 	if x.kind == exitVector {
 		rip = x.frame.rip
 	}
-	return v.meets(rip) && rip-v.meeting.at >= v.meeting.asked && atomic.LoadUint32(&v.calls.state)&^areaOut == areaAnswered
+	at, m := rip-v.meeting.at, v.meeting
+	return v.meets(rip) && at >= m.asked && m.answered(at, v.state.Regs.Rax, atomic.LoadUint32(&v.calls.state)&^areaOut)
 }
 
 // unmeet makes regs, with which v was stopped in the code by which calls are passed over, those before the call's SYSCALL instruction.

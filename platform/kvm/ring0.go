@@ -106,10 +106,9 @@ func (t *assembly) lookForResult(area, answers uint64) {
 	t.at(area+areaResult, 0x48, 0x8b, 0) // mov result,%rax
 	t.add(0x48, 0x0f, 0x07)              // sysretq
 	t.label("late")
-	t.add(0xb8, areaIdle, 0, 0, 0)  // mov $idle,%eax
-	t.at(area+areaState, 0x87, 0)   // xchg %eax,state
-	t.add(0x83, 0xf8, areaAnswered) // cmp $answered,%eax
-	t.jump(jumpEqual, "answered")
+	t.at(area+areaState, 0xf0, 0x83, 4) // lock and $answered,state, which makes it idle unless there is a result
+	t.add(areaAnswered)
+	t.jump(jumpNotEqual, "answered")
 	t.at(area+areaRax, 0x48, 0x8b, 0) // mov rax,%rax
 	t.add(append(out(), halt)...)
 }

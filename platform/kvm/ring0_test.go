@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,11 @@ func TestRing0Text(t *testing.T) {
 			continue
 		case x86asm.MOV, x86asm.XCHG, x86asm.RDFSBASE, x86asm.RDGSBASE, x86asm.SUB:
 			checkRing0Write(t, inst.Args[0], id, text)
+		case x86asm.AND: // what takes a call back leaves a result there
+			checkRing0Write(t, inst.Args[0], id, text)
+			if text != fmt.Sprintf("lock andl $0x%x,%#x", areaAnswered, uint32(ring0Area(id))) {
+				t.Errorf("%#x: %s", at, text)
+			}
 		case x86asm.CMP, x86asm.TEST, x86asm.BT, x86asm.PAUSE:
 		default:
 			t.Errorf("%#x: %s", at, text)

@@ -230,12 +230,14 @@ func (t *Task) installImage(p *program) {
 	old.DecUsers()
 }
 
-// becomeImage changes memory and credentials together for who looks into the task: nobody gets at the new program's memory
-// by what the old one was. A tracer that came meanwhile and could not have come now lets go.
+// becomeImage changes memory, what tells of its layout, and credentials together for who looks into the task: nobody gets at the new
+// program's memory by what the old one was. A tracer that came meanwhile and could not have come now lets go.
 func (t *Task) becomeImage(p *program) {
 	t.k.tree.Lock()
 	defer t.k.tree.Unlock()
 	t.mm.Store(p.mm)
+	auxv := abi.AppendAuxv(nil, p.img.Auxv)
+	t.auxv.Store(&auxv)
 	t.SetCreds(p.creds)
 	t.tg.SetDumpable(p.creds.EUID == p.creds.RUID && p.creds.EGID == p.creds.RGID)
 	t.tg.execs++
@@ -271,8 +273,6 @@ func (t *Task) resetForExec(p *program) {
 
 // startImage points the registers at the program's first instruction.
 func (t *Task) startImage(img *loader.Image) {
-	auxv := abi.AppendAuxv(nil, img.Auxv)
-	t.auxv.Store(&auxv)
 	t.Regs = arch.NewRegisters(img.Entry, img.SP)
 	arch.ResetFPU(t.ctx.FPU())
 	t.ctx.FPUChanged()

@@ -48,6 +48,9 @@ func (t *Task) FileOf(pidfd *vfs.File, fd int32) (*vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Until it has the file, the process does not become another program, whose files may be secret.
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
 	o := tg.leader
 	if !t.mayInspect(o) {
 		return nil, unix.EPERM

@@ -20,12 +20,15 @@ func (p procTask) OpenMemory(c vfs.Caller, attach bool) (*mm.MemoryManager, erro
 	return p.t.MM(), p.MayAccess(c, attach)
 }
 
-// Auxv implements proc.Task.
-func (p procTask) Auxv() []byte {
-	if a := p.t.auxv.Load(); a != nil && p.t.MM() != nil {
-		return *a
+// OpenAuxv implements proc.Task.
+func (p procTask) OpenAuxv(c vfs.Caller) ([]byte, error) {
+	p.t.k.tree.RLock()
+	defer p.t.k.tree.RUnlock()
+	a := p.t.auxv.Load()
+	if a == nil || p.t.MM() == nil {
+		a = new([]byte)
 	}
-	return nil
+	return *a, p.MayAccess(c, false)
 }
 
 // Sockets implements proc.Task.
