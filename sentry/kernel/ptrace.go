@@ -5,6 +5,7 @@ import (
 
 	"gosentry/sentry/cred"
 	"gosentry/sentry/signal"
+	"gosentry/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,6 +145,7 @@ func (t *Task) unlinkLocked() {
 	t.answers.traced.Store(false)
 	t.hooks.And(^hooksOfTracer)
 	tr.stop.active = false
+	tr.tracer.tg.childWait.Notify(waiter.In) // who waits for it may have nobody left to wait for
 	if !t.exited {
 		t.interrupt()
 	}
