@@ -215,3 +215,16 @@ func TestEachPiece(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// TestKeptEnds ends an address space that has something kept to go back to: whoever still refers to it holds none of that.
+func TestKeptEnds(t *testing.T) {
+	k := newKeeper(t)
+	if k.m.kept == nil {
+		t.Fatal("nothing is kept")
+	}
+	k.c.DecUsers()
+	k.close()
+	if k.m.kept != nil || k.m.pmas.len() != 0 || k.m.vmas.len() != 0 {
+		t.Errorf("%v, %d and %d segments are left", k.m.kept, k.m.pmas.len(), k.m.vmas.len())
+	}
+}

@@ -132,6 +132,7 @@ func (m *MemoryManager) DecUsers() {
 	as.Release()
 	m.dropPMAs(0, ^uint64(0))
 	_ = m.apply()
+	m.kept = nil // an open file of /proc may have m for long
 	vmas := m.vmas
 	m.vmas.clear()
 	m.usage = usage{}
