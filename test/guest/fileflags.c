@@ -4,7 +4,12 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
+
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
 
 #define KEPT (FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL)
 
@@ -99,6 +104,10 @@ static void each(void)
 		forbidden(all[i].what);
 		say("open file", "%s %s", ret(ftruncate(f, 2)), ret(fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1)));
 		say("append", "%s", ret(fcntl(f, F_SETFL, O_APPEND)));
+		int end = open("d/f", O_WRONLY | O_APPEND);
+		struct iovec v = {"new", 3};
+		say("not append", "%s %s", ret(pwritev2(end, &v, 1, 0, RWF_NOAPPEND)), ret(pwritev2(f, &v, 1, 0, RWF_NOAPPEND)));
+		close(end);
 		say("shared", "%s", okret((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, f, 0)));
 		set_flags(f, 0);
 		set_flags(d, 0);

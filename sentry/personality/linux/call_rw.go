@@ -160,7 +160,13 @@ func sysPwritev2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	return moveVector(t, a[0], a[1], a[2], int64(a[3]), func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) {
-		appending := flags&unix.RWF_APPEND != 0 || f.Flags()&unix.O_APPEND != 0 && flags&rwfNoAppend == 0
+		appending := (flags&unix.RWF_APPEND | uint64(f.Flags())&unix.O_APPEND) != 0
+		if appending && flags&rwfNoAppend != 0 {
+			if f.AppendOnly() {
+				return 0, unix.EPERM
+			}
+			appending = false
+		}
 		return syscalls.WriteAs(t, f, b, off, appending, flags&unix.RWF_NOWAIT != 0)
 	})
 }
