@@ -197,7 +197,7 @@ func TestHaltAtOnce(t *testing.T) {
 			known++
 		}
 	}
-	if known == 0 {
+	if known == 0 && p.pairs.CPUs() > 1 {
 		t.Error("the sentry never had its processor")
 	}
 	t.Logf("%d times without a wait", known)

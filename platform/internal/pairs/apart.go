@@ -7,13 +7,13 @@ type Apart struct {
 	all unix.CPUSet
 }
 
-// NewApart returns what parts threads among the processors that the caller may use now.
+// NewApart returns what parts threads among the processors that the process may use.
 func NewApart() (*Apart, error) {
-	a := &Apart{}
-	if err := unix.SchedGetaffinity(0, &a.all); err != nil {
+	all, err := allowed()
+	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return &Apart{all: all}, nil
 }
 
 // CPUs is how many processors there are.

@@ -1,6 +1,7 @@
 package pairs
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,18 @@ type cpus struct {
 	list  []int // processors allowed
 }
 
+// allowed are the processors that the process may use. It is asked for once, when no thread of the process is pinned yet.
+var allowed = sync.OnceValues(func() (all unix.CPUSet, err error) {
+	err = unix.SchedGetaffinity(0, &all)
+	return all, err
+})
+
 func newCPUs() (*cpus, error) {
-	c := &cpus{}
-	if err := unix.SchedGetaffinity(0, &c.all); err != nil {
+	all, err := allowed()
+	if err != nil {
 		return nil, err
 	}
+	c := &cpus{all: all}
 	top := 0
 	for i := range 8 * len(c.all) * 8 {
 		if c.all.IsSet(i) {
