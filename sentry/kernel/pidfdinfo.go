@@ -70,6 +70,14 @@ func (p *pidFile) threadLocked() *Task {
 	return p.tg.leader
 }
 
+// goneLocked tells whether the process was waited for, or the thread has ended and nobody is to wait for it, and how it ended.
+func (p *pidFile) goneLocked() (how ExitStatus, gone bool) {
+	if t := p.task; t != nil && t != p.tg.leader {
+		return t.status, t.exited && t.pid.task != t
+	}
+	return p.tg.exitStatus, p.tg.reaped
+}
+
 // info is PIDFD_GET_INFO: what the mask asks for and there is.
 func (p *pidFile) info(t *Task, arg, size uint64, mem *mm.MemoryManager) error {
 	var mask [8]byte
@@ -100,18 +108,19 @@ func (p *pidFile) tell(t *Task, asked uint64) (i pidfdInfo, err error) {
 	if attr, err := p.tg.cgroup.Inode().Attr(); err == nil {
 		i.Mask, i.CgroupID = pidfdInfoCgroup, attr.Ino
 	}
-	if p.tg.reaped {
+	how, gone := p.goneLocked()
+	if gone {
 		if asked&pidfdInfoExit == 0 {
 			return i, unix.ESRCH
 		}
 		i.Mask |= pidfdInfoExit
-		i.ExitCode = p.tg.exitStatus.Wait()
+		i.ExitCode = how.Wait()
 	}
 	if asked&pidfdInfoCoredump != 0 {
 		i.Mask |= pidfdInfoCoredump
 		i.CoredumpMask = p.tg.coredumpMask()
 	}
-	if p.tg.reaped {
+	if gone {
 		return i, nil
 	}
 	i.PID, i.TGID = o.pid.In(t.pidns), p.tg.pid.In(t.pidns)

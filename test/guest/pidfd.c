@@ -2,6 +2,7 @@
 // targets of signals; and what prctl keeps by process and thread.
 #include "guest.h"
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 
@@ -165,7 +166,38 @@ static void spaces(void)
 	}
 }
 
-static const struct section table[] = {
+static int go[2];
+
+// thread ends once it is told to; it shares main's errno.
+static int thread(void *arg)
+{
+	(void)arg;
+	char c;
+	syscall(SYS_read, go[0], &c, 1);
+	syscall(SYS_exit, 3);
+	return 0;
+}
+
+// threads: what the pidfd of a single thread tells, before and after its end.
+static void threads(void)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+	int fd = -1;
+	if (pipe(go))
+		return;
+	pid_t tid = clone(thread, stack + sizeof stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_PIDFD, NULL, &fd);
+	struct info f = {.mask = 3};
+	say("alive", "%s %s %s", ret(ioctl(fd, GET_INFO(64), &f)), yes((pid_t)f.pid == tid), yes((pid_t)f.tgid == getpid()));
+	(void)!write(go[1], "x", 1);
+	while (syscall(SYS_tgkill, getpid(), tid, 0) == 0)
+		usleep(1000);
+	for (int mask = 3; mask <= 11; mask += 8) {
+		f = (struct info){.mask = mask};
+		say("gone", "%s mask %x, exit %x", ret(ioctl(fd, GET_INFO(64), &f)), (int)f.mask, f.exit_code);
+	}
+}
+
+static const struct section table[] = {{"threads", threads}, 
 	{"infos", infos}, {"spaces", spaces},
 	{"takes", takes}, {"directories", directories}, {"switches", switches},
 };
