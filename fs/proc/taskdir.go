@@ -244,9 +244,15 @@ func knob(generate generator, store storer) func(*taskDir) vfs.Inode {
 	return func(d *taskDir) vfs.Inode { return d.file(0o644, inSteps(generate), store) }
 }
 
-// private returns a table's make for a file that shows what is in a process.
+// private returns a table's make for a file that those may open who may look into the task, and read who may then.
 func private(mode uint32, generate generator) func(*taskDir) vfs.Inode {
-	return func(d *taskDir) vfs.Inode { return d.guarded(mode, inSteps(generate)) }
+	checked := func(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
+		if err := d.task.MayAccess(c, false); err != nil {
+			return err
+		}
+		return generate(d, c, b)
+	}
+	return func(d *taskDir) vfs.Inode { return d.guarded(mode, inSteps(checked)) }
 }
 
 // stepwise returns a table's make for a long file that everybody may read.

@@ -1,6 +1,7 @@
 // Files of /proc that show a process's memory, opened before it execs, ends and is waited for.
 #include "guest.h"
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 
 static const char *const names[] = {"maps", "smaps", "smaps_rollup", "environ", "auxv", "pagemap", "mem", "cmdline", "stat"};
 #define FILES (sizeof names / sizeof *names)
@@ -39,8 +40,8 @@ static const char *query(void)
 	return ret(ioctl(files[0], _IOC(_IOC_READ | _IOC_WRITE, 0x66, 17, 104), &q));
 }
 
-// cat starts a child that runs cat, between the pipes in and out, once it is told.
-static pid_t cat(int *go, int *in, int *out)
+// cat starts a child that runs program, which is cat, between the pipes in and out, once it is told.
+static pid_t cat(const char *program, int *go, int *in, int *out)
 {
 	if (pipe(go) || pipe(in) || pipe(out))
 		exit(1);
@@ -52,7 +53,7 @@ static pid_t cat(int *go, int *in, int *out)
 		if (read(go[0], &c, 1) == 1) {
 			dup2(in[0], 0);
 			dup2(out[1], 1);
-			execl("/bin/cat", "cat", NULL);
+			execl(program, "cat", NULL);
 		}
 		_exit(1);
 	}
@@ -63,7 +64,7 @@ static void exec(void)
 {
 	int go[2], in[2], out[2], st;
 	char c;
-	pid_t pid = cat(go, in, out);
+	pid_t pid = cat("/bin/cat", go, in, out);
 	open_all(pid);
 	read_all("before", (off_t)(uintptr_t)word);
 	say("query", "%s", query());
@@ -103,5 +104,33 @@ static void zombie(void)
 	}
 }
 
-static const struct section table[] = {{"exec", exec}, {"zombie", zombie}};
+// gain is what a user does whose child executes a program with rights that the user has not.
+static void gain(void)
+{
+	int go[2], in[2], out[2];
+	char c, path[64], buf[256];
+	if (setresgid(1000, 1000, 1000) || setresuid(1000, 1000, 1000) || prctl(PR_SET_DUMPABLE, 1))
+		_exit(1);
+	pid_t pid = cat("./gains", go, in, out);
+	snprintf(path, sizeof path, "/proc/%d/io", pid);
+	int fd = open(path, O_RDONLY);
+	say("before", "%s", pread(fd, buf, sizeof buf, 0) > 0 ? "something" : errname(errno));
+	(void)!write(go[1], "x", 1);
+	(void)!write(in[1], "x", 1);
+	(void)!read(out[0], &c, 1);
+	say("after", "%s", pread(fd, buf, sizeof buf, 0) > 0 ? "something" : errname(errno));
+	close(in[1]);
+	_exit(0);
+}
+
+static void gains(void)
+{
+	if (chmod(".", 0755) || system("cp /bin/cat gains && chmod 4755 gains"))
+		return;
+	if (fork() == 0)
+		gain();
+	wait(NULL);
+}
+
+static const struct section table[] = {{"exec", exec}, {"zombie", zombie}, {"gains", gains}};
 GUEST(table)
