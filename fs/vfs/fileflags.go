@@ -74,6 +74,9 @@ func (d *Dentry) flags() uint32 {
 // AppendOnly tells whether FlagAppend binds who writes to the file.
 func (f *File) AppendOnly() bool { return f.path.Dentry.flags()&FlagAppend != 0 }
 
+// Immutable tells whether FlagImmutable binds who asks for more than writes through a file that was open before.
+func (f *File) Immutable() bool { return f.path.Dentry.flags()&FlagImmutable != 0 }
+
 // mayOpenFlagged checks how a file for appending only may be opened.
 func (d *Dentry) mayOpenFlagged(flags int) error {
 	if d.flags()&FlagAppend == 0 {

@@ -108,6 +108,11 @@ static void each(void)
 		struct iovec v = {"new", 3};
 		say("not append", "%s %s", ret(pwritev2(end, &v, 1, 0, RWF_NOAPPEND)), ret(pwritev2(f, &v, 1, 0, RWF_NOAPPEND)));
 		close(end);
+		int other = open("from", O_RDWR | O_CREAT | O_TRUNC, 0600);
+		(void)!write(other, "text", 4);
+		off_t start = 0, to = 0;
+		say("copy", "%s", ret(copy_file_range(other, &start, f, &to, 4, 0)));
+		close(other);
 		say("shared", "%s", okret((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, f, 0)));
 		set_flags(f, 0);
 		set_flags(d, 0);

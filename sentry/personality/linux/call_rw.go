@@ -246,6 +246,8 @@ func mayCopy(t *kernel.Task, out, in *vfs.File, stream, positioned bool) error {
 		return unix.EBADF
 	case out.Flags()&unix.O_APPEND != 0:
 		return unix.EINVAL
+	case !stream && out.Immutable():
+		return unix.EPERM
 	case in.FileType() == unix.S_IFSOCK && out.FileType() == unix.S_IFIFO:
 		return nil
 	}
