@@ -247,47 +247,8 @@ static void threads(void)
 	waits(p);
 }
 
-static int begin[2];
-
-static void *execs(void *arg)
-{
-	char c;
-	tid = syscall(SYS_gettid);
-	if (read(begin[0], &c, 1) == 1)
-		execl("/bin/sleep", "sleep", "60", (char *)0);
-	return arg;
-}
-
-// taken_over has another thread take the id of a leader that its tracer, not its parent, waits for.
-static void taken_over(void)
-{
-	int fd[2], st;
-	if (pipe(begin) || pipe(fd))
-		return;
-	pid_t maker = fork(), p, second, me = getpid();
-	if (maker == 0) {
-		p = with_thread(execs, &second);
-		if (write(fd[1], &p, sizeof p) == sizeof p)
-			sleeps();
-		_exit(1);
-	}
-	if (read(fd[0], &p, sizeof p) != sizeof p)
-		return;
-	say("seize", "%s", ret(trace(PTRACE_SEIZE, p, 0, 0)));
-	pid_t teller = fork();
-	if (teller == 0) {
-		asleep(me);
-		_exit(write(begin[1], "", 1) != 1);
-	}
-	say("waited for", "%s", ret(waitpid(p, &st, __WALL)));
-	kill(p, SIGKILL);
-	kill(maker, SIGKILL);
-	say("ends", "%s", waits(teller));
-	waits(maker);
-}
-
 static const struct section table[] = {
-	{"seize", seize}, {"attached", attached}, {"others", others}, {"threads", threads}, {"taken_over", taken_over},
+	{"seize", seize}, {"attached", attached}, {"others", others}, {"threads", threads},
 };
 
 GUEST(table)
