@@ -59,11 +59,14 @@ func TestContainerProcess(t *testing.T) {
 }
 
 func TestContainerNames(t *testing.T) {
-	configured(t, `hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/msgmax; echo x 2>/dev/null >/proc/sys/kernel/msgmax || echo kept`,
-		"here\nthere\n12345\nkept\n",
+	configured(t, `hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/msgmax; echo x 2>/dev/null >/proc/sys/kernel/msgmax || echo kept; `+
+		`cd /proc/sys/net/ipv4; cat ip_forward ip_unprivileged_port_start ping_group_range`,
+		"here\nthere\n12345\nkept\n1\n80\n0\t2147483647\n",
 		func(_ *engine, c *specs.Spec) {
 			c.Hostname, c.Domainname = "here", "there"
-			c.Linux.Sysctl = map[string]string{"kernel.msgmax": "12345"}
+			c.Linux.Sysctl = map[string]string{
+				"kernel.msgmax": "12345", "net.ipv4.ip_forward": "1", "net.ipv4.ip_unprivileged_port_start": "80", "net.ipv4.ping_group_range": "0 2147483647",
+			}
 		})
 }
 
@@ -93,7 +96,7 @@ func TestContainerMounts(t *testing.T) {
 				{"one", "/etc/one", "ro"}, {"two", "/etc/two", "rw"}, {"data", "/data", "rw"}, {"kept", "/kept", "ro"},
 				{"one", "/masked", "ro"}, {"hidden", "/hidden", "rw"}, {"guarded", "/guarded", "rw"},
 			} {
-				c.Mounts = append(c.Mounts, specs.Mount{Destination: b.at, Type: "bind", Source: filepath.Join(host, b.from), Options: []string{"rbind", b.mode}})
+				c.Mounts = append(c.Mounts, specs.Mount{Destination: b.at, Type: "bind", Source: filepath.Join(host, b.from), Options: []string{"rbind", b.mode, "mode=755"}})
 			}
 			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/scratch", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=711", "size=4m"}})
 			c.Linux.MaskedPaths = append(c.Linux.MaskedPaths, "/masked", "/hidden", "/nothing")

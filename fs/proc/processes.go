@@ -44,6 +44,8 @@ type Processes interface {
 	SetNames(c vfs.Caller, host, domain string) error
 	// Knobs returns the numbers in /proc/sys that can be changed.
 	Knobs() []Knob
+	// NetKnobs returns the settings of network namespaces in /proc/sys/net.
+	NetKnobs() []NetKnob
 	// CorePattern and SetCorePattern are the file kernel/core_pattern (core(5)); EINVAL.
 	CorePattern() string
 	SetCorePattern(pattern string) error

@@ -114,6 +114,9 @@ func (f *fileSystem) sysctl() vfs.Inode {
 	for _, k := range f.processes.Knobs() {
 		t.add(k.Name, f.number(k))
 	}
+	for _, k := range f.processes.NetKnobs() {
+		t.add(k.Name, f.netSetting(k))
+	}
 	t.add("kernel/random/uuid", f.NewFile(0o444, func(_ vfs.Caller, b *bytes.Buffer) error {
 		b.WriteString(newUUID() + "\n")
 		return nil

@@ -48,30 +48,6 @@ func (v *ProcView) Knobs() []proc.Knob {
 		knob("fs/lease-break-time", &files.LeaseBreak, within(0, math.MaxInt32)),
 		knob("kernel/core_uses_pid", &k.coreByPID, within(0, 1)),
 		knob("fs/nr_open", &k.openFiles, within(minOpenFiles, maxOpenFiles)),
-		v.netTag("all", func(t *netTags) *atomic.Int64 { return &t.all }),
-		v.netTag("default", func(t *netTags) *atomic.Int64 { return &t.byDefault }),
-		v.netTag("lo", func(t *netTags) *atomic.Int64 { return &t.loopback }),
-	}
-}
-
-// netTag is a setting of network namespaces, of each its own, below net/ipv4/conf.
-func (v *ProcView) netTag(name string, pick func(*netTags) *atomic.Int64) proc.Knob {
-	of := func(c vfs.Caller) *atomic.Int64 {
-		if t := taskOf(c); t != nil && t.Namespaces() != nil {
-			return pick(&t.Namespaces().Net.tags)
-		}
-		return pick(&v.k.first.Net.tags)
-	}
-	return proc.Knob{
-		Name: "net/ipv4/conf/" + name + "/tag",
-		Get:  func(c vfs.Caller) int64 { return of(c).Load() },
-		Set: func(c vfs.Caller, n int64) error {
-			n, err := within(math.MinInt32, math.MaxInt32)(n)
-			if err == nil {
-				of(c).Store(n)
-			}
-			return err
-		},
 	}
 }
 

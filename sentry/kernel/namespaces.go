@@ -85,7 +85,7 @@ func (k *Kernel) makeNamespaces(hostname string, mounts *vfs.Namespace) error {
 	n := &Namespaces{
 		Mount: &MountNamespace{Namespace: mounts},
 		UTS:   &UTSNamespace{host: hostname, domain: "(none)"},
-		IPC:   new(IPCNamespace), Net: newNetNamespace(), Cgroup: &CgroupNamespace{root: k.cgroups.Root()}, Time: new(TimeNamespace),
+		IPC:   new(IPCNamespace), Net: newNetNamespace(nil), Cgroup: &CgroupNamespace{root: k.cgroups.Root()}, Time: new(TimeNamespace),
 	}
 	n.TimeForChildren = n.Time
 	var err error

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"gosentry/fs/vfs"
 	"gosentry/sentry/cred"
@@ -131,29 +130,22 @@ func (n *Namespaces) freshIPC(k *Kernel, c *cred.Credentials) (*nsCommon, error)
 type NetNamespace struct {
 	nsCommon
 
-	// tags are numbers of the administrator's, without a meaning to the kernel (net/ipv4/conf/*/tag in /proc/sys).
-	tags netTags
+	settings netSettings
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	families map[int]any
 }
 
-// netTags has one for each name in net/ipv4/conf.
-type netTags struct{ all, byDefault, loopback atomic.Int64 }
-
-// inherit takes what a new namespace starts with.
-func (t *netTags) inherit(first *netTags) {
-	t.all.Store(first.all.Load())
-	t.byDefault.Store(first.byDefault.Load())
-	t.loopback.Store(first.byDefault.Load())
+// newNetNamespace makes a namespace that takes its settings from first, nil for the initial one's own.
+func newNetNamespace(first *netSettings) *NetNamespace {
+	n := &NetNamespace{families: make(map[int]any)}
+	n.settings.reset(first)
+	return n
 }
 
-func newNetNamespace() *NetNamespace { return &NetNamespace{families: make(map[int]any)} }
-
 func (n *Namespaces) freshNet(k *Kernel, c *cred.Credentials) (*nsCommon, error) {
-	n.Net = newNetNamespace()
-	n.Net.tags.inherit(&k.first.Net.tags)
+	n.Net = newNetNamespace(&k.first.Net.settings)
 	return &n.Net.nsCommon, n.Net.initFor(k, cred.KindNet, c)
 }
 

@@ -91,13 +91,11 @@ func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
 			data = append(data, o)
 		}
 	}
-	out.Data = strings.Join(data, ",")
 	if out.Type != "bind" {
+		out.Data = strings.Join(data, ",")
 		return out, checkType(&out, field)
 	}
-	if len(data) > 0 {
-		return out, refuse(field+".options", "%q is not known for a bind mount", data[0])
-	}
+	// A bind mount has no file system of its own to read data: mount(2) ignores it.
 	if !filepath.IsAbs(out.Source) {
 		out.Source = filepath.Join(bundle, out.Source)
 	}

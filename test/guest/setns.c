@@ -369,8 +369,46 @@ static void tags(void)
 	}
 }
 
+// settings are root's of the user namespace that the network namespace belongs to, and of CAP_NET_ADMIN there.
+static void settings(void)
+{
+	static const char *const path[] = {"/proc/sys/net/ipv4/conf/lo/tag", "/proc/sys/net/ipv4/ip_forward",
+		"/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range"};
+	for (int i = 0; i < 4; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			unshare(CLONE_NEWNET);
+			say("file", "%s", path[i]);
+			say("fresh", "%s", get(path[i]));
+			store(path[i], "0x10 010");
+			say("stored", "%s", get(path[i]));
+			store(path[i], "70000");
+			say("a big one", "%s", get(path[i]));
+			store(path[i], "-3");
+			say("negative", "%s", get(path[i]));
+			store(path[i], "x");
+			say("no number", "%s", get(path[i]));
+			pid_t child = fork();
+			if (child == 0) {
+				setgid(1234);
+				setuid(1234);
+				say("another user", "%s", ret(open(path[i], O_WRONLY)));
+				unshare(CLONE_NEWUSER);
+				say("not its namespace", "%s", ret(open(path[i], O_WRONLY)));
+				unshare(CLONE_NEWNET);
+				say("its namespace", "%s", yes(open(path[i], O_WRONLY) >= 0));
+				say("not to run", "%s", ret(access(path[i], X_OK)));
+				_exit(0);
+			}
+			wait(NULL);
+			_exit(0);
+		}
+		wait(NULL);
+	}
+}
+
 static const struct section table[] = {
-	{"tags", tags}, {"files", files}, {"enter", enter}, {"pidfd", through_pidfd}, {"plain-user", plain_user}, {"pids", pids}, {"mounts", mounts},
+	{"settings", settings}, {"tags", tags}, {"files", files}, {"enter", enter}, {"pidfd", through_pidfd}, {"plain-user", plain_user}, {"pids", pids}, {"mounts", mounts},
 	{"pivot", pivot}, {"less-privileged", less_privileged}, {"sockets", sockets},
 };
 
