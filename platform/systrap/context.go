@@ -125,6 +125,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		as.stopPatching()
 		return ev, false, nil
 	}
+	s.kicked.Store(false)
 	c.running.Store(s)
 	if c.interrupted.Load() {
 		c.running.Store(nil)
@@ -166,7 +167,7 @@ func (c *context) await(s *seat) (slept bool, err error) {
 		c.pace.rest(c)
 		defer c.pace.resume(c)
 	}
-	return s.await(0, &c.interrupted)
+	return s.await(0, &s.kicked)
 }
 
 // maxRetries bounds the faults in a row that are taken for those of patched calls.

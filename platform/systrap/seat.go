@@ -19,8 +19,9 @@ const (
 	// first time; lastPatience is the longest.
 	firstPatience = 20 * time.Millisecond
 	lastPatience  = time.Second
-	// kickTime is how much processor time a thread may take to come out of guest code.
+	// kickTime is how much processor time a thread may take to come out of guest code, maxKicks how many kicks that it runs on after.
 	kickTime = 100 * time.Millisecond
+	maxKicks = 16
 )
 
 // seat is a thread that runs guest code. It belongs to the context that holds it, or is idle.
@@ -36,6 +37,7 @@ type seat struct {
 	dead bool     // reaped
 
 	halted atomic.Bool // stopped by the host, as are all of its process
+	kicked atomic.Bool // since its turn began
 
 	answers patch.Page
 }
@@ -74,12 +76,12 @@ var errHalted = errors.New("the thread was stopped")
 
 // await waits until it is the sentry's turn, first for so many cycles without sleeping, and tells whether it
 // slept. It gives up when the thread has ended, or
-// does not come out of guest code after interrupted was set.
-func (s *seat) await(cycles uint64, interrupted *atomic.Bool) (slept bool, err error) {
+// does not come out of guest code after kicked was set.
+func (s *seat) await(cycles uint64, kicked *atomic.Bool) (slept bool, err error) {
 	if spin.WhileClear(&s.state, stateSentry, cycles) {
 		return false, nil
 	}
-	since := time.Duration(-1)
+	var r resistance
 	for patience := firstPatience; ; patience = min(2*patience, lastPatience) {
 		if s.sleep(patience) {
 			return true, nil
@@ -90,16 +92,35 @@ func (s *seat) await(cycles uint64, interrupted *atomic.Bool) (slept bool, err e
 		if s.halted.Load() {
 			return true, errHalted
 		}
-		if interrupted == nil || !interrupted.Load() {
+		if kicked == nil || !kicked.Load() {
 			continue
 		}
-		s.Kick() // it may have gone to sleep by itself
-		if used := s.used(); since < 0 {
-			since = used
-		} else if used-since > kickTime {
+		if r.proven(s.used()) {
 			return true, blank.ErrDead
 		}
+		s.Kick() // it may have gone to sleep by itself
+		patience = firstPatience / 2
 	}
+}
+
+// resistance is what is known of a thread that is kicked again and again. In the handler's code, entered at a wrong byte, it can compute on, or
+// go back to sleep.
+type resistance struct {
+	kicks       int
+	first, last time.Duration // processor time used at the first kick and at the last one
+}
+
+// proven takes in how much processor time the thread has used, and tells whether it had its chance: one that has run after a kick
+// has taken that before it did anything else.
+func (r *resistance) proven(used time.Duration) bool {
+	switch {
+	case r.kicks == 0:
+		r.kicks, r.first = 1, used
+	case used > r.last:
+		r.kicks++
+	}
+	r.last = used
+	return used-r.first > kickTime || r.kicks > maxKicks
 }
 
 // sleep waits for at most d, and tells whether it is the sentry's turn.
@@ -127,7 +148,10 @@ func (s *seat) used() time.Duration {
 func (s *seat) wake() { blank.Wake(&s.state) }
 
 // Kick implements pool.Seat.
-func (s *seat) Kick() { unix.Tgkill(s.TID, s.TID, kickSignal) }
+func (s *seat) Kick() {
+	s.kicked.Store(true)
+	unix.Tgkill(s.TID, s.TID, kickSignal)
+}
 
 // end kills the thread and gives its area back.
 func (s *seat) end() {

@@ -1,10 +1,18 @@
 package blank
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"gosentry/platform"
+	"gosentry/platform/internal/changes"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,6 +106,51 @@ func TestStoppedIsThere(t *testing.T) {
 		}
 	}
 	Reap(tid)
+}
+
+// TestRefusedTwice has more to map than a process may have, and something that cannot be mapped at all: nothing is, as the queue says.
+func TestRefusedTwice(t *testing.T) {
+	f := newFactory(t)
+	p, err := f.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	var q changes.Queue
+	add := func(page, file int) {
+		q.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(file), Addr: uint64(page+1) << 20, Length: pageSize})
+	}
+	forgotten := 0
+	carryOut := func() error {
+		return p.CarryOut(&q, func() {
+			forgotten++
+			q.Wipe()
+		})
+	}
+	most, err := maxMapCount()
+	if err != nil || most > 1<<17 {
+		t.Skipf("a process may have %d mappings (%v)", most, err)
+	}
+	for i := range most {
+		add(i, f.fd)
+	}
+	add(most, 9999)
+	if err := carryOut(); err != unix.EBADF || forgotten != 1 {
+		t.Errorf("%v, forgotten %d times", err, forgotten)
+	}
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID()))
+	if n := bytes.Count(maps, []byte("memfd:sentry-orders")); err != nil || n != 1 || q.Mapped() != 0 {
+		t.Errorf("%d ranges are mapped, the queue knows of %d bytes (%v)", n-1, q.Mapped(), err)
+	}
+}
+
+// maxMapCount is how many mappings the host lets a process have.
+func maxMapCount() (int, error) {
+	b, err := os.ReadFile("/proc/sys/vm/max_map_count")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
 func BenchmarkBlank(b *testing.B) {

@@ -31,15 +31,20 @@ func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
 	if err := p.Reset(); err != nil || len(again) == 0 {
 		return err
 	}
-	failed, err = p.changeAll(again, calls)
-	if err == nil && failed != 0 {
+	if failed, err = p.changeAll(again, calls); err != nil {
+		return err
+	}
+	if failed != 0 {
+		if err := p.Reset(); err != nil {
+			return err
+		}
 		return failed
 	}
 	for _, c := range again {
 		q.Add(c)
 	}
 	q.Done()
-	return err
+	return nil
 }
 
 // changeAll makes the calls for list, in the room of calls, and returns one of their errors.

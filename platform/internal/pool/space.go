@@ -67,7 +67,7 @@ type Space[S Seat] struct {
 	ahead    []blank.Call // what proc's leader was started on before there was a Begin, or nil
 	kept     *kept[S]     // what GoBack goes back to, or nil
 	lastSeat S            // that a context took
-	dropping *Process[S]  // abandon waits until no context runs guest code in it
+	dropping *Process[S]  // empty waits until no context runs guest code in it
 	left     sync.Cond    // that may be so now
 	died     *platform.Died
 	lost     *Process[S] // the one it had when it died, or nil
@@ -110,11 +110,11 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 		as.left.Wait()
 	}
 	if as.released || as.died != nil {
+		as.stopLost()
 		return nil
 	}
 	if err := as.settle(); err != nil {
-		as.dead(err)
-		return nil
+		return as.gone(err)
 	}
 	abandoned, taken := as.proc == nil && as.kept != nil, false
 	for _, c := range list {
@@ -131,9 +131,9 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 	switch {
 	case as.proc != nil && len(as.proc.inside) == 0 && taken && as.pool.Halt != nil:
 		// What was mapped may be another's soon, and whether nothing runs there only the guest says.
-		return as.flush(as.proc.leaderCPU)
+		return as.unlessDead(as.flush(as.proc.leaderCPU))
 	case as.proc != nil && (len(as.proc.inside) > 0 || as.queue.Len() > maxPending):
-		return as.flush(pairs.AnyCPU)
+		return as.unlessDead(as.flush(pairs.AnyCPU))
 	case as.queue.Len() > maxPending:
 		as.forget()
 	case abandoned:
@@ -231,9 +231,39 @@ func (as *Space[S]) abandon() {
 func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
 	old, queue = as.lose(), as.queue
 	as.wipe()
-	if old == nil {
-		return nil, queue
+	if old != nil {
+		as.empty(old)
 	}
+	return old, queue
+}
+
+// unlessDead returns err, what changing something came to, unless the process is gone. mu is held, and let go meanwhile.
+func (as *Space[S]) unlessDead(err error) error {
+	if err == blank.ErrDead {
+		return as.gone(err)
+	}
+	return err
+}
+
+// gone is dead for Apply: it is for Begin to say. mu is held, and let go meanwhile.
+func (as *Space[S]) gone(err error) error {
+	as.dead(err)
+	as.stopLost()
+	return nil
+}
+
+// stopLost is called before the memory of an address space that has died may become another's: contexts may still run guest code in the process
+// that it had. mu is held, and let go meanwhile.
+func (as *Space[S]) stopLost() {
+	if lost := as.lost; lost != nil {
+		as.lost = nil
+		as.empty(lost)
+	}
+}
+
+// empty waits until no context runs guest code in old, which was taken away, and nothing of the guest's runs there any more. mu is held, and
+// let go meanwhile.
+func (as *Space[S]) empty(old *Process[S]) {
 	as.dropping = old
 	for len(old.inside) > 0 {
 		as.kickOut(old)
@@ -241,7 +271,6 @@ func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
 	as.dropping = nil
 	as.left.Broadcast()
 	old.halt()
-	return old, queue
 }
 
 // kickOut has the contexts in guest code in old come out of it, and waits for that, but not for long: a kick that comes before the
