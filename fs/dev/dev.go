@@ -33,6 +33,8 @@ type Config struct {
 	Terminal Opener
 	// Multiplexer opens a new pseudo-terminal's master. nil: ptmx is a link to that of the devpts on pts, as in containers.
 	Multiplexer Opener
+	// Messages opens the kernel's log, as kmsg; nil: it is not there, as in containers.
+	Messages Opener
 	// Console opens the terminal that a container was given; nil: there is none.
 	Console Opener
 }
@@ -45,19 +47,21 @@ type known struct {
 	name         string // usual
 	major, minor uint32
 	open         Opener // nil: it is not there
+	mode         uint32 // 0: everybody reads and writes it
 }
 
 // devices are those that there are.
 func (c *Config) devices() []known {
 	return []known{
-		{"null", majorMemory, 3, opens(null{})},
-		{"zero", majorMemory, 5, opens(&zero{memory: c.Memory})},
-		{"full", majorMemory, 7, opens(full{})},
-		{"random", majorMemory, 8, opens(random{})},
-		{"urandom", majorMemory, 9, opens(random{})},
-		{"tty", majorTTY, 0, c.openTerminal},
-		{"ptmx", majorTTY, 2, c.Multiplexer},
-		{"console", majorTTY, 1, c.Console},
+		{name: "null", major: majorMemory, minor: 3, open: opens(null{})},
+		{name: "zero", major: majorMemory, minor: 5, open: opens(&zero{memory: c.Memory})},
+		{name: "full", major: majorMemory, minor: 7, open: opens(full{})},
+		{name: "random", major: majorMemory, minor: 8, open: opens(random{})},
+		{name: "urandom", major: majorMemory, minor: 9, open: opens(random{})},
+		{name: "kmsg", major: majorMemory, minor: 11, open: c.Messages, mode: 0o644},
+		{name: "tty", major: majorTTY, minor: 0, open: c.openTerminal},
+		{name: "ptmx", major: majorTTY, minor: 2, open: c.Multiplexer},
+		{name: "console", major: majorTTY, minor: 1, open: c.Console},
 	}
 }
 
@@ -92,7 +96,11 @@ func New(c Config) vfs.Inode {
 	root := fs.NewDir(0o755)
 	for _, d := range c.devices() {
 		if d.open != nil {
-			root.Add(d.name, fs.NewDevice(unix.S_IFCHR|0o666, d.major, d.minor, d.open))
+			mode := d.mode
+			if mode == 0 {
+				mode = 0o666
+			}
+			root.Add(d.name, fs.NewDevice(unix.S_IFCHR|mode, d.major, d.minor, d.open))
 		}
 	}
 	if c.Multiplexer == nil {
@@ -114,7 +122,7 @@ const multiplexer = "pts/ptmx"
 // one of a container that has a terminal.
 func Fill(root vfs.Inode, who vfs.Caller, owner vfs.NewAttr, console bool) error {
 	for _, d := range new(Config).devices() {
-		if d.name == "ptmx" || d.name == "console" && !console {
+		if d.name == "ptmx" || d.name == "kmsg" || d.name == "console" && !console {
 			continue
 		}
 		owner.Mode = unix.S_IFCHR | 0o666

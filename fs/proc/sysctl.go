@@ -31,7 +31,6 @@ var settings = []struct{ path, value string }{
 	{"fs/protected_symlinks", "1"},
 	{"fs/suid_dumpable", "0"},
 	{"kernel/cap_last_cap", "40"},
-	{"kernel/dmesg_restrict", "1"},
 	{"kernel/kptr_restrict", "1"},
 	{"kernel/ngroups_max", "65536"},
 	{"kernel/overflowgid", "65534"},

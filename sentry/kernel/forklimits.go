@@ -38,7 +38,7 @@ type ForkPolicy struct {
 	PastLimit func(c *cred.Credentials) bool
 }
 
-// forkKnobs are the files in /proc/sys that bear on forks; see Knobs.
+// forkKnobs are the files in /proc/sys that bear on forks, and others that are numbers of the kernel; see Knobs.
 type forkKnobs struct {
 	table      atomic.Int64 // tasks, threads-max
 	randomStep atomic.Int64 // numbers
@@ -48,12 +48,15 @@ type forkKnobs struct {
 	freeFloor  atomic.Int64 // KiB of free memory, below which nothing forks
 	openFiles  atomic.Int64 // descriptors of a table, fs.nr_open
 	coreByPID  atomic.Int64 // 1: names of core files end in the process's number
-	corePlace  atomic.Pointer[string]
+	// hideMessages is kernel.dmesg_restrict: 1 keeps the log from all without CAP_SYSLOG.
+	hideMessages atomic.Int64
+	corePlace    atomic.Pointer[string]
 }
 
 func (f *forkKnobs) init() {
 	f.table.Store(maxTasks)
 	f.openFiles.Store(limits.MaxNoFile)
+	f.hideMessages.Store(1)
 }
 
 // forkRefusals are what is remembered of forks that were refused.

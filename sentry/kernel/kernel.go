@@ -13,6 +13,7 @@ import (
 	"gosentry/sentry/cred"
 	"gosentry/sentry/futex"
 	"gosentry/sentry/ipc"
+	"gosentry/sentry/klog"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/loader"
 	"gosentry/sentry/signal"
@@ -69,6 +70,7 @@ type Kernel struct {
 	tracing        *Tracing
 	warned         sync.Map
 	knobs          forkKnobs
+	messages       klog.Log
 	refusals       forkRefusals
 	policy         ForkPolicy
 	// answersAfter is how often a task has left guest code before it is given answers.
@@ -124,6 +126,7 @@ func New(c Config) (*Kernel, error) {
 	k.cgroups = cgroup.New(cgroupTasks{k})
 	k.cgroups.Root().GiveMemory(k.memory)
 	k.knobs.init()
+	k.messages.Clock = c.Clocks.Monotonic().Now
 	k.timelessVDSO = sync.OnceValues(func() (*loader.VDSO, error) { return k.vdso.Timeless() })
 	if err := k.makeNamespaces(c.Hostname, c.Mounts); err != nil {
 		return nil, err

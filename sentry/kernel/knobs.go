@@ -34,6 +34,7 @@ func (v *ProcView) Knobs() []proc.Knob {
 	return []proc.Knob{
 		{Name: "kernel/pid_max", Get: v.pidMax, Set: v.setPIDMax},
 		{Name: "kernel/ns_last_pid", Everyone: true, Get: v.lastPID, Set: v.setLastPID},
+		{Name: "kernel/dmesg_restrict", Get: func(vfs.Caller) int64 { return k.hideMessages.Load() }, Set: v.k.setHideMessages},
 		knob("kernel/threads-max", &k.table, within(minTasks, maxTasks)),
 		knob("kernel/sched_child_runs_first", &k.childFirst, within(0, 1)),
 		knob("kernel/forkfsleep", &k.failSleep, within(0, maxFailSleep)),

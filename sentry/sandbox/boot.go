@@ -12,6 +12,7 @@ import (
 	"gosentry/sentry/control"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
+	"gosentry/sentry/klog"
 	"gosentry/sentry/loader"
 	"gosentry/sentry/personality/linux"
 	"gosentry/sentry/sandbox/seccomp"
@@ -83,6 +84,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err != nil {
 		return nil, &Failure{What: "cannot make the kernel", Cause: err}
 	}
+	m.kernel.Messages().Add(klog.Notice, fmt.Sprintf("%s version %s (gosentry) %s", linux.Sysname, linux.Release, linux.Version))
 	if in.Container == nil {
 		return m, in.mountSystem(m.kernel, m.mounts, memory)
 	}

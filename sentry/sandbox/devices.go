@@ -18,6 +18,7 @@ func (m *machine) devices(memory *mm.MemoryFile, of func() *container) dev.Confi
 	return dev.Config{
 		Memory:   memory,
 		Terminal: func(c vfs.Caller, flags int) (vfs.FileOps, error) { return m.kernel.OpenTerminal(c, flags) },
+		Messages: func(c vfs.Caller, flags int) (vfs.FileOps, error) { return m.kernel.OpenMessages(c, flags) },
 		Multiplexer: func(c vfs.Caller, flags int) (vfs.FileOps, error) {
 			if of() == nil {
 				return nil, unix.ENXIO

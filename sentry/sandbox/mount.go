@@ -76,7 +76,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		return err
 	}
 	w := &mounter{builder{user}, ns}
-	devices := dev.Config{Memory: memory, Terminal: k.OpenTerminal, Multiplexer: terminals.Open}
+	devices := dev.Config{Memory: memory, Terminal: k.OpenTerminal, Multiplexer: terminals.Open, Messages: k.OpenMessages}
 	type step struct {
 		at     string
 		root   vfs.Inode
@@ -118,7 +118,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 func (in *Inside) registerFileSystems(k *kernel.Kernel) {
 	k.RegisterFileSystem("tmpfs", func(t *kernel.Task, options string) (vfs.Inode, error) {
 		c := t.Creds()
-		devices := dev.Config{Memory: t.Payer(), Terminal: k.OpenTerminal}
+		devices := dev.Config{Memory: t.Payer(), Terminal: k.OpenTerminal, Messages: k.OpenMessages}
 		config, err := tmpfs.Config{File: t.Payer(), IDs: c.UserNS, UID: c.FSUID, GID: c.FSGID, OpenDevice: devices.Open}.WithOptions(options)
 		if err != nil {
 			return nil, err

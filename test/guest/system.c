@@ -1,5 +1,7 @@
 // What the system tells of itself: how long it is up, what the processor can do.
 #include "guest.h"
+#include <sched.h>
+#include <sys/klog.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
 
@@ -55,5 +57,42 @@ static void processor(void)
 	say("may use CPUID", "%s", ret(syscall(SYS_arch_prctl, 0x1011, 0)));
 }
 
-static const struct section sections[] = {{"uptime", uptime}, {"space", space}, {"processor", processor}};
+// kernel_log asks for what changes nothing of the host's log.
+static void kernel_log(void)
+{
+	char b[200] = "";
+	for (int action = -1; action < 2; action++)
+		say("action", "%d: %s", action, ret(klogctl(action, NULL, 0)));
+	say("unknown", "%s", ret(klogctl(11, NULL, 0)));
+	for (int action = 2; action < 5; action++)
+		say("no buffer", "%d: %s %s", action, ret(klogctl(action, NULL, 10)), ret(klogctl(action, b, -1)));
+	say("nothing", "%s %s", ret(klogctl(2, b, 0)), ret(klogctl(3, b, 0)));
+	say("level", "%s %s", ret(klogctl(8, NULL, 0)), ret(klogctl(8, NULL, 9)));
+	say("sizes", "%s %s", yes(klogctl(9, NULL, 0) >= 0), yes(klogctl(10, NULL, 0) > 4096));
+	int n = klogctl(3, b, sizeof b);
+	say("records", "%s, %c to %c", yes(n > 0 && n <= (int)sizeof b), *b, b[n - 1] == '\n' ? 'n' : b[n - 1]);
+	say("to nowhere", "%s", ret(klogctl(3, (char *)-1L, 1000)));
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	say("too small", "%s", ret(read(fd, b, 5)));
+	say("seek", "%s %s", ret(lseek(fd, 0, SEEK_CUR)), ret(lseek(fd, 1, SEEK_SET)));
+	say("and", "%s %s", ret(lseek(fd, 0, 9)), ret(lseek(fd, 0, SEEK_SET)));
+	static char record[9000];
+	while (read(fd, record, sizeof record - 1) < 0 && errno == EPIPE)
+		;
+	say("device", "%s", yes(strchr(record, ';') && strchr(record, '\n')));
+	say("too long", "%s", ret(write(open("/dev/kmsg", O_WRONLY), scratch(), 100000)));
+	if (fork() == 0) {
+		setgid(1000);
+		setuid(1000);
+		for (int action = -1; action < 12; action++)
+			if (action != 3 && action != 10)
+				say("may not", "%d: %s", action, ret(klogctl(action, b, 10)));
+		say("nor open", "%s", ret(open("/dev/kmsg", O_WRONLY)));
+		_exit(0);
+	}
+	wait(NULL);
+	say("a user namespace's root", "%s %s", ret(unshare(CLONE_NEWUSER)), ret(klogctl(9, NULL, 0)));
+}
+
+static const struct section sections[] = {{"kernel_log", kernel_log}, {"uptime", uptime}, {"space", space}, {"processor", processor}};
 GUEST(sections)

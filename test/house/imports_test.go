@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"fs/pipe", "fs/pseudo"},
 	{"fs/tmpfs"},
 	{"fs/*"},
-	{"sentry/loader", "sentry/coredump", "sentry/ipc"},
+	{"sentry/klog", "sentry/loader", "sentry/coredump", "sentry/ipc"},
 	{"sentry/kernel"},
 	{"sentry/socket"},
 	{"sentry/socket/*"},

@@ -3,7 +3,6 @@ package linux
 // missingCalls are the calls of Linux that are not built: ENOSYS, logged once.
 func missingCalls() []Call {
 	return []Call{
-		{103, "syslog", "hex hex hex hex hex hex", "", nil},
 		{134, "uselib", "hex hex hex hex hex hex", "", nil},
 		{139, "sysfs", "hex hex hex hex hex hex", "", nil},
 		{154, "modify_ldt", "hex hex hex hex hex hex", "", nil},

@@ -8,6 +8,7 @@ func systemCalls() []Call {
 		{97, "getrlimit", "int ptr", "", sysGetrlimit},
 		{98, "getrusage", "int ptr", "", sysGetrusage},
 		{99, "sysinfo", "ptr", "", sysSysinfo},
+		{103, "syslog", "int ptr int", "", sysSyslog},
 		{135, "personality", "hex", "but for ADDR_NO_RANDOMIZE and STICKY_TIMEOUTS remembered only", sysPersonality},
 		{140, "getpriority", "int int", "", sysGetpriority},
 		{141, "setpriority", "int int int", "remembered, not followed", sysSetpriority},
