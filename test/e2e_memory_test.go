@@ -1,6 +1,41 @@
 package test
 
-import "testing"
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNoExecOfHost runs a program whose pages the host does not let be mapped executable: it gets copies of them.
+func TestNoExecOfHost(t *testing.T) {
+	needRoot(t)
+	echo, err := exec.LookPath("echo")
+	if err != nil {
+		t.Skip(err)
+	}
+	text, err := os.ReadFile(echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, "size=1m"); err != nil {
+		t.Skip("cannot mount a tmpfs: ", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH) //nolint:errcheck // the test is over
+	program := filepath.Join(dir, "echo")
+	if err := os.WriteFile(program, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	eachPlatform(t, func(t *testing.T, platform string) {
+		r := command{argv: []string{program, "it runs"}}.sandbox(t, platform)
+		if r.stdout != "it runs\n" || r.status != 0 {
+			t.Errorf("%v", r)
+		}
+	})
+}
 
 // TestMemory: what is over --memory ends the process that asks for it, or is no space for its file, and the
 // rest goes on.

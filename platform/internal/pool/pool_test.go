@@ -295,6 +295,31 @@ func TestAheadUnmapped(t *testing.T) {
 	}
 }
 
+// TestRefused maps what the host refuses to map, as an executable file where nothing may be executed: the guest goes on, with
+// nothing mapped, and whoever asks again is told.
+func TestRefused(t *testing.T) {
+	e := newEnv(t, 8)
+	as, r := e.space(pageSize), e.sitter()
+	bad := []platform.Change{{Op: platform.Map, File: 9999, Addr: mapAt + pageSize, Length: pageSize, Prot: platform.Read}}
+	if err := as.Apply(bad); err != nil {
+		t.Fatal(err)
+	}
+	r.visit(t, as)
+	if as.Drops() != 1 || maps(t, as) {
+		t.Errorf("%d drops, mapped: %v", as.Drops(), maps(t, as))
+	}
+	for range 2 {
+		if err := as.Apply(bad); err != unix.EBADF {
+			t.Errorf("asked again: %v, want %v", err, unix.EBADF)
+		}
+	}
+	good := []platform.Change{{Op: platform.Map, File: int32(e.file), Addr: mapAt, Length: pageSize, Prot: platform.Read}}
+	if err := as.Apply(good); err != nil || !maps(t, as) {
+		t.Errorf("what can be mapped: %v", err)
+	}
+	r.visit(t, as)
+}
+
 // TestSweep gives up a process with much in it: it comes back to the store empty.
 func TestSweep(t *testing.T) {
 	e := newEnv(t, 8)

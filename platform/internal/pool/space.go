@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
@@ -18,8 +17,6 @@ const (
 	pageSize = 4096
 	// maxPending bounds the changes that wait for a Run.
 	maxPending = 1024
-	// kickTime is how long a context may take to come out of guest code before it is kicked again.
-	kickTime = time.Millisecond
 )
 
 // Watcher is told by a Space, whose lock is held, what becomes of its mappings. It may add changes to the queue.
@@ -72,6 +69,7 @@ type Space[S Seat] struct {
 	died     *platform.Died
 	lost     *Process[S] // the one it had when it died, or nil
 	released bool
+	refused  bool   // the host has refused a change that nobody waited for: from now on somebody does
 	lastUse  uint64 // Pool.uses when a context last took a seat
 	drops    uint64 // how often everything was forgotten
 }
@@ -132,7 +130,7 @@ func (as *Space[S]) Apply(list []platform.Change) error {
 	case as.proc != nil && len(as.proc.inside) == 0 && taken && as.pool.Halt != nil:
 		// What was mapped may be another's soon, and whether nothing runs there only the guest says.
 		return as.unlessDead(as.flush(as.proc.leaderCPU))
-	case as.proc != nil && (len(as.proc.inside) > 0 || as.queue.Len() > maxPending):
+	case as.proc != nil && (len(as.proc.inside) > 0 || as.refused || as.queue.Len() > maxPending):
 		return as.unlessDead(as.flush(pairs.AnyCPU))
 	case as.queue.Len() > maxPending:
 		as.forget()
@@ -219,79 +217,6 @@ func (as *Space[S]) forget() {
 	as.drops++
 }
 
-// abandon unmaps everything by giving the process up. mu is held, and let go meanwhile.
-func (as *Space[S]) abandon() {
-	if old, queue := as.part(); old != nil {
-		as.pool.discardFull(old, queue)
-	}
-}
-
-// part takes the process away, if there is one, and returns it with what is mapped there: contexts in guest code are stopped and
-// go on in another one, and nothing of the guest's runs in it any more. mu is held, and let go meanwhile.
-func (as *Space[S]) part() (old *Process[S], queue changes.Queue) {
-	old, queue = as.lose(), as.queue
-	as.wipe()
-	if old != nil {
-		as.empty(old)
-	}
-	return old, queue
-}
-
-// unlessDead returns err, what changing something came to, unless the process is gone. mu is held, and let go meanwhile.
-func (as *Space[S]) unlessDead(err error) error {
-	if err == blank.ErrDead {
-		return as.gone(err)
-	}
-	return err
-}
-
-// gone is dead for Apply: it is for Begin to say. mu is held, and let go meanwhile.
-func (as *Space[S]) gone(err error) error {
-	as.dead(err)
-	as.stopLost()
-	return nil
-}
-
-// stopLost is called before the memory of an address space that has died may become another's: contexts may still run guest code in the process
-// that it had. mu is held, and let go meanwhile.
-func (as *Space[S]) stopLost() {
-	if lost := as.lost; lost != nil {
-		as.lost = nil
-		as.empty(lost)
-	}
-}
-
-// empty waits until no context runs guest code in old, which was taken away, and nothing of the guest's runs there any more. mu is held, and
-// let go meanwhile.
-func (as *Space[S]) empty(old *Process[S]) {
-	as.dropping = old
-	for len(old.inside) > 0 {
-		as.kickOut(old)
-	}
-	as.dropping = nil
-	as.left.Broadcast()
-	old.halt()
-}
-
-// kickOut has the contexts in guest code in old come out of it, and waits for that, but not for long: a kick that comes before the
-// thread enters guest code is lost. mu is held, and let go meanwhile.
-func (as *Space[S]) kickOut(old *Process[S]) {
-	for _, s := range old.inside {
-		s.Kick()
-	}
-	late := false
-	again := time.AfterFunc(kickTime, func() {
-		as.mu.Lock()
-		defer as.mu.Unlock()
-		late = true
-		as.left.Broadcast()
-	})
-	defer again.Stop()
-	for len(old.inside) > 0 && !late {
-		as.left.Wait()
-	}
-}
-
 // Begin gives r a seat of the address space and brings that up to date. EAGAIN and ENOMEM when there is none just now; after
 // *platform.Died there never will be.
 func (as *Space[S]) Begin(r Runner[S]) error {
@@ -324,19 +249,31 @@ func (as *Space[S]) Begin(r Runner[S]) error {
 	}
 	t := r.Thread()
 	t.Follow(s.Place())
-	if err := as.settle(); err != nil {
+	if err := as.update(t.Here()); err != nil {
 		return as.dead(err)
+	}
+	as.proc.inside = append(as.proc.inside, s)
+	return nil
+}
+
+// update carries out what is pending, on processor cpu. What the host refuses is forgotten with all the rest, and refused to the caller of Apply
+// when it is asked for again. mu is held.
+func (as *Space[S]) update(cpu int) error {
+	if err := as.settle(); err != nil {
+		return err
 	}
 	if as.watch != nil {
 		as.watch.Recover()
 	}
-	if as.queue.Len() > 0 {
-		if err := as.flush(t.Here()); err != nil {
-			return as.dead(err)
-		}
+	if as.queue.Len() == 0 {
+		return nil
 	}
-	as.proc.inside = append(as.proc.inside, s)
-	return nil
+	err := as.flush(cpu)
+	if _, refused := err.(unix.Errno); refused {
+		as.refused = true
+		return nil
+	}
+	return err
 }
 
 // seat has r take a seat. When the host refuses one more thread, others' idle processes
