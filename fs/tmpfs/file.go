@@ -191,5 +191,5 @@ func NewMemFD(sys *vfs.System, c vfs.Caller, memory *mm.MemoryFile, name string,
 	if err != nil {
 		return nil, err
 	}
-	return vfs.NewFile(ops, sys.AnonPath(f, "/memfd:"+name+" (deleted)"), unix.O_RDWR), nil
+	return vfs.NewFile(ops, sys.AnonPath(f, "/memfd:"+name+" (deleted)"), unix.O_RDWR|vfs.LargeFile), nil
 }

@@ -188,6 +188,8 @@ func (s *Slave) Write(_ vfs.Caller, src *mm.Buffer, _ int64) (int, error) {
 	switch {
 	case dead:
 		return 0, unix.EIO
+	case src.Len() == 0:
+		return 0, nil
 	case n == 0:
 		return 0, unix.EAGAIN
 	}

@@ -28,11 +28,12 @@ func Stat(_ Caller, p Path) (Attr, error) {
 	return attr, nil
 }
 
-// fill gives the device of the mount to attributes that have none.
+// fill adds what the mount knows, and its device to attributes that have none.
 func (p Path) fill(attr *Attr) {
 	if attr.Major == 0 && attr.Minor == 0 {
 		attr.Minor = p.Mount.fs.minor
 	}
+	attr.MountID, attr.MountRoot = p.Mount.id, p.Dentry == p.Mount.root
 }
 
 // Statfs describes the file system that p is on, with the mount's flags.

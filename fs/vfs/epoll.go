@@ -357,6 +357,9 @@ func (*EventPoll) Write(Caller, *mm.Buffer, int64) (int, error) { return 0, unix
 // IsStream implements StreamOps.
 func (*EventPoll) IsStream() {}
 
+// Seek implements SeekOps: it goes nowhere.
+func (*EventPoll) Seek(Caller, int64, int64, int) (int64, error) { return 0, nil }
+
 // Release implements FileOps.
 func (ep *EventPoll) Release() {
 	ep.mu.Lock()

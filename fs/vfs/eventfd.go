@@ -28,6 +28,9 @@ func (s *System) NewEventFD(initial uint64, semaphore bool, flags int) *File {
 // IsStream implements StreamOps.
 func (*eventFD) IsStream() {}
 
+// Seek implements SeekOps: it goes nowhere.
+func (*eventFD) Seek(Caller, int64, int64, int) (int64, error) { return 0, nil }
+
 // Release implements FileOps.
 func (*eventFD) Release() {}
 

@@ -178,6 +178,9 @@ func (f *File) SetFlags(c Caller, flags int, fd int32) error {
 	if (flags^int(old))&unix.O_APPEND != 0 && f.path.Dentry.flags()&FlagAppend != 0 {
 		return unix.EPERM
 	}
+	if flags&^int(old)&unix.O_DIRECT != 0 && f.kind != unix.S_IFREG && f.kind != unix.S_IFIFO {
+		return unix.EINVAL
+	}
 	if !f.CanAsync() {
 		flags = flags&^unix.O_ASYNC | int(old)&unix.O_ASYNC
 	}

@@ -63,6 +63,24 @@ func (f *File) SetInodeFlags(c Caller, flags uint32) error {
 	return d.inode.SetAttr(c, SetAttr{Set: SetFlags, Flags: flags})
 }
 
+// WriteHint is F_GET_RW_HINT: how long what is written to the inode will stay, as somebody said (RWH_WRITE_LIFE_*).
+func (f *File) WriteHint() uint32 { return f.state.hint.Load() }
+
+// SetWriteHint is F_SET_RW_HINT: EPERM for those who do not own the file, EINVAL for what is no hint.
+func (f *File) SetWriteHint(c Caller, hint uint64) error {
+	attr, err := f.Attr()
+	switch {
+	case err != nil:
+		return err
+	case !owns(c.Creds(), &attr):
+		return unix.EPERM
+	case hint > 5: // RWH_WRITE_LIFE_EXTREME
+		return unix.EINVAL
+	}
+	f.state.hint.Store(uint32(hint))
+	return nil
+}
+
 // flags are those of the inode, none where it keeps none.
 func (d *Dentry) flags() uint32 {
 	if k, ok := d.inode.(FlagKeeper); ok {

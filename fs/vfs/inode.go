@@ -35,6 +35,10 @@ type Attr struct {
 	Ctime     unix.Timespec
 	Btime     unix.Timespec // zero when unknown
 	Flags     uint32        // Flag*
+
+	// Of the mount that the file is seen through: filled in by the VFS.
+	MountID   uint64
+	MountRoot bool
 }
 
 // IsDir and IsSymlink and so on look at the type in Mode.

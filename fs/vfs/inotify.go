@@ -340,6 +340,9 @@ func (*Inotify) Write(Caller, *mm.Buffer, int64) (int, error) { return 0, unix.E
 // IsStream implements StreamOps.
 func (*Inotify) IsStream() {}
 
+// Seek implements SeekOps: it goes nowhere.
+func (*Inotify) Seek(Caller, int64, int64, int) (int64, error) { return 0, nil }
+
 // Ioctl implements IoctlOps: FIONREAD.
 func (i *Inotify) Ioctl(_ Caller, cmd uint32, arg uint64, mem *mm.MemoryManager) (uint64, error) {
 	if cmd != unix.TIOCINQ {

@@ -121,6 +121,9 @@ func (p Path) Hold() { p.Mount.files.Add(1) }
 // Unhold ends one Hold.
 func (p Path) Unhold() { p.Mount.files.Add(-1) }
 
+// SameFS tells whether two places are in one file system, by whatever mounts.
+func (p Path) SameFS(other Path) bool { return p.Mount.fs == other.Mount.fs }
+
 // magic tells whether p is a link to an object, on which nothing can be mounted.
 func (p Path) magic() bool {
 	_, ok := p.Dentry.inode.(MagicLink)

@@ -14,9 +14,11 @@ const (
 	tmpfileBit = unix.O_TMPFILE &^ unix.O_DIRECTORY
 	// passed are the flags that an inode and a File see.
 	passed = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_ASYNC | unix.O_DIRECT |
-		unix.O_NOATIME | unix.O_DSYNC | unix.O_SYNC | unix.O_DIRECTORY | unix.O_PATH | unix.O_LARGEFILE | largeFile
-	// largeFile is O_LARGEFILE as the kernel shows it on 64 bits.
-	largeFile = 0o100000
+		unix.O_NOATIME | unix.O_DSYNC | unix.O_SYNC | unix.O_DIRECTORY | unix.O_PATH | unix.O_LARGEFILE | LargeFile
+	// shown are those that F_GETFL gives besides.
+	shown = passed | unix.O_NOFOLLOW
+	// LargeFile is O_LARGEFILE, which every open on a 64-bit system implies; there it is not 0 to the kernel.
+	LargeFile = 0o100000
 )
 
 // check refuses flags that contradict each other, and drops those that O_PATH ignores.
@@ -63,7 +65,7 @@ func Open(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 // link without O_PATH.
 func OpenPath(c Caller, p Path, flags int) (*File, error) {
 	if flags&unix.O_PATH != 0 {
-		return newPathFile(p, flags&passed), nil
+		return newPathFile(p, flags&shown), nil
 	}
 	if err := mayOpen(c, p, flags); err != nil {
 		return nil, err
@@ -145,7 +147,7 @@ func openInode(c Caller, p Path, flags int) (*File, error) {
 		}
 		return nil, err
 	}
-	f := NewFile(ops, p, flags&passed)
+	f := NewFile(ops, p, flags&shown)
 	f.counted, f.reader = writes, reads
 	d.notify(unix.IN_OPEN)
 	return f, nil
@@ -296,5 +298,9 @@ func openOrphan(c Caller, dir Path, inode Inode, flags int) (*File, error) {
 	}
 	d.deleted.Store(true)
 	d.state.linkable.Store(flags&unix.O_EXCL == 0)
-	return openInode(c, Path{dir.Mount, d}, flags&^(tmpfileBit|unix.O_DIRECTORY|unix.O_TRUNC))
+	f, err := openInode(c, Path{dir.Mount, d}, flags&^(tmpfileBit|unix.O_DIRECTORY|unix.O_TRUNC))
+	if err == nil {
+		f.flags.Store(uint32(flags & (shown | tmpfileBit)))
+	}
+	return f, err
 }

@@ -43,6 +43,8 @@ type InodeState struct {
 	plain atomic.Bool
 	// linkable marks an unnamed file (O_TMPFILE) that may still be given a name.
 	linkable atomic.Bool
+	// hint is what F_SET_RW_HINT said (RWH_WRITE_LIFE_*).
+	hint atomic.Uint32
 }
 
 // LockWrite takes the lock that writers and truncation of a regular file hold. It

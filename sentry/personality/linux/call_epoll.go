@@ -47,6 +47,9 @@ func sysEpollCtl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	return onFile(t, a[0], func(epf *vfs.File) error {
 		_, err := onFile(t, a[2], func(f *vfs.File) error {
+			if !f.Pollable() {
+				return unix.EPERM
+			}
 			ep, err := epollOf(epf)
 			if err != nil {
 				return err

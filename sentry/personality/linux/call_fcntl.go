@@ -40,6 +40,8 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, setFlags(t, f, int(a[2]), fd)
 	case unix.F_CREATED_QUERY:
 		return boolean(f.Created()), nil
+	case unix.F_DUPFD_QUERY:
+		return sameFile(t, f, int32(a[2]))
 	case unix.F_GETLEASE:
 		return uint64(f.Lease()), nil
 	case unix.F_SETLEASE:
@@ -56,10 +58,33 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 
 func fcntlOnPath(cmd int32) bool {
 	switch cmd {
-	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_CREATED_QUERY:
+	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_CREATED_QUERY, unix.F_DUPFD_QUERY:
 		return true
 	}
 	return false
+}
+
+// sameFile tells whether a descriptor is of the same open file as f (F_DUPFD_QUERY).
+func sameFile(t *kernel.Task, f *vfs.File, fd int32) (uint64, error) {
+	other, err := t.FDs().Get(fd)
+	if err != nil {
+		return 0, err
+	}
+	defer other.DecRef()
+	return boolean(f == other), nil
+}
+
+// writeHint is F_GET_RW_HINT and F_SET_RW_HINT: how long what is written will stay, which nobody here asks.
+func writeHint(t *kernel.Task, f *vfs.File, set bool, addr uint64) error {
+	var w [1]uint64
+	if !set {
+		w[0] = uint64(f.WriteHint())
+		return storeWords(t, addr, w[:]...)
+	}
+	if err := loadWords(t, addr, w[:]); err != nil {
+		return err
+	}
+	return f.SetWriteHint(t, w[0])
 }
 
 // fcntlFile is what only some files have: pipe sizes and seals.
@@ -82,14 +107,16 @@ func fcntlFile(t *kernel.Task, f *vfs.File, cmd int32, arg uint64) (uint64, erro
 	case unix.F_GET_SEALS, unix.F_ADD_SEALS:
 		o, ok := f.Ops().(vfs.SealOps)
 		switch {
+		case cmd == unix.F_ADD_SEALS && !f.Writable():
+			return 0, unix.EPERM
 		case !ok:
 			return 0, unix.EINVAL
 		case cmd == unix.F_GET_SEALS:
 			return uint64(o.Seals()), nil
-		case !f.Writable():
-			return 0, unix.EPERM
 		}
 		return 0, o.AddSeals(uint32(arg))
+	case unix.F_GET_RW_HINT, unix.F_SET_RW_HINT:
+		return 0, writeHint(t, f, cmd == unix.F_SET_RW_HINT, arg)
 	}
 	return 0, unix.EINVAL
 }

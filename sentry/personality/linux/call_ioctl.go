@@ -38,7 +38,10 @@ func sysIoctl(t *kernel.Task, a arch.SyscallArgs) (ret uint64, err error) {
 		case fsGetFlags, fsSetFlags:
 			err = inodeFlags(t, f, cmd == fsSetFlags, a[2])
 		default:
-			ret, err = fileIoctl(t, f, cmd, a[2])
+			var mine bool
+			if mine, err = commonIoctl(t, f, cmd, a[2]); !mine {
+				ret, err = fileIoctl(t, f, cmd, a[2])
+			}
 		}
 		return err
 	})
@@ -69,7 +72,7 @@ func setStatusFlag(t *kernel.Task, f *vfs.File, fd int32, cmd uint32, addr uint6
 	flag := unix.O_NONBLOCK
 	if cmd == fioAsync {
 		flag = unix.O_ASYNC
-		if !f.CanAsync() {
+		if !f.CanAsync() && on != 0 {
 			return unix.ENOTTY
 		}
 	}

@@ -91,7 +91,7 @@ func doOpen(t *kernel.Task, dirfd, name, flags, mode uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return openFD(t, w, s, vfs.OpenArgs{Flags: int(uint32(flags)) | largeFile, Mode: uint32(mode) & 0o7777, Umask: t.FS().Umask()})
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(uint32(flags)) | vfs.LargeFile, Mode: uint32(mode) & 0o7777, Umask: t.FS().Umask()})
 }
 
 func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64, error) {
@@ -109,16 +109,14 @@ func openFD(t *kernel.Task, w vfs.WalkArgs, name string, o vfs.OpenArgs) (uint64
 	return newFD(t, f, o.Flags&unix.O_CLOEXEC != 0)
 }
 
-// largeFile is O_LARGEFILE, which every open on a 64-bit system implies.
-const largeFile = 0o100000
-
 // Flags that openat2(2) knows.
 const (
 	openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND |
-		unix.O_NONBLOCK | unix.O_DSYNC | unix.O_ASYNC | unix.O_DIRECT | 0o100000 | unix.O_DIRECTORY |
+		unix.O_NONBLOCK | unix.O_DSYNC | unix.O_ASYNC | unix.O_DIRECT | vfs.LargeFile | unix.O_DIRECTORY |
 		unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_CLOEXEC | unix.O_SYNC | unix.O_PATH | unix.O_TMPFILE
 	resolveFlags = unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS |
-		unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT | 0x20
+		unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT | resolveCached
+	resolveCached = 0x20 // RESOLVE_CACHED
 )
 
 func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
@@ -140,16 +138,8 @@ func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	}
 	how := abi.DecodeOpenHow(b)
 	flags, mode, resolve := how.Flags, how.Mode, how.Resolve
-	creates := flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) != 0
-	switch {
-	case flags&^uint64(openFlags) != 0, resolve&^uint64(resolveFlags) != 0:
-		return 0, unix.EINVAL
-	case resolve&unix.RESOLVE_BENEATH != 0 && resolve&unix.RESOLVE_IN_ROOT != 0:
-		return 0, unix.EINVAL
-	case mode != 0 && !creates, mode&^0o7777 != 0:
-		return 0, unix.EINVAL
-	case flags&unix.O_PATH != 0 && flags&^(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC) != 0:
-		return 0, unix.EINVAL
+	if err := checkHow(flags, mode, resolve); err != nil {
+		return 0, err
 	}
 	s, err := path(t, a[1])
 	if err != nil {
@@ -164,5 +154,23 @@ func sysOpenat2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	w.Resolve = resolve
-	return openFD(t, w, s, vfs.OpenArgs{Flags: int(flags) | largeFile, Mode: uint32(mode), Umask: t.FS().Umask()})
+	return openFD(t, w, s, vfs.OpenArgs{Flags: int(flags) | vfs.LargeFile, Mode: uint32(mode), Umask: t.FS().Umask()})
+}
+
+// checkHow refuses what is unknown, and what does not go together.
+func checkHow(flags, mode, resolve uint64) error {
+	creates := flags&(unix.O_CREAT|unix.O_TMPFILE&^unix.O_DIRECTORY) != 0
+	switch {
+	case flags&^uint64(openFlags) != 0, resolve&^uint64(resolveFlags) != 0:
+		return unix.EINVAL
+	case resolve&unix.RESOLVE_BENEATH != 0 && resolve&unix.RESOLVE_IN_ROOT != 0:
+		return unix.EINVAL
+	case mode != 0 && !creates, mode&^0o7777 != 0:
+		return unix.EINVAL
+	case flags&unix.O_PATH != 0 && flags&^(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC) != 0:
+		return unix.EINVAL
+	case resolve&resolveCached != 0 && (creates || flags&unix.O_TRUNC != 0):
+		return unix.EAGAIN // what changes anything is never at hand
+	}
+	return nil
 }

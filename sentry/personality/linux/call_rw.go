@@ -83,39 +83,60 @@ func loadIovecs(t *kernel.Task, addr, count uint64) ([]mm.Range, error) {
 	return ranges, nil
 }
 
-// moveVector runs one transfer from or to several buffers.
-func moveVector(t *kernel.Task, fd, addr, count uint64, off int64, op transfer) (uint64, error) {
+// way is what a transfer asks of a file.
+type way struct{ writes, positioned bool }
+
+// check is ESPIPE or EBADF for what the file is not, or is not open for.
+func (w way) check(f *vfs.File) error {
+	if _, stream := f.Ops().(vfs.StreamOps); stream && w.positioned {
+		return unix.ESPIPE
+	}
+	if w.writes && !f.Writable() || !w.writes && !f.Readable() {
+		return unix.EBADF
+	}
+	return nil
+}
+
+// moveVector runs one transfer from or to several buffers. That of no bytes ends before the
+// file hears of it: unlike write(2) it sends no empty datagram.
+func moveVector(t *kernel.Task, fd, addr, count uint64, off int64, w way, op transfer) (uint64, error) {
+	if w.positioned && off < 0 {
+		return 0, unix.EINVAL
+	}
 	f, err := t.FDs().Get(int32(fd))
 	if err != nil {
 		return 0, err
 	}
 	defer f.DecRef()
+	if err := w.check(f); err != nil {
+		return 0, err
+	}
 	ranges, err := loadIovecs(t, addr, count)
 	if err != nil {
 		return 0, err
 	}
 	b := mm.NewBuffer(t.MM(), ranges)
-	if b.Len() == 0 && f.FileType() == unix.S_IFSOCK {
-		return 0, nil // unlike write(2), this sends no empty datagram
+	if b.Len() == 0 {
+		return 0, nil
 	}
 	n, err := op(t, f, b, off)
 	return uint64(n), err
 }
 
 func sysReadv(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return moveVector(t, a[0], a[1], a[2], 0, readHere)
+	return moveVector(t, a[0], a[1], a[2], 0, way{}, readHere)
 }
 
 func sysWritev(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return moveVector(t, a[0], a[1], a[2], 0, writeHere)
+	return moveVector(t, a[0], a[1], a[2], 0, way{writes: true}, writeHere)
 }
 
 func sysPreadv(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return moveVector(t, a[0], a[1], a[2], int64(a[3]), syscalls.PRead)
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), way{positioned: true}, syscalls.PRead)
 }
 
 func sysPwritev(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	return moveVector(t, a[0], a[1], a[2], int64(a[3]), syscalls.PWrite)
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), way{writes: true, positioned: true}, syscalls.PWrite)
 }
 
 const rwfNoAppend = 0x20 // RWF_NOAPPEND
@@ -137,9 +158,6 @@ func checkRWFlags(flags uint64) error {
 // sysPreadv2 reads at the position when the offset is -1. What RWF_NOWAIT forbids to
 // wait for is data; a regular file's is there.
 func sysPreadv2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if err := checkRWFlags(a[5]); err != nil {
-		return 0, err
-	}
 	off := int64(a[3])
 	op := syscalls.PRead
 	switch noWait := a[5]&unix.RWF_NOWAIT != 0; {
@@ -150,16 +168,21 @@ func sysPreadv2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	case off == -1:
 		op = readHere
 	}
-	return moveVector(t, a[0], a[1], a[2], off, op)
+	return moveVector(t, a[0], a[1], a[2], off, way{positioned: off != -1}, func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) {
+		if err := checkRWFlags(a[5]); err != nil {
+			return 0, err
+		}
+		return op(t, f, b, off)
+	})
 }
 
 // sysPwritev2 writes at the position when the offset is -1.
 func sysPwritev2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	flags := a[5]
-	if err := checkRWFlags(flags); err != nil {
-		return 0, err
-	}
-	return moveVector(t, a[0], a[1], a[2], int64(a[3]), func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) {
+	return moveVector(t, a[0], a[1], a[2], int64(a[3]), way{true, int64(a[3]) != -1}, func(t *kernel.Task, f *vfs.File, b *mm.Buffer, off int64) (int, error) {
+		if err := checkRWFlags(flags); err != nil {
+			return 0, err
+		}
 		appending := (flags&unix.RWF_APPEND | uint64(f.Flags())&unix.O_APPEND) != 0
 		if appending && flags&rwfNoAppend != 0 {
 			if f.AppendOnly() {
@@ -205,9 +228,6 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 		return 0, err
 	}
 	defer out.DecRef()
-	if !in.Readable() || !out.Writable() {
-		return 0, unix.EBADF
-	}
 	if err := mayCopy(t, out, in, stream, inAddr != 0); err != nil {
 		return 0, err
 	}
@@ -237,10 +257,17 @@ func copyBetween(t *kernel.Task, outFD, inFD, outAddr, inAddr, length uint64, st
 // positioned says that the caller gives the place to read from.
 func mayCopy(t *kernel.Task, out, in *vfs.File, stream, positioned bool) error {
 	regular := in.FileType() == unix.S_IFREG && out.FileType() == unix.S_IFREG
+	directory := in.FileType() == unix.S_IFDIR || out.FileType() == unix.S_IFDIR
 	switch {
-	case in.FileType() == unix.S_IFDIR || out.FileType() == unix.S_IFDIR:
+	case in.IsPath() || out.IsPath():
+		return unix.EBADF
+	case !stream && directory:
 		return unix.EISDIR
 	case !stream && !regular:
+		return unix.EINVAL
+	case !in.Readable() || !out.Writable():
+		return unix.EBADF
+	case directory:
 		return unix.EINVAL
 	case out.Flags()&unix.O_APPEND != 0 && !stream:
 		return unix.EBADF
@@ -248,6 +275,8 @@ func mayCopy(t *kernel.Task, out, in *vfs.File, stream, positioned bool) error {
 		return unix.EINVAL
 	case !stream && out.Immutable():
 		return unix.EPERM
+	case !stream && !in.Path().SameFS(out.Path()):
+		return unix.EXDEV
 	case in.FileType() == unix.S_IFSOCK && out.FileType() == unix.S_IFIFO:
 		return nil
 	}

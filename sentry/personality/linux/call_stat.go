@@ -85,7 +85,6 @@ func storeStat(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 
 // Masks of statx(2).
 const (
-	statxKnown    = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 	statxReserved = 0x80000000
 	// statxFlags are STATX_ATTR_*, with the numbers of the flags of inodes.
 	statxFlags = vfs.FlagImmutable | vfs.FlagAppend | vfs.FlagNoDump
@@ -101,12 +100,22 @@ func sysStatx(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, storeStatx(t, a[4], &s)
+	return 0, storeStatx(t, a[4], uint32(mask), &s)
 }
 
-// storeStatx writes a struct statx.
-func storeStatx(t *kernel.Task, addr uint64, s *vfs.Attr) error {
+// storeStatx writes a struct statx. The number of the mount is one that no other ever has, so that it serves for both kinds
+// that can be asked for.
+func storeStatx(t *kernel.Task, addr uint64, wanted uint32, s *vfs.Attr) error {
 	got := uint32(unix.STATX_BASIC_STATS)
+	if wanted&unix.STATX_MNT_ID_UNIQUE != 0 {
+		got |= unix.STATX_MNT_ID_UNIQUE
+	} else {
+		got |= unix.STATX_MNT_ID
+	}
+	attributes := uint64(s.Flags) & statxFlags
+	if s.MountRoot {
+		attributes |= unix.STATX_ATTR_MOUNT_ROOT
+	}
 	if s.Btime != (unix.Timespec{}) {
 		got |= unix.STATX_BTIME
 	}
@@ -114,7 +123,7 @@ func storeStatx(t *kernel.Task, addr uint64, s *vfs.Attr) error {
 		Mask: got, Blksize: s.BlockSize, Nlink: s.Nlink, Uid: showUID(t, s.UID), Gid: showGID(t, s.GID), Mode: uint16(s.Mode),
 		Ino: s.Ino, Size: uint64(s.Size), Blocks: uint64(s.Blocks),
 		Atime: statxTime(s.Atime), Btime: statxTime(s.Btime), Ctime: statxTime(s.Ctime), Mtime: statxTime(s.Mtime),
-		Attributes: uint64(s.Flags) & statxFlags, Attributes_mask: statxFlags,
+		Attributes: attributes, Attributes_mask: statxFlags | unix.STATX_ATTR_MOUNT_ROOT, Mnt_id: s.MountID,
 		Rdev_major: s.RdevMajor, Rdev_minor: s.RdevMinor, Dev_major: s.Major, Dev_minor: s.Minor,
 	}))
 }
