@@ -29,13 +29,9 @@ func (o *openQueue) Read(c vfs.Caller, dst *mm.Buffer, off int64) (int, error) {
 	o.mu.Lock()
 	bytes, n := o.bytes, o.notify
 	o.mu.Unlock()
-	const kindSignal, kindNone = 0, 1
 	kind, sig, pid := 0, 0, int32(0)
 	if n != nil {
-		kind, sig, pid = kindSignal, n.Signal, n.PID(c)
-		if sig == 0 {
-			kind = kindNone
-		}
+		kind, sig, pid = n.Kind, n.Signal, n.PID(c)
 	}
 	line := fmt.Sprintf("QSIZE:%-10d NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", bytes, kind, sig, pid)
 	if off >= int64(len(line)) {

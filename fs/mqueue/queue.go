@@ -54,12 +54,14 @@ func (m *Message) cost() int { return messageCost + len(m.Text) }
 type Notification struct {
 	// Owner is the process, as the method ProcessIdentity of callers has it.
 	Owner any
-	// Signal is the signal's number for /proc, 0 for none.
-	Signal int
+	// Kind and Signal are for the file of the queue: SIGEV_*, and the signal's number, 0 for none.
+	Kind, Signal int
 	// PID is the owner's id in the namespace of a reader.
 	PID func(reader vfs.Caller) int32
 	// Send tells the owner that a message of sender's has come. It is called with no lock held.
 	Send func(sender vfs.Caller)
+	// Removed, unless nil, tells the owner that the notification was taken back. It is called with the queue locked.
+	Removed func()
 }
 
 func identity(c vfs.Caller) any {
@@ -190,6 +192,9 @@ func (q *Queue) SetNotification(c vfs.Caller, n *Notification) error {
 
 func (q *Queue) dropNotificationLocked(owner any) {
 	if q.notify != nil && q.notify.Owner == owner {
+		if q.notify.Removed != nil {
+			q.notify.Removed()
+		}
 		q.notify = nil
 	}
 }

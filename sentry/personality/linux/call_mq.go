@@ -9,6 +9,8 @@ import (
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/signal"
+	"gosentry/sentry/socket"
+	"gosentry/sentry/socket/netlink"
 	"gosentry/sentry/syscalls"
 
 	"golang.org/x/sys/unix"
@@ -105,30 +107,66 @@ func sysMqTimedreceive(t *kernel.Task, a arch.SyscallArgs) (n uint64, err error)
 	return n, err
 }
 
-// sysMqNotify is mq_notify(2). SIGEV_THREAD would tell by a message on a netlink socket.
+// sysMqNotify is mq_notify(2).
 func sysMqNotify(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	var n *mqueue.Notification
-	if a[1] != 0 {
-		e, err := load(t, a[1], abi.SigeventSize, abi.DecodeSigevent)
-		if err != nil {
-			return 0, err
-		}
-		sig := signal.Signal(e.Signo)
-		switch {
-		case e.Notify == sigevNone:
-			sig = 0
-		case e.Notify != sigevSignal || !signal.Valid(sig):
+	if a[1] == 0 {
+		return 0, setMqNotification(t, a[0], nil)
+	}
+	e, err := load(t, a[1], abi.SigeventSize, abi.DecodeSigevent)
+	if err != nil {
+		return 0, err
+	}
+	sig := signal.Signal(e.Signo)
+	switch {
+	case e.Notify == sigevThread:
+		return 0, mqNotifyThread(t, a[0], e.Signo, e.Value)
+	case e.Notify == sigevNone:
+		sig = 0
+	case e.Notify != sigevSignal || !signal.Valid(sig):
+		return 0, unix.EINVAL
+	}
+	n := t.NewNotification(sig, e.Value)
+	n.Kind = int(e.Notify)
+	return 0, setMqNotification(t, a[0], n)
+}
+
+// mqNotifyThread has the cookie at the address sent by a netlink socket, on which a thread of the C library's waits.
+func mqNotifyThread(t *kernel.Task, queue uint64, fd int32, addr uint64) error {
+	var cookie [netlink.CookieSize]byte
+	if err := t.CopyIn(mm.Addr(addr), cookie[:]); err != nil {
+		return err
+	}
+	_, err := withSocket(t, uint64(uint32(fd)), func(_ *vfs.File, s socket.Socket) (uint64, error) {
+		to, ok := s.(*netlink.Socket)
+		if !ok {
 			return 0, unix.EINVAL
 		}
-		n = t.NewNotification(sig, e.Value)
-	}
-	return onFile(t, a[0], func(f *vfs.File) error {
+		if err := to.Reserve(); err != nil {
+			return 0, err
+		}
+		n := t.NewNotification(0, 0)
+		n.Kind = sigevThread
+		n.Send = func(vfs.Caller) { to.Notify(cookie, netlink.Woken) }
+		n.Removed = func() { to.Notify(cookie, netlink.Removed) }
+		err := setMqNotification(t, queue, n)
+		if err != nil {
+			to.Cancel()
+		}
+		return 0, err
+	})
+	return err
+}
+
+// setMqNotification sets the notification of the queue that a descriptor has, or takes the task's back.
+func setMqNotification(t *kernel.Task, queue uint64, n *mqueue.Notification) error {
+	_, err := onFile(t, queue, func(f *vfs.File) error {
 		q, err := mqueue.Of(f)
 		if err != nil {
 			return err
 		}
 		return q.SetNotification(t, n)
 	})
+	return err
 }
 
 func sysMqGetsetattr(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

@@ -6,6 +6,7 @@ import (
 	"gosentry/platform/arch"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/socket"
+	"gosentry/sentry/socket/netlink"
 	unixsocket "gosentry/sentry/socket/unix"
 	"gosentry/sentry/syscalls"
 
@@ -47,7 +48,7 @@ func socketType(family, typ uint64) (kind, flags int, err error) {
 		return 0, 0, unix.EAFNOSUPPORT
 	case kind >= socketTypeCount:
 		return 0, 0, unix.EINVAL
-	case uint32(family) != unix.AF_UNIX:
+	case uint32(family) != unix.AF_UNIX && uint32(family) != unix.AF_NETLINK:
 		return 0, 0, unix.EAFNOSUPPORT
 	}
 	return kind, flags, nil
@@ -58,7 +59,11 @@ func sysSocket(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f, err := unixsocket.NamespaceOf(t).New(t, kind, int(int32(a[2])), flags&unix.SOCK_NONBLOCK)
+	makeSocket := unixsocket.NamespaceOf(t).New
+	if uint32(a[0]) == unix.AF_NETLINK {
+		makeSocket = netlink.NamespaceOf(t).New
+	}
+	f, err := makeSocket(t, kind, int(int32(a[2])), flags&unix.SOCK_NONBLOCK)
 	if err != nil {
 		return 0, err
 	}
@@ -69,6 +74,9 @@ func sysSocketpair(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	kind, flags, err := socketType(a[0], a[1])
 	if err != nil {
 		return 0, err
+	}
+	if uint32(a[0]) == unix.AF_NETLINK {
+		return 0, unix.EOPNOTSUPP
 	}
 	one, two, err := unixsocket.NamespaceOf(t).NewPair(t, kind, int(int32(a[2])), flags&unix.SOCK_NONBLOCK)
 	if err != nil {

@@ -18,7 +18,7 @@ func ipcCalls() []Call {
 		{241, "mq_unlink", "path", "", sysMqUnlink},
 		{242, "mq_timedsend", "fd ptr uint uint ptr", "", sysMqTimedsend},
 		{243, "mq_timedreceive", "fd ptr uint ptr ptr", "", sysMqTimedreceive},
-		{244, "mq_notify", "fd ptr", "no SIGEV_THREAD", sysMqNotify},
+		{244, "mq_notify", "fd ptr", "", sysMqNotify},
 		{245, "mq_getsetattr", "fd ptr ptr", "", sysMqGetsetattr},
 		{220, "semtimedop", "int ptr uint ptr", "", sysSemtimedop},
 	}

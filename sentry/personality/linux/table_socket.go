@@ -3,7 +3,7 @@ package linux
 // socketCalls are the calls about sockets.
 func socketCalls() []Call {
 	return []Call{
-		{41, "socket", "int hex int", "AF_UNIX only", sysSocket},
+		{41, "socket", "int hex int", "AF_UNIX; of AF_NETLINK what mq_notify needs", sysSocket},
 		{42, "connect", "fd sockaddr uint", "", sysConnect},
 		{43, "accept", "fd ptr ptr", "", sysAccept},
 		{44, "sendto", "fd buf uint hex sockaddr uint", "no MSG_OOB", sysSendto},
