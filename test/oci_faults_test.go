@@ -288,6 +288,41 @@ func TestContainerChangedBundle(t *testing.T) {
 	}
 }
 
+// TestContainerDescriptors has a container open as many files as the host lets its sandbox: it can still be asked, entered and ended.
+func TestContainerDescriptors(t *testing.T) {
+	const script = "i=0; while [ $i -lt 120 ]; do sleep 1000 </many/$i 2>/dev/null & i=$((i+1)); done; sleep 1; touch /dev/done; wait"
+	e := newEngine(t, platforms()[0], shell(script))
+	many := filepath.Join(e.bundle, "rootfs/many")
+	if err := os.Mkdir(many, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 120 {
+		if err := os.WriteFile(filepath.Join(many, strconv.Itoa(i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	argv := []string{"sh", "-c", "ulimit -n 128; exec \"$@\"", "sh", sentry(t), "--root", e.root, "--platform", e.platform, "run", "--detach", "many"}
+	if r := (command{dir: e.bundle, leaves: true}).run(t, argv); r.status != 0 {
+		t.Fatal(r)
+	}
+	for end := time.Now().Add(patience); e.do("exec", "many", "ls", "/dev/done").status != 0; {
+		if time.Now().After(end) {
+			t.Fatal("it does not get on")
+		}
+	}
+	if s := e.status("many"); s != specs.StateRunning {
+		t.Errorf("it is %s", s)
+	}
+	// Only some of the sleepers have their file.
+	if n := strings.Count(e.must("exec", "many", "ps"), "sleep"); n < 30 || n >= 120 {
+		t.Errorf("%d of 120 files are open", n)
+	}
+	e.must("kill", "many", "KILL")
+	e.await("many", specs.StateStopped)
+	e.must("delete", "many")
+	e.gone("a container with many files")
+}
+
 // TestContainerSymlinkRoot has a root file system behind a symbolic link.
 func TestContainerSymlinkRoot(t *testing.T) {
 	e := newEngine(t, platforms()[0], shell("echo here"))

@@ -174,7 +174,7 @@ func (t *tree) evict(keep int, fds []int) []int {
 // openFD is openAt; when descriptors run out, those of idle directories are
 // given up for a second try.
 func (t *tree) openFD(dirFD int, name string, flags int, mode uint32) (int, error) {
-	fd, err := openAt(dirFD, name, flags, mode)
+	fd, err := t.openBelow(dirFD, name, flags, mode)
 	if err != unix.EMFILE && err != unix.ENFILE {
 		return fd, err
 	}
@@ -184,8 +184,18 @@ func (t *tree) openFD(dirFD int, name string, flags int, mode uint32) (int, erro
 	for _, fd := range evicted {
 		closeFD(fd)
 	}
-	if fd, err = openAt(dirFD, name, flags, mode); err == unix.EMFILE {
+	if fd, err = t.openBelow(dirFD, name, flags, mode); err == unix.EMFILE {
 		err = unix.ENFILE
+	}
+	return fd, err
+}
+
+// openBelow is openAt; EMFILE instead of a descriptor that is not for files. Those that are made do not stay open, but for a few.
+func (t *tree) openBelow(dirFD int, name string, flags int, mode uint32) (int, error) {
+	fd, err := openAt(dirFD, name, flags, mode)
+	if err == nil && fd >= t.mostFD && flags&unix.O_CREAT == 0 {
+		closeFD(fd)
+		return -1, unix.EMFILE
 	}
 	return fd, err
 }

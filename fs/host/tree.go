@@ -1,6 +1,7 @@
 package host
 
 import (
+	"math"
 	"sync"
 
 	"gosentry/fs/vfs"
@@ -24,6 +25,7 @@ type tree struct {
 	cfg     Config
 	root    *inode
 	rootDev uint64
+	mostFD  int // descriptors from this one on are not for files
 
 	// mu guards the names and parents of all inodes, their descriptors, and what follows.
 	mu       sync.Mutex
@@ -73,7 +75,7 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{cfg: cfg, rootDev: deviceOf(&st), devices: make(map[uint64]uint16)}
+	t := &tree{cfg: cfg, rootDev: deviceOf(&st), mostFD: guestFiles(), devices: make(map[uint64]uint16)}
 	t.lru.next, t.lru.prev = &t.lru, &t.lru
 	t.listings.New = func() any { b := make([]byte, listSize); return &b }
 	for i := range t.parked {
@@ -94,12 +96,28 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	return root, nil
 }
 
-func defaultDirs() int {
+func defaultDirs() int { return min(max(openFiles()/8, minDirs), maxDirs) }
+
+// openFiles is RLIMIT_NOFILE, asked for once, as a sandbox that is locked cannot ask; 0 where the host does not tell.
+var openFiles = sync.OnceValue(func() int {
 	var lim unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil {
-		return minDirs
+		return 0
 	}
-	return int(min(max(lim.Cur/8, minDirs), maxDirs))
+	return int(min(lim.Cur, math.MaxInt32))
+})
+
+// reserved is how many of the descriptors that the process may have guests do not get: without one nobody could ask how a sandbox does,
+// or end it.
+const reserved = 64
+
+// guestFiles is the first descriptor that a guest's file cannot have.
+func guestFiles() int {
+	limit := openFiles()
+	if limit == 0 {
+		return math.MaxInt
+	}
+	return limit - min(reserved, limit/4)
 }
 
 // device returns a small number for a host device, 0 for the root's.

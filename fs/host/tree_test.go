@@ -396,6 +396,42 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 }
 
+// TestReserved opens files until no more may be: some descriptors are left for others.
+func TestReserved(t *testing.T) {
+	dir := t.TempDir()
+	h := fstest.Host{Dir: dir}
+	for i := range 40 {
+		must(t, h.Create(fmt.Sprint("/", i), 0o644))
+	}
+	g := guest(t, dir, Config{})
+	next, err := unix.Dup(0)
+	must(t, err)
+	unix.Close(next)
+	before := openFDs(t)
+	g.NS.Root().Inode().(*liveInode).tree.mostFD = next + 20
+	var failure error
+	for i := 0; failure == nil && i < 40; i++ {
+		var f *vfs.File
+		if f, failure = g.Open(fmt.Sprint("/", i), unix.O_RDONLY, 0); failure == nil {
+			defer f.DecRef()
+		}
+	}
+	if n := openFDs(t); failure != unix.ENFILE || n > before+20 {
+		t.Errorf("%d descriptors are open, %d before, then %v", n, before, failure)
+	}
+	for i := range 40 {
+		if _, err := g.Open(fmt.Sprint("/new", i), unix.O_WRONLY|unix.O_CREAT, 0o644); err != unix.ENFILE {
+			t.Fatalf("a new file: %v", err)
+		}
+	}
+	if n := openFDs(t); n > before+20 {
+		t.Errorf("%d descriptors are open, %d before", n, before)
+	}
+	if limit := openFiles(); guestFiles() > limit-min(reserved, limit/4) || guestFiles() < limit/2 {
+		t.Errorf("files may have %d of %d descriptors", guestFiles(), limit)
+	}
+}
+
 // TestHugeDirectory lists more than one buffer takes, in pieces of all sizes.
 func TestHugeDirectory(t *testing.T) {
 	dir := t.TempDir()

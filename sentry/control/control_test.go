@@ -136,6 +136,37 @@ func TestAdded(t *testing.T) {
 	}
 }
 
+// TestScarce leaves no descriptor for whoever connects: he is served later.
+func TestScarce(t *testing.T) {
+	dir, _ := serve(t)
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	next, err := unix.Dup(int(d.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: old.Max})
+	c, err := connectTo(address(d))
+	time.Sleep(5 * pause)
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second)) //nolint:errcheck // the next step tells
+	if _, err := exchange(c, Request{Op: OpStatus, Container: "none"}, nil); err == nil || err.Error() != "no container none" {
+		t.Errorf("it is not served: %v", err)
+	}
+}
+
 // TestHand gives a container's connection to another owner, whose end is the container's.
 func TestHand(t *testing.T) {
 	dir, f := serve(t)

@@ -30,6 +30,8 @@ const (
 	maxConnections = 256
 	// patience is how long a caller may take to state its request, and to take an answer.
 	patience = 10 * time.Second
+	// pause is how long the server waits for what the host has not enough of.
+	pause = 10 * time.Millisecond
 )
 
 // Server answers on a listening socket.
@@ -52,6 +54,11 @@ func (s *Server) Serve(h Handler) error {
 	for {
 		s.slots <- struct{}{}
 		c, err := s.listener.accept()
+		if scarce(err) {
+			<-s.slots
+			time.Sleep(pause)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -60,6 +67,11 @@ func (s *Server) Serve(h Handler) error {
 			answer(c, h)
 		}()
 	}
+}
+
+// scarce tells whether err says that the host has not enough of something just now.
+func scarce(err error) bool {
+	return err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM || err == unix.ENOBUFS
 }
 
 // Drain waits, for limit at most, until those served have their answers. Nobody is served afterwards.
