@@ -128,7 +128,11 @@ func (as *addressSpace) Apply(list []platform.Change) error {
 	}
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	if as.released || as.died != nil {
+	if as.released {
+		return nil
+	}
+	if as.died != nil {
+		as.wipe() // others may still run guest code
 		return nil
 	}
 	as.p.makeRoom()

@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func (g *testGuest) runner(as *addressSpace, rbx, rcx uint64) (c *context, done 
 		defer c.Release()
 		regs := arch.Registers{Rip: codeAt, Rsp: stackAt - 64, Rbx: rbx, Rcx: rcx, Eflags: fixedFlags}
 		ev, err := c.Run(as, &regs)
-		if err != nil {
+		if died := new(platform.Died); err != nil && !errors.As(err, &died) {
 			g.Error(err)
 		}
 		done <- ev
@@ -57,6 +58,27 @@ func (g *testGuest) rests(page uint64, after string) {
 	time.Sleep(2 * time.Millisecond)
 	if now := g.word(page).Load(); now != old {
 		g.Fatalf("after %s page %d is still written to: %d, %d", after, page, old, now)
+	}
+}
+
+// TestStaleAfterDeath has an address space die while another processor writes to a page there, and the page taken away after that.
+func TestStaleAfterDeath(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, counterText...)
+	defer g.as.Release()
+	g.apply(g.at(codeAt, 0, platform.Read|platform.Exec), g.at(dataAt, 2, readWrite))
+	c, done := g.runner(g.as, dataAt, 0)
+	g.moves(2)
+	_ = g.as.die("for a test")
+	g.apply(platform.Change{Op: platform.Unmap, Addr: dataAt, Length: pageSize})
+	g.rests(2, "unmap")
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("it runs on")
+		c.Interrupt()
+		<-done
 	}
 }
 
