@@ -22,7 +22,9 @@ type MMapOpts struct {
 	Populate  bool // fault everything in
 	Locked    bool
 	NoReserve bool
-	Bit32     bool // within the first 2 GiB
+	// DontExpand keeps mremap from enlarging it, as what the kernel gives every process.
+	DontExpand bool
+	Bit32      bool // within the first 2 GiB
 
 	File   Mappable // nil: anonymous
 	Offset uint64   // in File, bytes
@@ -138,7 +140,7 @@ func (m *MemoryManager) newAttrs(o *MMapOpts, length uint64) (*attrs, error) {
 	for _, f := range []struct {
 		set  bool
 		flag vmaFlags
-	}{{o.Private, flagPrivate}, {o.GrowsDown, flagGrowsDown}, {o.Locked, flagLocked}, {o.NoReserve, flagNoReserve}} {
+	}{{o.Private, flagPrivate}, {o.GrowsDown, flagGrowsDown}, {o.Locked, flagLocked}, {o.NoReserve, flagNoReserve}, {o.DontExpand, flagDontExpand}} {
 		if f.set {
 			a.flags |= f.flag
 		}

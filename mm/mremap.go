@@ -147,7 +147,7 @@ func (r *remap) admit(g *vmaSeg) error {
 	if a.has(flagSealed) {
 		return unix.EPERM
 	}
-	if r.oldLength == 0 && a.private() {
+	if r.oldLength == 0 && a.private() || r.o.DontUnmap && a.has(flagDontExpand) {
 		return unix.EINVAL
 	}
 	if min(r.oldLength, r.newLength) > g.end-r.addr {
@@ -164,6 +164,9 @@ func (r *remap) admit(g *vmaSeg) error {
 	}
 	if off := r.addr + a.delta; a.file != nil && off+r.newLength < off {
 		return unix.EINVAL
+	}
+	if a.has(flagDontExpand) {
+		return unix.EFAULT
 	}
 	more := r.newLength - r.oldLength
 	if a.has(flagLocked) && !r.o.LockAnyway && r.m.usage.locked+more > r.m.limit(nil, limits.MemLock) {

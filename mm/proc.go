@@ -18,6 +18,7 @@ type VMA struct {
 	DontDump      bool
 	NoReserve     bool
 	Sealed        bool
+	DontExpand    bool
 	File          Mappable // nil: private anonymous
 	Offset        uint64   // in File, bytes
 
@@ -61,8 +62,8 @@ func describe(g *vmaSeg, layout *Layout, brk uint64) VMA {
 		Range: Range{Addr(g.start), Addr(g.end)}, Prot: a.prot, MaxProt: a.maxProt, Private: a.private(),
 		GrowsDown: a.has(flagGrowsDown), Locked: a.has(flagLocked), DontFork: a.has(flagDontFork),
 		WipeOnFork: a.has(flagWipeOnFork), DontDump: a.has(flagDontDump), NoReserve: a.has(flagNoReserve),
-		Sealed: a.has(flagSealed),
-		File:   a.file, Name: a.name, Source: a.source,
+		Sealed: a.has(flagSealed), DontExpand: a.has(flagDontExpand),
+		File: a.file, Name: a.name, Source: a.source,
 	}
 	switch {
 	case a.file != nil:

@@ -29,6 +29,7 @@ const (
 	flagDontDump
 	flagNoReserve
 	flagSealed
+	flagDontExpand
 )
 
 // attrs are the attributes of a vma. They are immutable, and shared between the

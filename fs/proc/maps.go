@@ -164,7 +164,7 @@ func vmFlags(v *mm.VMA) string {
 		{"ex", v.Prot&platform.Exec != 0}, {"sh", !v.Private},
 		{"mr", v.MaxProt&platform.Read != 0}, {"mw", v.MaxProt&platform.Write != 0},
 		{"me", v.MaxProt&platform.Exec != 0}, {"ms", !v.Private}, {"gd", v.GrowsDown}, {"lo", v.Locked},
-		{"dc", v.DontFork}, {"nr", v.NoReserve}, {"wf", v.WipeOnFork}, {"dd", v.DontDump}, {"sl", v.Sealed},
+		{"dc", v.DontFork}, {"de", v.DontExpand}, {"nr", v.NoReserve}, {"wf", v.WipeOnFork}, {"dd", v.DontDump}, {"sl", v.Sealed},
 	} {
 		if f.on {
 			list = append(list, f.name)

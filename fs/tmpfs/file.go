@@ -1,6 +1,8 @@
 package tmpfs
 
 import (
+	"sync/atomic"
+
 	"gosentry/fs/pipe"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -79,19 +81,28 @@ func (f *file) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) {
 	if !first && !f.data.Hold() {
 		return nil, unix.ENOENT
 	}
-	return &openFile{f: f, noAtime: flags&unix.O_NOATIME != 0, unnamed: first}, nil
+	o := &openFile{f: f, unnamed: first}
+	o.SetFlags(flags)
+	return o, nil
 }
 
 // openFile is an open regular file.
 type openFile struct {
 	f       *file
-	noAtime bool
 	unnamed bool // the first open file of what O_TMPFILE made
+	noTimes bool // of access, whatever noAtime says
+	noAtime atomic.Bool
 }
+
+// SetFlags implements vfs.FlagOps.
+func (o *openFile) SetFlags(flags int) { o.noAtime.Store(flags&unix.O_NOATIME != 0) }
+
+// KeepNoAtime implements vfs.AtimeOps.
+func (o *openFile) KeepNoAtime() { o.noTimes = true }
 
 func (o *openFile) Read(_ vfs.Caller, dst *mm.Buffer, off int64) (int, error) {
 	n, err := o.f.data.ReadAt(dst, off)
-	if !o.noAtime {
+	if !o.noTimes && !o.noAtime.Load() {
 		o.f.accessed()
 	}
 	return n, err

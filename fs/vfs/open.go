@@ -166,10 +166,13 @@ func openOps(c Caller, p Path, flags int) (FileOps, error) {
 	if d.kind == unix.S_IFSOCK {
 		return nil, unix.ENXIO
 	}
+	ops, err := d.inode.Open(c, flags&passed)
 	if p.Mount.Flags()&NoAtime != 0 || d.flags()&FlagNoAtime != 0 {
-		flags |= unix.O_NOATIME
+		if o, ok := ops.(AtimeOps); ok {
+			o.KeepNoAtime()
+		}
 	}
-	return d.inode.Open(c, flags&passed)
+	return ops, err
 }
 
 // openCreate is open(2) with O_CREAT.

@@ -42,6 +42,8 @@ type (
 	// (waiter.All) until Opened is true, or gives the file up when interrupted.
 	OpenWaitOps interface{ Opened() bool }
 
+	// AtimeOps is told that reads leave no time of access whatever the flags say: the mount or the file keeps none.
+	AtimeOps interface{ KeepNoAtime() }
 	// FlagOps is told of status flags set by F_SETFL.
 	FlagOps interface{ SetFlags(flags int) }
 

@@ -136,7 +136,7 @@ func (s *space) mapVDSO(v *VDSO) (uint64, error) {
 	}
 	params, err := s.mm.MMap(mm.MMapOpts{
 		Length: vdsoMapped * mm.PageSize, Prot: platform.Read, MaxProt: platform.Read,
-		Private: true, File: v, Name: "[vvar]", Limits: s.limits,
+		Private: true, File: v, Name: "[vvar]", Limits: s.limits, DontExpand: true,
 	})
 	if err != nil {
 		return 0, err
@@ -144,6 +144,6 @@ func (s *space) mapVDSO(v *VDSO) (uint64, error) {
 	image := uint64(params) + plainImage
 	return image, s.fixed(mm.MMapOpts{
 		Addr: mm.Addr(image), Length: mm.PageSize, Prot: platform.Read | platform.Exec,
-		File: v, Offset: plainImage, Name: "[vdso]",
+		File: v, Offset: plainImage, Name: "[vdso]", DontExpand: true,
 	})
 }

@@ -245,7 +245,34 @@ static void copying(void)
 	say("sendfile to read-only", "%s", ret(sendfile(in, out, NULL, 5)));
 }
 
+static int times_change(int fd)
+{
+	struct timespec old[2] = {{1000, 0}, {2000, 0}};
+	struct stat st;
+	char b;
+	futimens(fd, old);
+	if (pread(fd, &b, 1, 0) != 1)
+		return -1;
+	fstat(fd, &st);
+	return st.st_atim.tv_sec != 1000;
+}
+
+// access_times of a file in memory, which both keep: by the flags of each open file as they are now.
+static void access_times(void)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/dev/shm/guest-%d", getpid());
+	int fd = open(path, O_CREAT | O_RDWR, 0600), quiet = open(path, O_RDWR | O_NOATIME);
+	say("write", "%s", ret(write(fd, "text", 4)));
+	say("as opened", "%d %d", times_change(fd), times_change(quiet));
+	say("set", "%s %s", ret(fcntl(fd, F_SETFL, O_NOATIME)), ret(fcntl(quiet, F_SETFL, 0)));
+	say("as set", "%d %d", times_change(fd), times_change(quiet));
+	say("back", "%s %d", ret(fcntl(fd, F_SETFL, 0)), times_change(fd));
+	unlink(path);
+}
+
 static const struct section table[] = {
+	{"access_times", access_times},
 	{"offsets", offsets}, {"appends", appends}, {"vectors", vectors}, {"truncation", truncation},
 	{"holes", holes}, {"descriptors", descriptors}, {"copying", copying},
 };

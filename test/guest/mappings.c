@@ -270,7 +270,31 @@ static void queried(void)
 	say("another call", "%s", ret(ioctl(fd, 0x6612, &q)));
 }
 
+// of_kernel: what the kernel maps into every process cannot be enlarged.
+static void of_kernel(void)
+{
+	static const char *const names[] = {"[vvar]", "[vdso]"};
+	for (int i = 0; i < 2; i++) {
+		char line[300], *flags = NULL;
+		unsigned long from = 0, to = 0;
+		FILE *f = fopen("/proc/self/smaps", "r");
+		while (fgets(line, sizeof line, f) && !flags) {
+			if (strstr(line, names[i]))
+				sscanf(line, "%lx-%lx", &from, &to);
+			if (from && !strncmp(line, "VmFlags", 7))
+				flags = strstr(line, " de ") ? "de" : "none";
+		}
+		fclose(f);
+		char *p = (char *)from;
+		size_t n = to - from;
+		say(names[i], "%s", flags);
+		say("grow", "%s %s", okret((long)mremap(p, n, n + PAGE, MREMAP_MAYMOVE)), okret((long)mremap(p, n, n + PAGE, 0)));
+		say("leave", "%s", okret((long)mremap(p, n, n, MREMAP_MAYMOVE | MREMAP_DONTUNMAP)));
+		say("keep", "%s", okret((long)mremap(p, n, n, 0)));
+	}
+}
+
 static const struct section sections[] = {
-	{"pagemap", pagemap}, {"queried", queried},
+	{"pagemap", pagemap}, {"of_kernel", of_kernel}, {"queried", queried},
 	{"sealed", sealed},{"resident", resident}, {"rearranged", rearranged}};
 GUEST(sections)
