@@ -303,12 +303,13 @@ func computes(s *seat) bool {
 func (g *guest) forge(t *testing.T, f func(s *seat)) *seat {
 	t.Helper()
 	go func() {
-		for g.running.Load() == nil {
+		for g.held.Load() == nil {
 			time.Sleep(10 * time.Microsecond)
 		}
-		s := g.running.Load()
-		// A thread that has not begun its turn would take what is forged for the sentry's turn, and wait.
-		for atomic.LoadUint32(&s.state)&stateSentry != 0 {
+		s := g.held.Load()
+		// A thread that has not begun its turn would take what is forged for the sentry's turn, and wait; and the sentry
+		// has a last look at interrupted before it sleeps.
+		for atomic.LoadUint32(&s.state) != stateAsleep {
 			time.Sleep(10 * time.Microsecond)
 		}
 		computes(s)

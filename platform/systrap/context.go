@@ -28,6 +28,7 @@ type context struct {
 
 	called arch.Registers // at the patched call that came last
 	fresh  bool           // nothing else has happened since
+	same   bool           // nothing but its result was written since
 	spin   uint32         // what the thread was told
 
 	fpu   []byte
@@ -38,7 +39,7 @@ type context struct {
 	answers patch.Answers
 
 	interrupted atomic.Bool
-	running     atomic.Pointer[seat]                      // in guest code, or about to be
+	held        atomic.Pointer[seat]                      // s, for others
 	waiting     atomic.Pointer[pairs.Waiter[pairs.Split]] // for its turn apart
 }
 
@@ -50,7 +51,7 @@ func (c *context) Run(a platform.AddressSpace, regs *arch.Registers) (platform.E
 	}
 	var patience blank.Patience
 	for {
-		if c.interrupted.Swap(false) {
+		if c.interrupted.Load() && c.interrupted.Swap(false) {
 			return platform.Event{Kind: platform.Interrupted}, nil
 		}
 		if c.tr != nil && c.tr.Asked() {
@@ -103,6 +104,7 @@ func (c *context) Rank(s *seat) int {
 // Sit implements pool.Runner.
 func (c *context) Sit(_ *process, s *seat) error {
 	c.s = s
+	c.held.Store(s)
 	return nil
 }
 
@@ -125,13 +127,12 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		as.stopPatching()
 		return ev, false, nil
 	}
-	s.kicked.Store(false)
-	c.running.Store(s)
+	if s.kicked.Load() {
+		s.kicked.Store(false)
+	}
 	if c.interrupted.Load() {
-		c.running.Store(nil)
 		return ev, false, nil
 	}
-	c.tr.Begin()
 	c.load(as, s, regs) // last, so that the thread does not fetch a line of the area that is written to again
 	if s.give() {
 		s.wake()
@@ -141,8 +142,6 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		s.Kick()
 	}
 	slept, err := c.await(s)
-	c.tr.End()
-	c.running.Store(nil)
 	if err != nil {
 		return ev, true, c.died(err)
 	}
@@ -160,6 +159,8 @@ func (c *context) await(s *seat) (slept bool, err error) {
 	if spin.WhileClear(&s.state, stateSentry, c.pace.spin) {
 		return false, nil
 	}
+	c.tr.Begin()
+	defer c.tr.End()
 	if c.pace.spin > 0 {
 		if s.sleep(quantum) {
 			return true, nil
@@ -196,18 +197,18 @@ func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
 	if !c.fresh || !s.live || c.dirty || s.last != c || c.home != s || !as.text.Active() {
 		return false
 	}
-	was := c.called
+	was := &c.called
 	was.Rax, was.Rcx, was.R11, was.Orig_rax = regs.Rax, regs.Rip, regs.Eflags, regs.Orig_rax
-	return was == *regs && regs.Eflags&^flagsGuest&^flagsFixed == 0
+	return *was == *regs && regs.Eflags&^flagsGuest&^flagsFixed == 0
 }
 
 // load writes what the thread is to run with.
 func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 	c.answers.Show(&s.answers)
-	plain := c.plain(as, s, regs)
+	c.same = c.plain(as, s, regs)
 	c.fresh = false
-	if plain {
-		s.flags, s.restore = plainReturn, regs.Rax
+	if c.same {
+		s.message, s.rax = plainReturn|uint32(regs.Eflags)<<messageFlags, regs.Rax
 		if spin := uint32(c.pace.spin); spin != c.spin {
 			s.spin, c.spin = spin, spin
 		}
@@ -218,9 +219,9 @@ func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 		c.save()
 		s.loadFPU(c.fpu)
 		s.last, c.home, c.dirty = c, s, false
-		s.flags = loadSegments
+		s.message = loadSegments
 	} else {
-		s.flags = 0
+		s.message = 0
 	}
 	c.stale = true
 	s.restore = s.base() + s.fpu
@@ -242,6 +243,7 @@ func (c *context) save() {
 
 // died says that the seat has ended.
 func (c *context) died(err error) error {
+	c.held.Store(nil)
 	c.answers.Unshow(&c.s.answers)
 	c.s.end()
 	c.s.proc.Lose(c.s)
@@ -267,7 +269,7 @@ func (c *context) Interrupt() {
 
 // Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
 func (c *context) Kick() {
-	if s := c.running.Load(); s != nil {
+	if s := c.held.Load(); s != nil && atomic.LoadUint32(&s.state)&stateSentry == 0 {
 		s.Kick()
 	}
 	if w := c.waiting.Load(); w != nil {
@@ -280,7 +282,7 @@ func (c *context) Yield() { c.pace.yielded = true }
 
 // Inside implements pairs.Runner.
 func (c *context) Inside() *pairs.Guest {
-	if s := c.running.Load(); s != nil {
+	if s := c.held.Load(); s != nil {
 		return &s.Guest
 	}
 	return nil
@@ -308,6 +310,7 @@ func (c *context) Drop() {
 	}
 	c.save()
 	c.answers.Unshow(&c.s.answers)
+	c.held.Store(nil)
 	s := c.s
 	c.s = nil
 	s.proc.Leave(s)

@@ -41,8 +41,9 @@
 // A thread that waits long sleeps: an idle guest takes no processor time.
 //
 // What a call costs then is lines of memory that go from one processor to the other. A patched call sends one and gets it back: the
-// state, the number, the first arguments and the result lie in it, and are written just before the state; the other registers are
-// stored where they differ from what the area has, which the sentry has not to fetch then.
+// state, the number, the first arguments, the flags and the result lie in it, and are written just before the state; the other registers are
+// stored where they differ from what the area has. If none does the call says so, and the sentry, which keeps those of the last call, does not
+// look.
 //
 // # Patched calls
 //

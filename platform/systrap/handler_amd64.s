@@ -7,37 +7,36 @@
 #define FROMTRAMPOLINES 0x1fa000
 
 #define STATE   0
-#define KIND    4
-#define FLAGS   8
-#define SPIN    12
-#define RESTORE 16
-#define RAX     24
-#define RDI     32
-#define RSI     40
-#define RDX     48
-#define R_10    56
+#define MESSAGE 4
+#define RAX     8
+#define RDI     16
+#define RSI     24
+#define RDX     32
+#define R_10    40
+#define RBX     48
+#define RBP     56
 #define R_8     64
 #define R_9     72
 #define RIP     80
 #define RSP     88
 #define EFLAGS  96
-#define RBX     104
-#define RBP     112
-#define FSBASE  120
-#define R_12    128
-#define R_13    136
-#define R_14    144
-#define R_15    152
-#define GSBASE  160
-#define SEGS    168
-#define FRAME   176
-#define SIG     184
-#define LIVE    188
-#define RCX     192
-#define R_11    200
-#define CS      208
-#define SS      216
-#define STACK   320
+#define R_12    104
+#define R_13    112
+#define R_14    120
+#define R_15    128
+#define FSBASE  136
+#define GSBASE  144
+#define SEGS    152
+#define FRAME   160
+#define SIG     168
+#define LIVE    172
+#define RCX     176
+#define R_11    184
+#define CS      192
+#define SS      200
+#define RESTORE 208
+#define SPIN    216
+#define STACK   304
 #define FPU     0x1000
 #define TOP     0xc000
 #define IRET    (TOP-40)
@@ -84,8 +83,8 @@
 #define STORE_FPU LEAQ FPU(BX), DI; MOVQ DATA, CX; MOVL 32(CX), AX; MOVL 36(CX), DX; XSAVE64_DI; MOVL $2, LIVE(BX)
 
 // KEEP stores a register in the area at R11 unless it is there already: what the sentry has not to fetch again is cheaper than
-// to compare.
-#define KEEP(reg, at) CMPQ reg, (at)(R11); JEQ 2(PC); MOVQ reg, (at)(R11)
+// to compare. CX: the kind of call to report.
+#define KEEP(reg, at) CMPQ reg, (at)(R11); JEQ 3(PC); MOVQ reg, (at)(R11); MOVL $5, CX
 
 // handler is what runs in blank processes, from a copy at CODE. It begins with the signals' entry:
 // DI: signal, DX: ucontext, SP: in the thread's own alternative stack. BX: the thread's area.
@@ -99,7 +98,7 @@ TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
 	SUBQ   CX, AX
 	CMPQ   AX, $(FROMTRAMPOLINES+0x2000)
 	JCS    nested
-	MOVL   $1, KIND(BX)
+	MOVL   $1, MESSAGE(BX)
 
 event:
 	RDFSBASE_AX
@@ -137,9 +136,14 @@ wait:
 	ADDQ   AX, R12
 
 spin:
+	MOVL   $8, CX             // RDTSC takes longer than PAUSE
+
+look:
 	TESTL  $1, STATE(BX)
 	JEQ    resume
 	PAUSE
+	DECL   CX
+	JNE    look
 	RDTSC
 	SHLQ   $32, DX
 	ORQ    DX, AX
@@ -165,7 +169,7 @@ sleep:
 	JNE    sleep
 
 resume:
-	MOVL   FLAGS(BX), AX
+	MOVL   MESSAGE(BX), AX
 	TESTL  $4, AX
 	JNE    return
 	TESTL  $2, AX
@@ -179,7 +183,7 @@ resume:
 	XRSTOR64_DI
 
 loaded:
-	TESTL  $1, FLAGS(BX)
+	TESTL  $1, MESSAGE(BX)
 	JEQ    bases
 	BYTE   $0x8e; BYTE $0x9b; LONG $(SEGS+0) // MOVW SEGS+0(BX), DS
 	BYTE   $0x8e; BYTE $0x83; LONG $(SEGS+2) // ES
@@ -211,7 +215,7 @@ bases:
 	MOVQ   R_15(BX), R15
 	MOVQ   RDI(BX), DI
 	MOVQ   RSI(BX), SI
-	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $RBP // MOVQ RBP(BX), BP
+	BYTE   $0x48; BYTE $0x8b; BYTE $0x6b; BYTE $RBP // MOVQ RBP(BX), BP
 	MOVQ   RDX(BX), DX
 	MOVQ   RAX(BX), AX
 	MOVQ   RCX(BX), CX
@@ -221,6 +225,8 @@ bases:
 
 	// Back from a patched call: but for the result everything is as it was stored below.
 return:
+	MOVL   AX, R11
+	SHRL   $8, R11
 	MOVQ   R_8(BX), R8
 	MOVQ   R_9(BX), R9
 	MOVQ   R_10(BX), R10
@@ -230,13 +236,28 @@ return:
 	MOVQ   R_15(BX), R15
 	MOVQ   RDI(BX), DI
 	MOVQ   RSI(BX), SI
-	BYTE   $0x48; BYTE $0x8b; BYTE $0xab; LONG $RBP // MOVQ RBP(BX), BP
-	MOVQ   RDX(BX), DX
-	MOVQ   RESTORE(BX), AX
+	BYTE   $0x48; BYTE $0x8b; BYTE $0x6b; BYTE $RBP // MOVQ RBP(BX), BP
 	MOVQ   RIP(BX), CX
-	MOVQ   EFLAGS(BX), R11
+	TESTL  $0x244500, R11     // ID, AC, NT, DF, TF: POPFQ, which takes long, for those alone
+	JNE    slowly
+	MOVL   R11, DX
+	MOVL   R11, AX
+	SHRL   $11, AX
+	ANDL   $1, AX
+	ADDB   $127, AX           // OF
+	MOVB   DX, AH
+	SAHF                      // the other five
+	MOVQ   RDX(BX), DX
+	MOVQ   RAX(BX), AX
+	MOVQ   RSP(BX), SP
+	MOVQ   RBX(BX), BX
+	JMP    CX
+
+slowly:
 	PUSHQ  R11
 	POPFQ
+	MOVQ   RDX(BX), DX
+	MOVQ   RAX(BX), AX
 	MOVQ   RSP(BX), SP
 	MOVQ   RBX(BX), BX
 	JMP    CX
@@ -245,7 +266,7 @@ return:
 	// The sentry wants the extended state that is in the processor.
 save:
 	STORE_FPU
-	MOVL   $6, KIND(BX)
+	MOVL   $6, MESSAGE(BX)
 	JMP    report
 
 	// A signal found the thread in this page or in a trampoline. AX: where.
@@ -271,16 +292,16 @@ abort:
 	MOVL   32(CX), AX         // the components that guests have
 	MOVL   36(CX), DX
 	XRSTOR64_DI
-	MOVL   $2, KIND(BX)
+	MOVL   $2, MESSAGE(BX)
 	LEAQ   SP0(BX), SP
 	JMP    report
 
 broken:
-	MOVL   $3, KIND(BX)
+	MOVL   $3, MESSAGE(BX)
 	JMP    event
 
 kicked:
-	MOVL   $1, KIND(BX)
+	MOVL   $1, MESSAGE(BX)
 	JMP    event
 
 	// Goes on where the signal came in.
@@ -326,11 +347,14 @@ back:
 	LEAQ   (SP0-8)(R11), SP
 	BYTE   $0x9c              // PUSHFQ
 	BYTE   $0x53              // PUSHQ BX
+	CMPQ   CX, RIP(R11)
+	MOVQ   CX, BX
+	MOVL   $7, CX
+	JEQ    3(PC)
+	MOVQ   BX, RIP(R11)
+	MOVL   $5, CX
 	KEEP(R8, R_8)
 	KEEP(R9, R_9)
-	KEEP(CX, RIP)
-	KEEP(BX, RBX)
-	KEEP(BP, RBP)
 	KEEP(R12, R_12)
 	KEEP(R13, R_13)
 	KEEP(R14, R_14)
@@ -339,23 +363,27 @@ back:
 	KEEP(BX, RSP)
 	RDFSBASE_BX
 	KEEP(BX, FSBASE)
-	MOVQ   8(SP), BX
-	KEEP(BX, EFLAGS)
+	MOVL   8(SP), BX
+	SHLL   $8, BX
+	ORL    BX, CX             // the flags that there are end below bit 24
 	CMPL   LIVE(R11), $1
 	JEQ    2(PC)
 	MOVL   $1, LIVE(R11)
+	TESTL  $0x4450000, BX     // AC, NT, DF, TF
+	MOVQ   (SP), BX
 	LEAQ   SP0(R11), SP
-	TESTL  $0x44500, BX       // AC, NT, DF, TF
 	JEQ    3(PC)
 	PUSHQ  $2
 	POPFQ
+	MOVQ   AX, RAX(R11)
+	MOVQ   DI, RDI(R11)
+	MOVQ   SI, RSI(R11)
+	MOVQ   DX, RDX(R11)
+	MOVQ   R10, R_10(R11)
+	MOVQ   BX, RBX(R11)
+	BYTE   $0x49; BYTE $0x89; BYTE $0x6b; BYTE $RBP // MOVQ BP, RBP(R11)
+	MOVL   CX, MESSAGE(R11)
 	MOVQ   R11, BX
-	MOVQ   AX, RAX(BX)
-	MOVQ   DI, RDI(BX)
-	MOVQ   SI, RSI(BX)
-	MOVQ   DX, RDX(BX)
-	MOVQ   R10, R_10(BX)
-	MOVL   $5, KIND(BX)
 	CMPL   SPIN(BX), $0
 	JNE    report
 
@@ -399,7 +427,7 @@ back:
 	TESTQ  AX, AX
 	JNE    die
 	LEAQ   SP0(BX), SP
-	MOVL   $4, KIND(BX)
+	MOVL   $4, MESSAGE(BX)
 	JMP    report
 
 die:

@@ -51,33 +51,34 @@ const (
 	kindReady   = 4 // a new thread
 	kindCall    = 5 // a call from a patched site; its registers are in the block
 	kindSaved   = 6 // the extended state, as asked for
+	kindSame    = 7 // a call from a patched site like the last event, all registers but those in the first line as they were then
 )
 
 // What the handler is asked to do when it is its turn.
 const (
 	loadSegments = 1 // to load the segment registers too
 	saveState    = 2 // to store the extended state and report, instead of running the guest
-	plainReturn  = 4 // to go back from a patched call with restore as its result and nothing else changed
+	plainReturn  = 4 // to go back from a patched call with rax as its result and nothing else changed
 )
+
+// messageFlags is the first bit of the guest's flags in a message about a patched call.
+const messageFlags = 8
 
 // liveSaved is the value of live when the room for extended state holds what the processor does.
 const liveSaved = 2
 
 // block is the head of an area. The guest can write all of it. A line of 64 bytes that one processor has written costs the other one
-// a tenth of a call to fetch, so a patched call's number, its first arguments and its result are in the line of the state, and the
-// rest is written only where it has changed.
+// a tenth of a call to fetch, so a patched call's number, its arguments, the registers that loops count in and the result are in the line
+// of the state, and the rest is written only where it has changed.
 type block struct {
 	state   uint32 // futex
-	kind    uint32
-	flags   uint32
-	spin    uint32 // cycles that the thread spins before it sleeps
-	restore uint64 // address of the extended state to load; 0: it is in the processor. Or the result
+	message uint32 // of whoever gives the turn: a kind, or what the handler is asked to do; with a patched call its flags, from messageFlags on
 
-	rax, rdi, rsi, rdx, r10 uint64
+	rax, rdi, rsi, rdx, r10, rbx, rbp uint64
 
-	r8, r9, rip, rsp, eflags, rbx, rbp, fsBase uint64
+	r8, r9, rip, rsp, eflags, r12, r13, r14 uint64
 
-	r12, r13, r14, r15, gsBase uint64
+	r15, fsBase, gsBase uint64
 
 	segs   [4]uint16 // ds, es, fs, gs
 	frame  uint64    // address of the ucontext
@@ -86,7 +87,11 @@ type block struct {
 
 	rcx, r11, cs, ss uint64
 
-	_     [96]byte
+	restore uint64 // address of the extended state to load; 0: it is in the processor
+	spin    uint32 // cycles that the thread spins before it sleeps
+	_       uint32
+
+	_     [80]byte
 	stack sigaltstack
 }
 

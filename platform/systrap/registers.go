@@ -60,10 +60,18 @@ func (s *seat) setRegisters(regs *arch.Registers, hidesGS bool) {
 	}
 }
 
-// getCall reads what the guest had at a patched call.
-func (s *seat) getCall(regs *arch.Registers) {
+// getSame reads into regs, those of the call before, what can differ from them.
+func (s *seat) getSame(regs *arch.Registers, flags uint32) {
 	b := s.block
-	rip, eflags := b.rip, b.eflags
+	regs.Eflags = uint64(flags)
+	regs.Rax, regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.Rbx, regs.Rbp = b.rax, b.rdi, b.rsi, b.rdx, b.r10, b.rbx, b.rbp
+	regs.Rcx, regs.R11, regs.Orig_rax = regs.Rip, regs.Eflags, ^uint64(0)
+}
+
+// getCall reads what the guest had at a patched call.
+func (s *seat) getCall(regs *arch.Registers, flags uint32) {
+	b := s.block
+	rip, eflags := b.rip, uint64(flags)
 	*regs = arch.Registers{
 		R8: b.r8, R9: b.r9, R10: b.r10, R11: eflags, R12: b.r12, R13: b.r13, R14: b.r14, R15: b.r15,
 		Rdi: b.rdi, Rsi: b.rsi, Rbp: b.rbp, Rbx: b.rbx, Rdx: b.rdx, Rax: b.rax, Rcx: rip,

@@ -128,10 +128,10 @@ func (s *seat) stop() {
 func (s *seat) enter() bool {
 	s.halted.Store(false)
 	atomic.StoreUint32(&s.state, stateGuest)
-	atomic.StoreUint32(&s.kind, 0)
+	atomic.StoreUint32(&s.message, 0)
 	blank.Continue(s.TID, renewSignal)
 	_, err := s.await(0, nil)
-	kind, sig := atomic.LoadUint32(&s.kind), unix.Signal(atomic.LoadUint32(&s.signal))
+	kind, sig := atomic.LoadUint32(&s.message), unix.Signal(atomic.LoadUint32(&s.signal))
 	return err == nil && (kind == kindSignal || kind == kindBroken) && sig == renewSignal
 }
 

@@ -64,7 +64,7 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 		return nil, err
 	}
 	s.Guest = pairs.NewGuest(tid, proc.LeaderCPU())
-	if _, err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.kind) != kindReady {
+	if _, err := s.await(0, nil); err != nil || atomic.LoadUint32(&s.message) != kindReady {
 		s.end()
 		return nil, blank.ErrDead
 	}
@@ -197,11 +197,11 @@ func (s *seat) askFPU(spin uint64) error {
 		if s.halted.Load() {
 			return errHalted
 		}
-		s.flags = saveState
+		s.message = saveState
 		if s.give() {
 			s.wake()
 		}
-		if _, err := s.await(spin, &now); err != nil || atomic.LoadUint32(&s.kind) == kindSaved {
+		if _, err := s.await(spin, &now); err != nil || atomic.LoadUint32(&s.message) == kindSaved {
 			return err
 		}
 	}

@@ -29,16 +29,30 @@ const (
 // decode says what the thread reports. done is false for what is none of the guest's doing. A guest
 // that forges reports gets what it could have had by making calls or faults.
 func (c *context) decode(s *seat, regs *arch.Registers) (ev platform.Event, done bool, err error) {
-	switch atomic.LoadUint32(&s.kind) {
+	message := atomic.LoadUint32(&s.message)
+	same := c.same
+	c.same = false
+	switch kind := message & (1<<messageFlags - 1); kind {
 	case kindSignal, kindBroken:
-	case kindCall:
-		s.live = true
-		s.getCall(regs)
-		c.called, c.fresh = *regs, true
+		return c.decodeSignal(s, regs)
+	case kindCall, kindSame:
+		flags := message >> messageFlags
+		if kind == kindSame && same {
+			s.getSame(&c.called, flags)
+		} else {
+			s.getCall(&c.called, flags)
+		}
+		*regs = c.called
+		s.live, c.fresh = true, true
 		return platform.Event{Kind: platform.Syscall}, true, nil
-	default:
-		return ev, false, nil
+	case kindAborted:
+		s.last = nil // its segment registers may not be loaded
 	}
+	return ev, false, nil
+}
+
+// decodeSignal is decode for a signal that came in guest code.
+func (c *context) decodeSignal(s *seat, regs *arch.Registers) (ev platform.Event, done bool, err error) {
 	frame, ok := s.frameNow()
 	if !ok {
 		return ev, true, c.died(errForged)

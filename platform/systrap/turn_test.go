@@ -134,7 +134,7 @@ func TestNoPlaceForWhoComputes(t *testing.T) {
 			g.Leave()
 			done <- apart
 		}()
-		soon(t, "moving apart", func() bool { return g.running.Load() != nil })
+		soon(t, "moving apart", func() bool { return g.held.Load() != nil })
 		soon(t, "giving the place up", func() bool { return p.turns.Free() == places })
 		for taken && p.turns.Take() {
 		}

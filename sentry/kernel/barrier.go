@@ -11,7 +11,7 @@ const barrierPoll = 20 * time.Microsecond
 func (t *Task) Barrier() error {
 	inside := t.interruptGuests()
 	for o, exits := range inside {
-		for o.guestExits.Load() == exits && o.inGuest() {
+		for o.inside() == exits {
 			if t.Interrupted() {
 				return ERESTARTNOINTR
 			}
@@ -21,18 +21,18 @@ func (t *Task) Barrier() error {
 	return nil
 }
 
-// interruptGuests interrupts the other tasks that run guest code, and returns how
-// often each had left it.
-func (t *Task) interruptGuests() map[*Task]uint64 {
+// interruptGuests interrupts the other tasks that run guest code, and returns what
+// inside said of each.
+func (t *Task) interruptGuests() map[*Task]int64 {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
-	inside := make(map[*Task]uint64)
+	inside := make(map[*Task]int64)
 	for _, p := range t.k.rootPIDNS.ids {
 		o := p.task
 		if o == nil || o == t || o.exited {
 			continue
 		}
-		if exits := o.guestExits.Load(); o.inGuest() {
+		if exits := o.inside(); exits != outside {
 			inside[o] = exits
 			o.ctx.Interrupt()
 		}
@@ -40,5 +40,13 @@ func (t *Task) interruptGuests() map[*Task]uint64 {
 	return inside
 }
 
-// inGuest tells whether the task runs guest code now.
-func (t *Task) inGuest() bool { return cpuMode(t.meter.stamp.Load()%cpuModes) == cpuUser }
+// outside is what inside says of a task that does not run guest code.
+const outside = -1
+
+// inside tells how often a task that runs guest code now left it before, as far as meterEntries can tell.
+func (t *Task) inside() int64 {
+	if stamp := t.meter.stamp.Load(); meterMode(stamp) == cpuUser {
+		return stamp % meterUnit / cpuModes
+	}
+	return outside
+}

@@ -16,57 +16,95 @@ const (
 	cpuUser                  // guest code
 	cpuSystem                // the kernel's work for the task
 	cpuModes  = 4
+
+	// meterEntries is how many exits from guest code in a row can be told apart.
+	meterEntries = 4
+	meterUnit    = cpuModes * meterEntries
+	// chargeEvery is how much time, in ns, is charged at once at the least, while the task runs: to charge it takes as long as a short call.
+	chargeEvery = 20_000
 )
 
-// cpuMeter is the time up to which a task's processor time was charged, in ns
-// since the kernel was made, times cpuModes, plus the mode since then. So the
-// task and those who look at it may charge what was used, and none charges what
-// another one did.
-type cpuMeter struct{ stamp atomic.Int64 }
+// cpuMeter is how far a task's processor time is charged. The task and those who look at it charge what was used since the stamp,
+// each a part of its own.
+type cpuMeter struct {
+	// stamp is a time in ns since the kernel was made, times meterUnit, plus cpuModes times how often guest code was left,
+	// plus the mode since then.
+	stamp atomic.Int64
 
-func (k *Kernel) nanotime() int64 { return int64(time.Since(k.boot)) }
-
-// switchMode charges what the task has used in its mode and goes on in another.
-// Only the task itself calls it.
-func (t *Task) switchMode(m cpuMode) {
-	now := t.k.nanotime()
-	since := t.meter.stamp.Swap(now*cpuModes + int64(m))
-	switch was := cpuMode(since % cpuModes); {
-	case was == cpuOff && m != cpuOff:
-		t.k.awake.Add(1)
-	case was != cpuOff && m == cpuOff:
-		t.k.awake.Add(-1)
-	}
-	t.charge(since, now)
+	// What the task has taken over from the stamp and not yet charged, in ns, and how often it left guest code. Only the task itself
+	// touches these.
+	user, system int64
+	exits        int64
 }
 
-// settle charges what the task has used up to now.
+func (k *Kernel) nanotime() int64 { return k.clocks.Rough() - k.bootClock }
+
+// meterMode is the mode in a stamp.
+func meterMode(stamp int64) cpuMode { return cpuMode(stamp % cpuModes) }
+
+// switchMode takes what the task has used in its mode and goes on in another.
+// Only the task itself calls it.
+func (t *Task) switchMode(m cpuMode) {
+	c := &t.meter
+	now := t.k.nanotime()
+	since := c.stamp.Swap(now*meterUnit + c.exits%meterEntries*cpuModes + int64(m))
+	was, ns := meterMode(since), max(now-since/meterUnit, 0)
+	switch was {
+	case cpuOff:
+		if m != cpuOff {
+			t.k.awake.Add(1)
+		}
+		return
+	case cpuUser:
+		c.user += ns
+	case cpuSystem:
+		c.system += ns
+	}
+	if m == cpuOff {
+		t.k.awake.Add(-1)
+	}
+	if m == cpuOff || c.user+c.system >= chargeEvery {
+		t.charge(c.user, c.system)
+		c.user, c.system = 0, 0
+	}
+}
+
+// leftGuest is switchMode for a task that comes out of guest code.
+func (t *Task) leftGuest() {
+	t.meter.exits++
+	t.switchMode(cpuSystem)
+}
+
+// settle charges what the task has used up to now, but for chargeEvery at the most that it charges itself.
 func (t *Task) settle() {
 	old := t.meter.stamp.Load()
-	if cpuMode(old%cpuModes) == cpuOff {
+	mode := meterMode(old)
+	if mode == cpuOff {
 		return
 	}
 	now := t.k.nanotime()
-	if t.meter.stamp.CompareAndSwap(old, now*cpuModes+old%cpuModes) {
-		t.charge(old, now)
-	}
-}
-
-// charge counts the time from the stamp since until now.
-func (t *Task) charge(since, now int64) {
-	ns := now - since/cpuModes
-	mode := cpuMode(since % cpuModes)
-	if ns <= 0 || mode == cpuOff {
+	ns := max(now-old/meterUnit, 0)
+	if !t.meter.stamp.CompareAndSwap(old, now*meterUnit+old%meterUnit) {
 		return
 	}
 	if mode == cpuUser {
-		t.acct.user.Add(ns)
-		t.tg.userCPU.Add(ns)
+		t.charge(ns, 0)
 	} else {
-		t.acct.system.Add(ns)
+		t.charge(0, ns)
 	}
-	t.cpu.Add(ns)
-	t.tg.cpu.Add(ns)
+}
+
+// charge counts so many ns in guest code and in the kernel.
+func (t *Task) charge(user, system int64) {
+	if user > 0 {
+		t.acct.user.Add(user)
+		t.tg.userCPU.Add(user)
+	}
+	if system > 0 {
+		t.acct.system.Add(system)
+	}
+	t.cpu.Add(user + system)
+	t.tg.cpu.Add(user + system)
 }
 
 // shortestWatch is the least time between two looks of a cpuWatch.
@@ -160,7 +198,7 @@ func (tg *ThreadGroup) cpuLeftLocked() int64 {
 	runs := false
 	for t := range tg.watch.tasks {
 		t.settle()
-		if cpuMode(t.meter.stamp.Load()%cpuModes) != cpuOff {
+		if meterMode(t.meter.stamp.Load()) != cpuOff {
 			runs = true
 			left = min(left, t.cpu.Due())
 		}

@@ -108,7 +108,7 @@ func testForkHooks(t *testing.T) {
 	hook := func(name string) *ForkHook {
 		return &ForkHook{name, func(e *ForkEvent) {
 			calls = append(calls, name)
-			if e.Parent == e.Child || e.Args.Kind != "fork" || e.Child.guestExits.Load() != 0 || m.stateOf(e.Child.pid.numbers[0]) < 0 {
+			if e.Parent == e.Child || e.Args.Kind != "fork" || e.Child.meter.exits != 0 || m.stateOf(e.Child.pid.numbers[0]) < 0 {
 				t.Errorf("%s: %+v", name, e)
 			}
 		}}

@@ -61,6 +61,7 @@ type Kernel struct {
 	whole          *Container
 	boot           time.Time
 	bootUptime     int64 // ns of the boot-time clock when the kernel was made
+	bootClock      int64 // ns of the monotonic clock then
 	lastNSIno      atomic.Uint64
 	counts         counters
 	forkCounts     forkCounts
@@ -74,7 +75,7 @@ type Kernel struct {
 	refusals       forkRefusals
 	policy         ForkPolicy
 	// answersAfter is how often a task has left guest code before it is given answers.
-	answersAfter uint64
+	answersAfter int64
 	// forkFault makes forks fail in tests, before the step of the given number.
 	forkFault func(step int) error
 
@@ -116,7 +117,7 @@ func New(c Config) (*Kernel, error) {
 		platform: c.Platform, memory: c.Memory, vdso: c.VDSO, clocks: c.Clocks,
 		personality: c.Personality, log: c.Log,
 		futexes: futex.New[mm.FutexKey](), users: newUserTable(), ipcBudget: newIPCBudget(c.Memory),
-		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(),
+		boot: time.Now(), bootUptime: c.Clocks.Boottime().Now(), bootClock: c.Clocks.Rough(),
 		end:       make(chan struct{}),
 		forkHooks: newForkHooks(c.Log), policy: c.ForkPolicy,
 		answersAfter: usualAnswersAfter,

@@ -84,8 +84,7 @@ func (t *Task) step() bool {
 	t.watchIfArmed()
 	t.offerAnswers()
 	ev, err := t.runGuest()
-	t.switchMode(cpuSystem)
-	t.guestExits.Add(1)
+	t.leftGuest()
 	if err != nil {
 		return t.hostFailed(err)
 	}

@@ -216,7 +216,7 @@ func TestSignalPassesOn(t *testing.T) {
 			g.eventually("it computes", func(tk *Task) bool {
 				tk.k.tree.RLock()
 				defer tk.k.tree.RUnlock()
-				return cpuMode(tk.tg.tasks[1].meter.stamp.Load()%cpuModes) == cpuUser
+				return meterMode(tk.tg.tasks[1].meter.stamp.Load()) == cpuUser
 			})
 			g.do(func(tk *Task) error {
 				info := signal.KernelInfo(unix.SIGUSR1)

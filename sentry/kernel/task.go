@@ -61,7 +61,6 @@ type Task struct {
 	robustList atomic.Uint64                // where set_robust_list(2) said
 	exe        atomic.Pointer[vfs.File]
 	auxv       atomic.Pointer[[]byte] // as the program got it
-	guestExits atomic.Uint64          // how often guest code was left
 	name       atomic.Pointer[string]
 	pdeath     atomic.Int32 // parent-death signal, 0 for none
 	state      atomic.Int32 // a runState

@@ -35,6 +35,8 @@ func (f *fakeHost) cycles() uint64 {
 	return f.tsc
 }
 
+func (f *fakeHost) rough() uint64 { return f.cycles() }
+
 func (f *fakeHost) monotonic() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,6 +12,8 @@ type sample struct {
 // source is where samples come from.
 type source interface {
 	cycles() uint64
+	// rough is cycles without waiting for what comes before.
+	rough() uint64
 	// monotonic, realtime and boottime read the host's clock, in ns.
 	monotonic() int64
 	realtime() int64
@@ -22,6 +24,7 @@ type source interface {
 type host struct{}
 
 func (host) cycles() uint64   { return readTSC() }
+func (host) rough() uint64    { return roughTSC() }
 func (host) monotonic() int64 { return hostClock(unix.CLOCK_MONOTONIC) }
 func (host) realtime() int64  { return hostClock(unix.CLOCK_REALTIME) }
 func (host) boottime() int64  { return hostClock(unix.CLOCK_BOOTTIME) }

@@ -10,6 +10,9 @@ import (
 // anything later.
 func readTSC() uint64
 
+// roughTSC reads the counter at some moment between a few instructions earlier and later.
+func roughTSC() uint64
+
 // cpuid executes CPUID with subleaf 0.
 func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
 

@@ -11,9 +11,14 @@ TEXT ·WhileClear(SB), NOSPLIT, $0-25
 	ADDQ AX, R12
 
 again:
+	MOVL $8, CX // RDTSC takes longer than PAUSE
+
+look:
 	TESTL SI, (DI)
 	JNE  changed
 	PAUSE
+	DECL CX
+	JNE  look
 	RDTSC
 	SHLQ $32, DX
 	ORQ  DX, AX
