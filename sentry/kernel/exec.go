@@ -195,8 +195,7 @@ func (t *Task) takeLeadershipLocked() {
 	own := t.pid
 	t.pid, old.pid = old.pid, own
 	t.pid.task = t
-	own.task = nil
-	own.dropLocked()
+	own.leaveLocked(old)
 	old.discharge()
 	for n := own.ns; n != nil; n = n.parent {
 		n.tasks--

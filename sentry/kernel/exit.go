@@ -185,8 +185,7 @@ func (t *Task) detachLocked() {
 }
 
 func (t *Task) leavePIDLocked() {
-	t.pid.task = nil
-	t.pid.dropLocked()
+	t.pid.leaveLocked(t)
 	t.discharge()
 	for n := t.pid.ns; n != nil; n = n.parent {
 		n.tasks--

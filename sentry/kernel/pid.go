@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"gosentry/sentry/cred"
+	"gosentry/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,8 @@ type PID struct {
 	// published, and so is ns.
 	numbers []int32
 	ns      *PIDNamespace
+	// gone says that no thread has the identity any more.
+	gone atomic.Bool
 
 	// Guarded by Kernel.tree.
 	reserved bool // the numbers are taken, and a reference on ns is held
@@ -45,6 +48,14 @@ func (p *PID) In(ns *PIDNamespace) int32 {
 		}
 	}
 	return 0
+}
+
+// leaveLocked ends the identity of thread t. Those who wait for it by pidfds learn so.
+func (p *PID) leaveLocked(t *Task) {
+	p.task = nil
+	p.gone.Store(true)
+	t.tg.exitQueue.Notify(waiter.In | waiter.RdNorm | waiter.HUp)
+	p.dropLocked()
 }
 
 // PIDNamespace is a pid namespace as of pid_namespaces(7).

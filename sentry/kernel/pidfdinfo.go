@@ -62,20 +62,12 @@ func (p *pidFile) Ioctl(c vfs.Caller, cmd uint32, arg uint64, mem *mm.MemoryMana
 	return 0, unix.ENOTTY
 }
 
-// threadLocked is the thread that the pidfd is of.
-func (p *pidFile) threadLocked() *Task {
-	if p.task != nil {
-		return p.task
-	}
-	return p.tg.leader
-}
-
 // goneLocked tells whether the process was waited for, or the thread has ended and nobody is to wait for it, and how it ended.
 func (p *pidFile) goneLocked() (how ExitStatus, gone bool) {
-	if t := p.task; t != nil && t != p.tg.leader {
-		return t.status, t.exited && t.pid.task != t
+	if p.ofProcess() {
+		return p.tg.exitStatus, p.tg.reaped
 	}
-	return p.tg.exitStatus, p.tg.reaped
+	return p.first.status, p.pid.task == nil
 }
 
 // info is PIDFD_GET_INFO: what the mask asks for and there is.
@@ -104,7 +96,9 @@ func (p *pidFile) info(t *Task, arg, size uint64, mem *mm.MemoryManager) error {
 func (p *pidFile) tell(t *Task, asked uint64) (i pidfdInfo, err error) {
 	t.k.tree.RLock()
 	defer t.k.tree.RUnlock()
-	o := p.threadLocked()
+	if p.pid.In(t.pidns) == 0 {
+		return i, unix.ESRCH
+	}
 	if attr, err := p.tg.cgroup.Inode().Attr(); err == nil {
 		i.Mask, i.CgroupID = pidfdInfoCgroup, attr.Ino
 	}
@@ -123,10 +117,8 @@ func (p *pidFile) tell(t *Task, asked uint64) (i pidfdInfo, err error) {
 	if gone {
 		return i, nil
 	}
+	o := p.threadLocked()
 	i.PID, i.TGID = o.pid.In(t.pidns), p.tg.pid.In(t.pidns)
-	if i.PID == 0 || i.TGID == 0 {
-		return i, unix.ESRCH
-	}
 	if p.tg.parent != nil {
 		i.PPID = p.tg.parent.pid.In(t.pidns)
 	}
@@ -158,7 +150,7 @@ func (p *pidFile) namespace(t *Task, name string, arg uint64) (uint64, error) {
 	switch {
 	case arg != 0:
 		return 0, unix.EINVAL
-	case o.t.Namespaces() == nil:
+	case o.t == nil || o.t.Namespaces() == nil:
 		return 0, unix.ESRCH
 	}
 	if err := o.MayAccess(t, false); err != nil {

@@ -322,7 +322,10 @@ func (t *Task) KillThread(tgid, tid int32, sig signal.Signal, info *signal.Info)
 	if p == nil || p.task == nil || (tgid != 0 && p.task.tg.pid.In(t.pidns) != tgid) {
 		return unix.ESRCH
 	}
-	target := p.task
+	return t.killThreadLocked(p.task, sig, info)
+}
+
+func (t *Task) killThreadLocked(target *Task, sig signal.Signal, info *signal.Info) error {
 	if !t.MaySignal(target, sig) {
 		return unix.EPERM
 	}
@@ -336,19 +339,6 @@ func (t *Task) KillThread(tgid, tid int32, sig signal.Signal, info *signal.Info)
 	target.tg.sigMu.Lock()
 	defer target.tg.sigMu.Unlock()
 	return target.tg.sendFromLocked(t, &i, target)
-}
-
-// KillProcess is pidfd_send_signal(2).
-func (t *Task) KillProcess(tg *ThreadGroup, sig signal.Signal, info *signal.Info) error {
-	if sig != 0 && !signal.Valid(sig) {
-		return unix.EINVAL
-	}
-	t.k.tree.RLock()
-	defer t.k.tree.RUnlock()
-	if tg.reaped || tg.pid.In(t.pidns) == 0 {
-		return unix.ESRCH
-	}
-	return t.killGroupLocked(tg, sig, info)
 }
 
 // SendSelf sends the thread a signal of the kernel's own (SIGPIPE, SIGXFSZ).

@@ -17,11 +17,16 @@ func (t *Task) SetNS(file *vfs.File, want Fresh) error {
 		}
 		return t.enterNamespaces([]nsRef{f.ref})
 	}
-	tg, err := ProcessOf(file)
+	p, err := pidFileOf(file)
 	if err != nil || want == 0 {
 		return unix.EINVAL
 	}
-	o := tg.leader
+	t.k.tree.RLock()
+	o := p.threadLocked()
+	t.k.tree.RUnlock()
+	if o == nil {
+		return unix.ESRCH
+	}
 	if !t.mayInspect(o) {
 		return unix.EPERM
 	}

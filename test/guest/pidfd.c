@@ -2,6 +2,8 @@
 // targets of signals; and what prctl keeps by process and thread.
 #include "guest.h"
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -197,7 +199,152 @@ static void threads(void)
 	}
 }
 
-static const struct section table[] = {{"threads", threads}, 
+#define OF_THREAD O_EXCL
+
+static int of(pid_t pid, int flags) { return syscall(SYS_pidfd_open, pid, flags); }
+
+static const char *events(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDNORM};
+	char *text = scratch();
+	int n = poll(&p, 1, 0);
+	snprintf(text, 256, "%d %x", n, p.revents);
+	return text;
+}
+
+static volatile pid_t got_by;
+
+static void note_thread(int sig)
+{
+	(void)sig;
+	got_by = syscall(SYS_gettid);
+}
+
+static const char *to(int fd, siginfo_t *si, unsigned flags, pid_t me)
+{
+	char *text = scratch();
+	got_by = 0;
+	const char *r = ret(syscall(SYS_pidfd_send_signal, fd, SIGUSR2, si, flags));
+	for (int i = 0; i < 1000 && !got_by && *r == '0'; i++)
+		usleep(1000);
+	snprintf(text, 256, "%s %s", r, got_by == me ? "main" : got_by ? "thread" : "nobody");
+	return text;
+}
+
+static pid_t tid;
+
+static void *waits(void *arg)
+{
+	char c;
+	tid = syscall(SYS_gettid);
+	(void)!write(((int *)arg)[1], "x", 1);
+	while (syscall(SYS_read, go[0], &c, 1) != 1)
+		;
+	return NULL;
+}
+
+// single: pidfds that are opened for a thread.
+static void single(void)
+{
+	int up[2];
+	char c;
+	pthread_t t;
+	siginfo_t si = {.si_signo = SIGUSR2, .si_code = SI_QUEUE};
+	struct sigaction sa = {.sa_handler = note_thread};
+	sigaction(SIGUSR2, &sa, NULL);
+	if (pipe(go) || pipe(up) || pthread_create(&t, NULL, waits, up) || read(up[0], &c, 1) != 1)
+		return;
+	pid_t me = getpid();
+	int fd = of(tid, OF_THREAD), all = of(me, 0), leader = of(me, OF_THREAD | O_NONBLOCK);
+	say("thread as process", "%s", ret(of(tid, 0)));
+	say("others", "%s %s", ret(of(1 << 21, OF_THREAD)), ret(of(me, O_CLOEXEC)));
+	say("flags", "%x %x %x", fcntl(fd, F_GETFL), fcntl(all, F_GETFL), fcntl(leader, F_GETFL));
+	say("poll", "%s %s %s", events(fd), events(all), events(leader));
+	say("signal", "%s", to(fd, NULL, 0, me));
+	say("to the thread", "%s", to(fd, NULL, 1, me));
+	say("to the leader", "%s, %s", to(leader, NULL, 0, me), to(all, NULL, 1, me));
+	say("flags at once", "%s %s", to(fd, NULL, 3, me), to(fd, NULL, 8, me));
+	say("with values", "%s, %s", to(fd, &si, 1, me), to(leader, &si, 0, me));
+	si.si_code = SI_USER;
+	say("forged for itself", "%s", to(leader, &si, 0, me));
+	say("forged for a thread", "%s", to(fd, &si, 1, me));
+	say("wait", "%s", ret(waitid(P_PIDFD, fd, &si, WEXITED | WNOHANG)));
+	say("getfd", "%s", okret(getfd(fd, 0, 0)));
+	struct info f = {.mask = 3};
+	say("told", "%s %s %s", ret(ioctl(fd, GET_INFO(64), &f)), yes((pid_t)f.pid == tid), yes((pid_t)f.tgid == me));
+	(void)!write(go[1], "x", 1);
+	pthread_join(t, NULL);
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDNORM};
+	say("ends", "%d %x", poll(&p, 1, 60000), p.revents & ~POLLHUP);
+	while (!strchr(events(fd), '5') && syscall(SYS_tgkill, me, tid, 0) == 0)
+		usleep(1000);
+	say("gone", "%s %s", events(fd), to(fd, NULL, 1, me));
+	say("and then", "%s %s", ret(getfd(fd, 0, 0)), ret(of(tid, OF_THREAD)));
+	pid_t child = fork();
+	if (child == 0)
+		_exit(0);
+	int of_child = of(child, 0), thread_of_child = of(child, OF_THREAD);
+	waitid(P_PID, child, &si, WEXITED | WNOWAIT);
+	say("zombie", "%s %s", events(of_child), events(thread_of_child));
+	waitpid(child, NULL, 0);
+	say("waited for", "%s %s", events(of_child), events(thread_of_child));
+}
+
+static void *executes(void *arg)
+{
+	char c;
+	tid = syscall(SYS_gettid);
+	(void)!write(((int *)arg)[1], &tid, sizeof tid);
+	if (syscall(SYS_read, go[0], &c, 1) == 1)
+		execl("/proc/self/exe", "guest", "--list", NULL);
+	return NULL;
+}
+
+// follows: another thread than the leader executes a program and takes the process's number; a pidfd follows the number.
+static void follows(void)
+{
+	int up[2], out[2];
+	char text[4096];
+	if (pipe(go) || pipe(up) || pipe(out))
+		return;
+	pid_t child = fork(), other;
+	if (child == 0) {
+		pthread_t t;
+		dup2(out[1], 1);
+		fcntl(up[0], F_SETFD, FD_CLOEXEC);
+		close(out[0]);
+		pthread_create(&t, NULL, executes, up);
+		for (;;)
+			pause();
+	}
+	if (read(up[0], &other, sizeof other) != sizeof other)
+		return;
+	int leader = of(child, OF_THREAD), thread = of(other, OF_THREAD), process = of(child, 0);
+	say("before", "%s %s %s", events(leader), events(thread), events(process));
+	fcntl(out[0], F_SETPIPE_SZ, PAGE);
+	memset(text, 'x', sizeof text);
+	(void)!write(out[1], text, sizeof text); // the new program stays until this is read
+	(void)!write(go[1], "x", 1);
+	struct pollfd p = {.fd = thread, .events = POLLIN};
+	poll(&p, 1, 60000);
+	say("after", "%s %s %s", events(leader), events(thread), events(process));
+	struct info f = {.mask = 3};
+	say("leader", "%s %s %s", ret(ioctl(leader, GET_INFO(64), &f)), yes((pid_t)f.pid == child), yes((pid_t)f.tgid == child));
+	f = (struct info){.mask = 3};
+	say("thread", "%s", ret(ioctl(thread, GET_INFO(64), &f)));
+	f = (struct info){.mask = 11};
+	say("thread's end", "%s", ret(ioctl(thread, GET_INFO(64), &f)));
+	say("signals", "%s %s", ret(syscall(SYS_pidfd_send_signal, leader, 0, NULL, 0)), ret(syscall(SYS_pidfd_send_signal, thread, 0, NULL, 0)));
+	close(out[1]);
+	while (read(out[0], text, sizeof text) > 0)
+		;
+	int status;
+	waitpid(child, &status, 0);
+	say("ended", "%d: %s %s %s", status, events(leader), events(thread), events(process));
+}
+
+static const struct section table[] = {{"threads", threads}, {"single", single}, {"follows", follows},
+
 	{"infos", infos}, {"spaces", spaces},
 	{"takes", takes}, {"directories", directories}, {"switches", switches},
 };

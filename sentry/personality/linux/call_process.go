@@ -125,10 +125,10 @@ func openProgram(t *kernel.Task, dirfd int32, a *kernel.ExecArgs, flags uint64) 
 
 func sysPidfdOpen(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	pid, flags := int32(a[0]), a[1]
-	if flags&^unix.PIDFD_NONBLOCK != 0 || pid <= 0 {
+	if flags&^(unix.PIDFD_NONBLOCK|unix.PIDFD_THREAD) != 0 || pid <= 0 {
 		return 0, unix.EINVAL
 	}
-	file, err := t.OpenPIDFD(pid)
+	file, err := t.OpenPIDFD(pid, flags&unix.PIDFD_THREAD != 0)
 	if err != nil {
 		return 0, err
 	}
@@ -154,8 +154,12 @@ func sysPidfdGetfd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return newFD(t, file, true)
 }
 
+// pidfdScopes are the flags of pidfd_send_signal(2): a thread, a process, a process group.
+var pidfdScopes = map[uint64]kernel.PIDFDScope{0: kernel.ScopeOfPIDFD, 1: kernel.ScopeThread, 2: kernel.ScopeProcess, 4: kernel.ScopeGroup}
+
 func sysPidfdSendSignal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
-	if a[3] != 0 {
+	scope, ok := pidfdScopes[a[3]&0xffffffff]
+	if !ok {
 		return 0, unix.EINVAL
 	}
 	file, err := t.FDs().Get(int32(a[0]))
@@ -163,18 +167,15 @@ func sysPidfdSendSignal(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	defer file.DecRef()
-	tg, err := kernel.SignalTarget(file)
-	if err != nil {
-		return 0, err
-	}
+	sig := signal.Signal(a[1])
 	var info *signal.Info
 	if a[2] != 0 {
 		if info, err = loadSiginfo(t, a[2]); err != nil {
 			return 0, err
 		}
-		if info.Signo != signal.Signal(a[1]) || info.Code >= 0 && tg != t.ThreadGroup() {
+		if info.Signo != sig {
 			return 0, unix.EINVAL
 		}
 	}
-	return 0, t.KillProcess(tg, signal.Signal(a[1]), info)
+	return 0, t.SignalPIDFD(file, sig, info, scope)
 }

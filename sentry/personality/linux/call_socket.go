@@ -216,7 +216,7 @@ func socketOption(t *kernel.Task, s socket.Socket, level, name int) ([]byte, err
 	if p == nil {
 		return nil, unix.ENODATA
 	}
-	f, err := t.OpenPIDFD(p.In(t.PIDNamespace()))
+	f, err := t.OpenPIDFD(p.In(t.PIDNamespace()), false)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func sysWaitid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 			return 0, err
 		}
 		defer file.DecRef()
-		if w.Process, err = kernel.ProcessOf(file); err != nil {
+		if w.Process, err = kernel.ChildOf(file); err != nil {
 			return 0, err
 		}
 		if file.Flags()&unix.O_NONBLOCK != 0 && !w.NoHang {
