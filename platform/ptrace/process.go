@@ -42,21 +42,22 @@ func spawn(proc *process) (*tracee, error) {
 
 // clean unmaps what is the guest's, and sees to it that there is a thread for an OS thread that has none there. A process with many
 // tracees is not used again: each is a host thread, and most serve OS threads that will not come back.
-func clean(proc *process) error {
+func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 	seats := proc.Idle()
-	if len(seats) > maxTracees {
-		proc.Keep(seats...)
-		return unix.E2BIG
-	}
-	if !slices.ContainsFunc(seats, func(t *tracee) bool { return t.owner == nil }) {
-		t, err := spawn(proc)
-		if err != nil {
-			return err
-		}
-		seats = append(seats, t)
-	}
 	proc.Keep(seats...)
-	return proc.Reset()
+	if len(seats) > maxTracees {
+		return nil, nil, unix.E2BIG
+	}
+	return []blank.Call{blank.UnmapCall(0, blank.High)}, func() error {
+		if slices.ContainsFunc(seats, func(t *tracee) bool { return t.owner == nil }) {
+			return nil
+		}
+		t, err := spawn(proc)
+		if err == nil {
+			proc.Keep(t)
+		}
+		return err
+	}, nil
 }
 
 // attach has the calling OS thread trace t.

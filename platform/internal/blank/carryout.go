@@ -11,12 +11,21 @@ import (
 // everything is unmapped, which forget is called to say, and only what could not be mapped before is mapped again; if that fails
 // too, its errno is returned.
 func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
+	return p.CarryOutAfter(nil, q, forget)
+}
+
+// CarryOutAfter is CarryOut once the calls before are made, of which none may fail. One order does for both.
+func (p *Process) CarryOutAfter(before []Call, q *changes.Queue, forget func()) error {
 	pending := q.Pending()
-	calls := make([]Call, len(pending))
-	failed, err := p.changeAll(pending, calls)
-	if err != nil {
+	all := append(before, make([]Call, len(pending))...)
+	calls := callsFor(pending, all[len(before):])
+	if err := p.Do(all); err != nil {
 		return err
 	}
+	if failed := failure(all[:len(before)]); failed != 0 {
+		return failed
+	}
+	failed := failure(calls)
 	if failed == 0 {
 		q.Done()
 		return nil
@@ -31,7 +40,8 @@ func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
 	if err := p.Reset(); err != nil || len(again) == 0 {
 		return err
 	}
-	if failed, err = p.changeAll(again, calls); err != nil {
+	failed, err := p.changeAll(again, calls)
+	if err != nil {
 		return err
 	}
 	if failed != 0 {

@@ -87,6 +87,24 @@ func (s *Set) Interrupt(tid int) bool {
 	return here != AnyCPU && setAffinity(tid, s.cpus.mask(here)) == 0 && s.Here() == here
 }
 
+// Hold has the threads tids run on the processor of the caller alone, whose goroutine is locked to its OS thread, and then calls f. It returns that processor, and
+// whether it is certain that none of them has run from before f began until now: the caller has not let go of the processor.
+func (s *Set) Hold(tids []int, f func()) (cpu int, held bool) {
+	before, ok := switches()
+	here := s.Here()
+	if !ok || here == AnyCPU {
+		return AnyCPU, false
+	}
+	for _, tid := range tids {
+		if setAffinity(tid, s.cpus.mask(here)) != 0 {
+			return AnyCPU, false
+		}
+	}
+	f()
+	after, ok := switches()
+	return here, ok && after == before
+}
+
 // Here is the processor that the caller is on, if it may be used.
 func (s *Set) Here() int {
 	if cpu := currentCPU(); cpu < len(s.cpus.masks) && s.cpus.all.IsSet(cpu) {

@@ -145,7 +145,7 @@ func (p *Pool[S]) takeBack(proc *Process[S], q changes.Queue) {
 	case q.Mapped() >= muchMapped:
 		p.discardFull(proc, q)
 	case p.readmit(proc):
-		proc.disuse()
+		proc.disuse(q.Mapped())
 	default:
 		go proc.doom()
 	}

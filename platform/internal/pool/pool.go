@@ -29,8 +29,9 @@ type Config[S Seat] struct {
 	// Rouse undoes Halt of seats that no context holds, and returns them, ready to be used, but for those that have died. What the guest had
 	// there is as it should be again. nil if Halt is.
 	Rouse func(seats []S) []S
-	// Clean unmaps all that a guest had in p and leaves nothing of it running. An error when p is not to be used any more.
-	Clean func(p *Process[S]) error
+	// Clean makes p, which no context has a seat of, as good as new: it returns the calls that unmap all that a guest had there, and what is
+	// to be done once they were made, which leaves nothing of the guest's running. Either ends in an error when p is not to be used any more.
+	Clean func(p *Process[S]) (unmap []blank.Call, done func() error, err error)
 	// Alike tells whether two seats serve the same OS thread; nil if any does.
 	Alike func(a, b S) bool
 	// End ends a seat whose process is about to be killed. It may be nil.
@@ -49,6 +50,8 @@ type Pool[S Seat] struct {
 	kept     map[*Process[S]]struct{}  // set aside by their spaces, at most maxKept
 	spares   []*Process[S]             // empty
 	retired  []*Process[S]             // to be emptied
+	left     []*Process[S]             // to be emptied before long, unless a space takes them as they are
+	tidying  bool                      // tidy is to come by
 	making   int                       // processes that are being made
 	working  bool                      // keepStore runs
 	released bool
@@ -73,60 +76,40 @@ func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error
 	return p, nil
 }
 
-// take returns a process for as, whose lock is held, where there is a choice the one that suits r best.
-func (p *Pool[S]) take(as *Space[S], r Runner[S]) (*Process[S], error) {
-	for range 3 {
-		proc, err := p.find(as, r)
-		if err != nil {
-			return nil, err
-		}
-		if proc != nil {
-			return proc, nil
-		}
-	}
-	return nil, unix.EAGAIN
-}
-
-// find looks in the store, makes a process, or takes one from another address
-// space. nil without an error: the one it found was dead.
-func (p *Pool[S]) find(as *Space[S], r Runner[S]) (*Process[S], error) {
+// find returns a process for as, whose lock is held, where there is a choice the one that suits r best: one that another space has just left, one from the
+// store, a new one, or one of another space. used tells whether it is to be made as good as new first.
+func (p *Pool[S]) find(as *Space[S], r Runner[S]) (proc *Process[S], used bool, err error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.released {
-		p.mu.Unlock()
-		return nil, unix.ESHUTDOWN
+		return nil, false, unix.ESHUTDOWN
 	}
-	if proc := p.spare(r.Rank); proc != nil {
+	list := &p.left
+	if best(p.spares, r.Rank) > best(p.left, r.Rank) {
+		list = &p.spares
+	}
+	if proc := pick(list, r.Rank); proc != nil {
 		p.procs[proc] = as
 		p.work()
-		p.mu.Unlock()
-		return proc, nil
+		return proc, list == &p.left, nil
 	}
 	if p.mayMake() {
-		proc, err := p.make(as)
-		if err == nil {
-			p.mu.Unlock()
-			return proc, nil
+		if proc, err := p.make(as); err == nil {
+			return proc, false, nil
 		}
 	}
-	proc := p.evict()
-	if proc == nil {
-		p.mu.Unlock()
-		return nil, unix.EAGAIN
+	if proc = p.evict(); proc == nil {
+		return nil, false, unix.EAGAIN
 	}
 	p.procs[proc] = as
-	p.mu.Unlock()
-	if proc.clean() != nil {
-		p.discard(proc)
-		return nil, nil
-	}
-	return proc, nil
+	return proc, true, nil
 }
 
 // fromStore is take for an as whose context is not here to ask; nil if none is in store.
 func (p *Pool[S]) fromStore(as *Space[S]) *Process[S] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	proc := p.spare(func(s S) int {
+	proc := pick(&p.spares, func(s S) int {
 		if p.Alike == nil || p.Alike(s, as.lastSeat) {
 			return Own
 		}
@@ -139,20 +122,28 @@ func (p *Pool[S]) fromStore(as *Space[S]) *Process[S] {
 	return proc
 }
 
-// spare takes the process from the store whose best seat ranks highest, of several the one that was stored last; nil if there is
-// none. mu is held.
-func (p *Pool[S]) spare(rank func(S) int) *Process[S] {
-	best, highest := -1, -1
-	for i, proc := range p.spares {
+// best is the rank of the best seat in list, -1 if there is no process.
+func best[S Seat](list []*Process[S], rank func(S) int) int {
+	highest := -1
+	for _, proc := range list {
+		highest = max(highest, proc.highest(rank))
+	}
+	return highest
+}
+
+// pick takes the process from list whose best seat ranks highest, of several the one that came last; nil if there is none.
+func pick[S Seat](list *[]*Process[S], rank func(S) int) *Process[S] {
+	at, highest := -1, -1
+	for i, proc := range *list {
 		if n := proc.highest(rank); n >= highest {
-			best, highest = i, n
+			at, highest = i, n
 		}
 	}
-	if best < 0 {
+	if at < 0 {
 		return nil
 	}
-	proc := p.spares[best]
-	p.spares = slices.Delete(p.spares, best, best+1)
+	proc := (*list)[at]
+	*list = slices.Delete(*list, at, at+1)
 	return proc
 }
 
@@ -197,10 +188,12 @@ func (p *Pool[S]) newProcess() (*Process[S], error) {
 // evict takes a process to be emptied, or else the process of the address space that was left longest ago; nil when all are
 // in use. mu is held.
 func (p *Pool[S]) evict() *Process[S] {
-	if n := len(p.retired); n > 0 {
-		proc := p.retired[n-1]
-		p.retired = p.retired[:n-1]
-		return proc
+	for _, list := range []*[]*Process[S]{&p.retired, &p.left} {
+		if n := len(*list); n > 0 {
+			proc := (*list)[n-1]
+			*list = (*list)[:n-1]
+			return proc
+		}
 	}
 	var victim *Space[S]
 	for _, as := range p.procs {
@@ -257,7 +250,7 @@ func (p *Pool[S]) Release() {
 	}
 	clear(p.procs)
 	clear(p.kept)
-	p.spares, p.retired = nil, nil
+	p.spares, p.retired, p.left = nil, nil, nil
 	p.mu.Unlock()
 	p.Factory.Release()
 	for _, proc := range all {

@@ -77,7 +77,9 @@ func newEnv(t *testing.T, limit int) *env {
 			tid, err := p.SpawnThread()
 			return &chair{pairs.NewGuest(tid, p.LeaderCPU()), make(chan struct{}, 1)}, err
 		},
-		Clean: func(p *Process[*chair]) error { return e.clean(p) },
+		Clean: func(p *Process[*chair]) ([]blank.Call, func() error, error) {
+			return []blank.Call{blank.UnmapCall(0, blank.High)}, func() error { return nil }, e.clean(p)
+		},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

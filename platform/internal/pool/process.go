@@ -5,7 +5,10 @@ import (
 	"sync"
 
 	"gosentry/platform/internal/blank"
+	"gosentry/platform/internal/changes"
 	"gosentry/platform/internal/pairs"
+
+	"golang.org/x/sys/unix"
 )
 
 // Seat is a guest thread of a blank process as the platform knows it. It belongs to the context that holds it, or is idle.
@@ -33,6 +36,7 @@ type Process[S Seat] struct {
 	doomed bool
 	killed bool
 	unused bool
+	few    bool          // is mapped there, if it is unused: little to unmap
 	ended  chan struct{} // closed when nothing of it is left
 	after  func()        // to be called when nothing of the guest's is mapped, or nil
 }
@@ -168,10 +172,10 @@ func (p *Process[S]) doom() {
 	}
 }
 
-// disuse has p retired as soon as no context holds a seat of it.
-func (p *Process[S]) disuse() {
+// disuse has p, in which so many bytes are mapped, retired as soon as no context holds a seat of it.
+func (p *Process[S]) disuse(mapped uint64) {
 	p.mu.Lock()
-	p.unused = true
+	p.unused, p.few = true, mapped <= fewMapped
 	if p.finish() {
 		p.end()
 	}
@@ -182,12 +186,13 @@ func (p *Process[S]) finish() (end bool) {
 	end = p.doomed && p.held == 0 && !p.killed
 	p.killed = p.killed || end
 	retire := p.unused && p.held == 0 && !p.doomed
+	few := p.few
 	if retire {
 		p.unused = false
 	}
 	p.mu.Unlock()
 	if retire {
-		p.pool.retire(p)
+		p.pool.retire(p, few)
 	}
 	return end
 }
@@ -206,7 +211,41 @@ func (p *Process[S]) end() {
 
 // clean makes p as good as new.
 func (p *Process[S]) clean() error {
-	err := p.pool.Clean(p)
+	unmap, done, err := p.pool.Clean(p)
+	if err != nil {
+		return err
+	}
+	return p.cleaned(unmap, p.Do(unmap), done)
+}
+
+// fill makes p as good as new and has the leader carry out what is pending in q by the same order. refused tells whether the host refuses a part of that, as
+// forget is told, too. An error when p is not to be used any more.
+func (p *Process[S]) fill(q *changes.Queue, forget func()) (refused bool, err error) {
+	unmap, done, err := p.pool.Clean(p)
+	if err != nil {
+		return false, err
+	}
+	err = p.CarryOutAfter(unmap, q, forget)
+	if _, refused = err.(unix.Errno); refused {
+		err = nil
+	}
+	if err = p.cleaned(unmap, err, done); err != nil {
+		forget() // part of it may have been carried out
+	}
+	return refused, err
+}
+
+// cleaned ends what Clean began; err is how its calls ended.
+func (p *Process[S]) cleaned(unmap []blank.Call, err error, done func() error) error {
+	after := done()
+	for _, c := range unmap {
+		if err == nil && c.Errno != 0 {
+			err = c.Errno
+		}
+	}
+	if err == nil {
+		err = after
+	}
 	if err == nil {
 		p.emptied()
 	}

@@ -229,11 +229,9 @@ func (as *Space[S]) Begin(r Runner[S]) error {
 		return &platform.Died{Reason: "it died before"}
 	}
 	if as.proc == nil {
-		proc, err := as.pool.take(as, r)
-		if err != nil {
+		if err := as.take(r); err != nil {
 			return as.unlessRefused(err)
 		}
-		as.proc = proc
 	}
 	proc, s := r.Seat()
 	if proc != nil && proc != as.proc {
@@ -274,6 +272,31 @@ func (as *Space[S]) update(cpu int) error {
 		return nil
 	}
 	return err
+}
+
+// take takes a process for r, which it makes as good as new where another space has used it. mu is held.
+func (as *Space[S]) take(r Runner[S]) error {
+	for range 3 {
+		proc, used, err := as.pool.find(as, r)
+		if err != nil {
+			return err
+		}
+		as.proc = proc
+		if !used {
+			return nil
+		}
+		if as.watch != nil {
+			as.watch.Recover()
+		}
+		proc.pin(r.Thread().Here())
+		refused, err := proc.fill(&as.queue, as.forget)
+		if err == nil {
+			as.refused = as.refused || refused
+			return nil
+		}
+		as.pool.discard(as.lose())
+	}
+	return unix.EAGAIN
 }
 
 // seat has r take a seat. When the host refuses one more thread, others' idle processes
@@ -370,6 +393,6 @@ func (as *Space[S]) Release() {
 	if queue.Mapped() >= muchMapped {
 		as.pool.discardFull(proc, queue)
 	} else {
-		proc.disuse()
+		proc.disuse(queue.Mapped())
 	}
 }

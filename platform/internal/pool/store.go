@@ -13,6 +13,11 @@ const (
 	// a fork may need one for either side.
 	maxSpares = 8
 	minSpares = 2
+	// fewMapped is up to how many bytes whoever takes the process next unmaps, by the order that maps what is to be there: that takes less than
+	// to have it done at the same time on another processor, where the host has to wake up.
+	fewMapped = 4 << 20
+	// tidyDelay is how long such a process waits for that.
+	tidyDelay = 10 * time.Millisecond
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
 	// unmapPiece is how much the host unmaps in one call where nobody waits for it. After unmapPieces of them it has a rest of unmapPause,
@@ -26,16 +31,35 @@ const (
 	unmapDelay = 10 * time.Millisecond
 )
 
-// retire takes the process of a released address space back.
-func (p *Pool[S]) retire(proc *Process[S]) {
+// retire takes the process of a released address space back. few tells whether little is mapped there.
+func (p *Pool[S]) retire(proc *Process[S], few bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released {
 		return
 	}
 	p.procs[proc] = nil
-	p.retired = append(p.retired, proc)
-	p.work()
+	if !few {
+		p.retired = append(p.retired, proc)
+		p.work()
+		return
+	}
+	p.left = append(p.left, proc)
+	if !p.tidying {
+		p.tidying = true
+		time.AfterFunc(tidyDelay, p.tidy)
+	}
+}
+
+// tidy has emptied what was left and nobody took.
+func (p *Pool[S]) tidy() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tidying = false
+	if !p.released {
+		p.retired, p.left = append(p.retired, p.left...), nil
+		p.work()
+	}
 }
 
 // discard forgets and kills a process.
@@ -77,7 +101,7 @@ func (p *Pool[S]) sweep(proc *Process[S], pieces [][2]uint64) {
 	}
 	p.dying.Add(-1)
 	if err == nil && p.readmit(proc) {
-		proc.disuse()
+		proc.disuse(0)
 	} else {
 		proc.doom()
 	}

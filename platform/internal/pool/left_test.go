@@ -1,0 +1,83 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"gosentry/platform"
+)
+
+// mapped tells whether addr is mapped in the host process.
+func mapped(t *testing.T, p *Process[*chair], addr uint64) bool {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains("\n"+string(maps), fmt.Sprintf("\n%08x-", addr))
+}
+
+// released is a process that a space with a page at mapAt has just left.
+func (e *env) released() *Process[*chair] {
+	e.t.Helper()
+	e.wait("the store is not full", func() bool { return !e.working })
+	as, r := e.space(pageSize), e.sitter()
+	r.visit(e.t, as)
+	proc := r.proc
+	r.Drop()
+	as.Release()
+	return proc
+}
+
+// TestLeft has a space take the process that another one has just left: what that had mapped is gone when the first context may run.
+func TestLeft(t *testing.T) {
+	e := newEnv(t, 8)
+	proc := e.released()
+	if !mapped(t, proc, mapAt) {
+		t.Error("it was emptied at once")
+	}
+	as, r := e.NewSpace(), e.sitter()
+	const other = 2 * mapAt
+	if err := as.Apply([]platform.Change{{Op: platform.Map, File: int32(e.file), Addr: other, Length: pageSize, Prot: platform.Read}}); err != nil {
+		t.Fatal(err)
+	}
+	r.visit(t, as)
+	if r.proc != proc {
+		t.Fatal("another process was taken")
+	}
+	if mapped(t, proc, mapAt) || !mapped(t, proc, other) {
+		t.Error("it is not mapped as the new space wants it")
+	}
+	r.Drop()
+	as.Release()
+}
+
+// TestLeftAlone has a process emptied and stored that nobody takes.
+func TestLeftAlone(t *testing.T) {
+	e := newEnv(t, 8)
+	proc := e.released()
+	e.wait("it is not stored", func() bool { return len(e.left) == 0 && len(e.retired) == 0 && !e.working })
+	if mapped(t, proc, mapAt) {
+		t.Error("it is stored full")
+	}
+}
+
+// TestLeftUseless has the process that another space has left turn out to be of no use: the space gets another one, and learns that nothing is mapped.
+func TestLeftUseless(t *testing.T) {
+	e := newEnv(t, 8)
+	proc := e.released()
+	e.clean = func(p *Process[*chair]) error { return errors.New("of no use") }
+	as, r := e.space(pageSize), e.sitter()
+	r.visit(t, as)
+	if r.proc == proc {
+		t.Error("it was taken")
+	}
+	if !mapped(t, r.proc, mapAt) && as.Drops() == 0 {
+		t.Error("what it wants is lost")
+	}
+	r.Drop()
+	as.Release()
+}
