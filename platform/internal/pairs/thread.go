@@ -227,9 +227,7 @@ func (t *Thread) look(s *Set, n uint32) bool {
 		return true
 	}
 	if computing || n%rebalanceTicks == 0 || t.cpus.crowded(t.cpu) {
-		if g := t.runner.Inside(); g != nil {
-			setAffinity(g.TID, &t.cpus.all)
-		}
+		s.letGo(t.runner)
 		setAffinity(t.tid, &t.cpus.all)
 		t.loose.Store(true)
 	}
