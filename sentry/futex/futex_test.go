@@ -11,7 +11,7 @@ import (
 
 func TestWaitCompares(t *testing.T) {
 	m := New[int]()
-	w := NewWaiter[int]()
+	w := NewWaiter[int](nil)
 	if err := m.Wait(w, 1, newWord(5), 6, BitsetAll); err != unix.EAGAIN {
 		t.Errorf("other value: %v, want EAGAIN", err)
 	}
@@ -188,7 +188,7 @@ func TestNoLostWakeups(t *testing.T) {
 	const tasks, rounds = 8, 1000
 	for range tasks {
 		wg.Go(func() {
-			w := NewWaiter[int]()
+			w := NewWaiter[int](nil)
 			for range rounds {
 				lock(w)
 				if inside.Add(1) != 1 {
@@ -231,7 +231,7 @@ func TestWakesRequeuesAndCancelsTogether(t *testing.T) {
 	}
 	for i := range 4 {
 		wg.Go(func() {
-			w := NewWaiter[int]()
+			w := NewWaiter[int](nil)
 			for j := range 1500 {
 				if err := m.Wait(w, i%2, newWord(0), 0, BitsetAll); err != nil {
 					t.Error(err)
@@ -260,7 +260,7 @@ func TestWakesRequeuesAndCancelsTogether(t *testing.T) {
 
 func BenchmarkWaitWakeCancel(b *testing.B) {
 	m := New[[3]uint64]()
-	w, mem := NewWaiter[[3]uint64](), newWord(0)
+	w, mem := NewWaiter[[3]uint64](nil), newWord(0)
 	for b.Loop() {
 		m.Wait(w, [3]uint64{1, 2, 3}, mem, 0, BitsetAll)
 		m.Wake([3]uint64{1, 2, 3}, 1, BitsetAll)

@@ -58,7 +58,7 @@ func queueUp(t *testing.T, m *Manager[int], key, n int, bitset uint32) []*Waiter
 	t.Helper()
 	list := make([]*Waiter[int], n)
 	for i := range list {
-		list[i] = NewWaiter[int]()
+		list[i] = NewWaiter[int](nil)
 		if err := m.Wait(list[i], key, newWord(1), 1, bitset); err != nil {
 			t.Fatal(err)
 		}

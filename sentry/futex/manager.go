@@ -36,6 +36,8 @@ type Word interface {
 type Waiter[K comparable] struct {
 	// C receives when the waiter is woken.
 	C chan struct{}
+	// tell, unless nil, is called before that: the waiter's task is about to go on.
+	tell func()
 
 	// bucket is nil when the waiter is in no queue. It changes under the lock of
 	// the bucket that it names.
@@ -49,9 +51,19 @@ type Waiter[K comparable] struct {
 	pi         *piWait[K]
 }
 
-// NewWaiter returns a waiter with a channel of its own.
-func NewWaiter[K comparable]() *Waiter[K] {
-	return &Waiter[K]{C: make(chan struct{}, 1)}
+// NewWaiter returns a waiter with a channel of its own. tell, unless nil, is called when the waiter is woken; it must not block.
+func NewWaiter[K comparable](tell func()) *Waiter[K] {
+	return &Waiter[K]{C: make(chan struct{}, 1), tell: tell}
+}
+
+func (w *Waiter[K]) notify() {
+	if w.tell != nil {
+		w.tell()
+	}
+	select {
+	case w.C <- struct{}{}:
+	default:
+	}
 }
 
 type bucket[K comparable] struct {
@@ -140,10 +152,7 @@ func (b *bucket[K]) unlink(w *Waiter[K]) {
 func (b *bucket[K]) wake(w *Waiter[K]) {
 	w.woken = true
 	b.unlink(w)
-	select {
-	case w.C <- struct{}{}:
-	default:
-	}
+	w.notify()
 	w.bucket.Store(nil)
 }
 

@@ -192,10 +192,7 @@ func (b *bucket[K]) inherit(w *Waiter[K]) {
 	w.pi.state.owner = w.pi.locker.Self
 	w.pi.state.changing = true
 	w.pi.repair = true
-	select {
-	case w.C <- struct{}{}:
-	default:
-	}
+	w.notify()
 }
 
 // UnlockPI gives the futex key, which who has, to the first waiter, or frees

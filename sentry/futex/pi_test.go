@@ -36,7 +36,7 @@ func TestPIOwnership(t *testing.T) {
 	m := New[int]()
 	mem := newWord(0)
 	mem.missing.Store(1)
-	a, b, c := NewWaiter[int](), NewWaiter[int](), NewWaiter[int]()
+	a, b, c := NewWaiter[int](nil), NewWaiter[int](nil), NewWaiter[int](nil)
 	lockPI(t, m, a, 10, mem, true)
 	checkWord(t, "taken", mem, 10)
 	if _, err := m.LockPI(a, 1, task(10), mem, everybody, false); err != unix.EDEADLK {
@@ -79,7 +79,7 @@ func TestPIOwnership(t *testing.T) {
 
 func TestPIErrors(t *testing.T) {
 	m := New[int]()
-	w := NewWaiter[int]()
+	w := NewWaiter[int](nil)
 	if _, err := m.LockPI(w, 1, task(10), newWord(999), everybody, false); err != unix.ESRCH {
 		t.Errorf("owner that does not exist: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestPIErrors(t *testing.T) {
 	mem := newWord(10)
 	lockPI(t, m, w, 11, mem, false)
 	mem.v.Store(12)
-	if _, err := m.LockPI(NewWaiter[int](), 1, task(13), mem, everybody, false); err != unix.EINVAL {
+	if _, err := m.LockPI(NewWaiter[int](nil), 1, task(13), mem, everybody, false); err != unix.EINVAL {
 		t.Errorf("a forged owner: %v", err)
 	}
 	if err := m.UnlockPI(1, task(12), mem); err != unix.EINVAL {
@@ -108,7 +108,7 @@ func TestPIErrors(t *testing.T) {
 func TestPIOwnerDies(t *testing.T) {
 	m := New[int]()
 	mem := newWord(0)
-	a, b, c := NewWaiter[int](), NewWaiter[int](), NewWaiter[int]()
+	a, b, c := NewWaiter[int](nil), NewWaiter[int](nil), NewWaiter[int](nil)
 	lockPI(t, m, a, 10, mem, true)
 	lockPI(t, m, b, 11, mem, false)
 	if err := m.OwnerDies(1, mem, 10, true, false); err != nil {
@@ -168,7 +168,7 @@ func TestRequeuePI(t *testing.T) {
 	cond, mutex := newWord(3), newWord(0)
 	var list []*Waiter[int]
 	for tid := 11; tid <= 14; tid++ {
-		w := NewWaiter[int]()
+		w := NewWaiter[int](nil)
 		list = append(list, w)
 		if err := m.WaitRequeuePI(w, 1, cond, 3, BitsetAll, 2, task(tid)); err != nil {
 			t.Fatal(err)
@@ -215,7 +215,7 @@ func TestPIMutualExclusion(t *testing.T) {
 	count := 0
 	for i := range 6 {
 		wg.Go(func() {
-			w, me := NewWaiter[int](), task(i+1)
+			w, me := NewWaiter[int](nil), task(i+1)
 			for j := range 1000 {
 				got, err := m.LockPI(w, 1, me, mem, everybody, false)
 				if err != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"gosentry/sentry/ktime"
+	"gosentry/sentry/waiter"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,27 @@ import (
 func ticks(d time.Duration) int64 { return int64(d / (10 * time.Millisecond)) }
 
 func (t *Task) setState(s runState) { t.state.Store(int32(s)) }
+
+// woken says that a task which waits in the state from is about to go on: it counts as running from now, not only once it does.
+func (t *Task) woken(from runState) { t.state.CompareAndSwap(int32(from), int32(running)) }
+
+// NewWake returns what tells the task that something happened, and the event for it to block on.
+func (t *Task) NewWake() (wake func(waiter.EventMask), event <-chan struct{}) {
+	ch := make(chan struct{}, 1)
+	return func(waiter.EventMask) {
+		t.woken(sleeping)
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}, ch
+}
+
+// NewEntry returns an entry whose notifications wake the task from blocking on the event.
+func (t *Task) NewEntry(mask waiter.EventMask) (entry *waiter.Entry, event <-chan struct{}) {
+	wake, event := t.NewWake()
+	return &waiter.Entry{Mask: mask, Notify: wake}, event
+}
 
 // interrupted tells whether a blocked call has to end: a signal is due, the
 // thread stops or dies. With onlyKill only death counts.
@@ -107,6 +129,9 @@ func (t *Task) block(event, timeout <-chan struct{}, onlyKill bool) error {
 		case <-timeout:
 			return unix.ETIMEDOUT
 		case <-t.wake:
+		}
+		if !t.interrupted(onlyKill) {
+			t.setState(sleeping) // who wakes it from here on is seen at the top
 		}
 	}
 }

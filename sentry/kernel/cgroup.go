@@ -248,6 +248,7 @@ func (t *Task) waitThawed() {
 	t.ctx.Leave()
 	t.switchMode(cpuOff)
 	for !t.dieIfDue() && !t.killedOr(thaw) {
+		t.setState(sleeping)
 	}
 }
 

@@ -38,7 +38,7 @@ func (k *Kernel) setHideMessages(c vfs.Caller, n int64) error {
 
 // TakeMessages returns at least one and at most n bytes of the log that nobody has taken, and waits for them. ERESTARTSYS.
 func (t *Task) TakeMessages(n int) ([]byte, error) {
-	entry, event := waiter.NewChannelEntry(waiter.In)
+	entry, event := t.NewEntry(waiter.In)
 	log := t.k.Messages()
 	log.Register(entry)
 	defer log.Unregister(entry)

@@ -92,6 +92,7 @@ func (t *Task) releasedByTracer(tr *tracee) bool {
 // wakeLocked ends the thread's ptrace-stop.
 func (t *Task) wakeLocked() {
 	t.tracee.stop.active = false
+	t.woken(traceStopped)
 	select {
 	case t.wake <- struct{}{}:
 	default:

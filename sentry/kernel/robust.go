@@ -120,7 +120,7 @@ func (t *Task) ownerDies(m *mm.MemoryManager, entry uint64, offset int64, pendin
 // at a time.
 func (t *Task) FutexWaiter() *futex.Waiter[mm.FutexKey] {
 	if t.futexWaiter == nil {
-		t.futexWaiter = futex.NewWaiter[mm.FutexKey]()
+		t.futexWaiter = futex.NewWaiter[mm.FutexKey](func() { t.woken(sleeping) })
 	}
 	return t.futexWaiter
 }

@@ -223,7 +223,7 @@ func (l *CallListener) tell(t *Task, m *mm.MemoryManager, addr mm.Addr) error {
 
 // next waits for a call that nobody was told of. ENOENT, ERESTARTSYS.
 func (l *CallListener) next(t *Task) (*notifiedCall, error) {
-	e, arrived := waiter.NewChannelEntry(waiter.In)
+	e, arrived := t.NewEntry(waiter.In)
 	l.arrived.Register(e)
 	defer l.arrived.Unregister(e)
 	for {

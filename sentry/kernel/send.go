@@ -16,6 +16,7 @@ var stopSignals = signal.SetOf(unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SI
 // interrupt makes the task look for work soon, whatever it is doing.
 func (t *Task) interrupt() {
 	t.work.Store(true)
+	t.woken(sleeping)
 	select {
 	case t.wake <- struct{}{}:
 	default:

@@ -113,6 +113,7 @@ func (tg *ThreadGroup) continueLocked() {
 	close(tg.stop.resume)
 	for _, t := range tg.tasks {
 		t.stopping = false
+		t.woken(stopped)
 	}
 	tg.stop = groupStop{}
 	if complete {

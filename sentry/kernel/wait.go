@@ -46,7 +46,7 @@ func (t *Task) Wait(a WaitArgs) (WaitResult, error) {
 	if r, err, done := t.tryWait(&a); done {
 		return r, err
 	}
-	entry, ch := waiter.NewChannelEntry(waiter.In)
+	entry, ch := t.NewEntry(waiter.In)
 	t.tg.childWait.Register(entry)
 	defer t.tg.childWait.Unregister(entry)
 	for {

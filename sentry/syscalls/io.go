@@ -134,7 +134,7 @@ func wouldBlock(f *vfs.File, err error) bool {
 // untilReady tries op whenever the file may have become ready, until it gives
 // something else than EAGAIN. ERESTARTSYS when a signal comes first.
 func untilReady(t *kernel.Task, f *vfs.File, events waiter.EventMask, op func() (int, error)) (int, error) {
-	entry, ch := waiter.NewChannelEntry(events)
+	entry, ch := t.NewEntry(events)
 	f.Register(entry)
 	defer f.Unregister(entry)
 	for {

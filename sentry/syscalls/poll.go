@@ -26,13 +26,7 @@ func Poll(t *kernel.Task, files []PollFile, now bool, timeout <-chan struct{}) (
 	if n := pollOnce(files); n > 0 || now {
 		return n, nil
 	}
-	ch := make(chan struct{}, 1)
-	wake := func(waiter.EventMask) {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
+	wake, ch := t.NewWake()
 	entries := make([]waiter.Entry, len(files))
 	for i := range files {
 		if f := files[i].File; f != nil && f.Pollable() {

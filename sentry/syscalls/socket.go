@@ -123,7 +123,7 @@ func onSocket(t *kernel.Task, f *vfs.File, s socket.Socket, events waiter.EventM
 	}
 	deadline := deadlineOf(t, timeout)
 	for {
-		entry, ch := waiter.NewChannelEntry(events)
+		entry, ch := t.NewEntry(events)
 		on := queueOf(f, busy)
 		on.Register(entry)
 		next, err := op()

@@ -94,13 +94,7 @@ func untilBoth(t *kernel.Task, in, out *vfs.File, op func() (int, error), over f
 	if err != unix.EAGAIN || over() {
 		return n, err
 	}
-	ch := make(chan struct{}, 1)
-	wake := func(waiter.EventMask) {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
+	wake, ch := t.NewWake()
 	fromIn, fromOut := waiter.Entry{Mask: waiter.In, Notify: wake}, waiter.Entry{Mask: waiter.Out, Notify: wake}
 	in.Register(&fromIn)
 	defer in.Unregister(&fromIn)

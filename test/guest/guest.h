@@ -169,22 +169,26 @@ static MAYBE int has_line(const char *path, const char *text)
 	return found;
 }
 
+// state_of is the state of a process or thread as in proc(5), 0 if it is gone.
+static MAYBE char state_of(pid_t pid)
+{
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	int fd = open(path, O_RDONLY);
+	ssize_t n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	char *end = strrchr(text, ')');
+	return end ? end[2] : 0;
+}
+
 // comes_to waits until a process or thread is in a state of proc(5), has ended or is gone, and returns the state it is in. What
 // another is to have reached is seen this way and not by the time that passed; the program's alarm bounds the wait.
 static MAYBE char comes_to(pid_t pid, char want)
 {
-	char path[64], text[512], state = 0;
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	for (;; sleep_ms(1)) {
-		int fd = open(path, O_RDONLY);
-		ssize_t n = read(fd, text, sizeof text - 1);
-		close(fd);
-		if (n <= 0)
-			return 0;
-		text[n] = 0;
-		char *end = strrchr(text, ')');
-		state = end ? end[2] : 0;
-		if (state == want || state == 'Z')
+		char state = state_of(pid);
+		if (!state || state == want || state == 'Z')
 			return state;
 	}
 }

@@ -428,8 +428,60 @@ static void sending(void)
 	say("leader", "%s", status(st));
 }
 
+static volatile int *seen;
+
+static void spin(void)
+{
+	while (!*seen)
+		;
+}
+
+static void spin_in_handler(int sig)
+{
+	(void)sig;
+	spin();
+}
+
+// woken: who is told to go on counts as running from then on, and not only once it has a processor.
+static void woken(void)
+{
+	enum { SIGNALLED, READS, STOPPED, KINDS };
+	static const char *const names[] = {"signalled", "reads", "stopped"};
+	seen = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	signal(SIGUSR1, spin_in_handler);
+	for (int kind = 0; kind < KINDS; kind++) {
+		int states[128] = {0}, p[2], tries = 50;
+		for (int i = 0; i < tries; i++) {
+			*seen = 0;
+			pid_t pid = pipe(p) ? -1 : fork();
+			if (pid == 0) {
+				char c;
+				if (kind == SIGNALLED)
+					pause();
+				else if (kind == READS)
+					(void)!read(p[0], &c, 1);
+				else
+					raise(SIGSTOP);
+				spin();
+				_exit(0);
+			}
+			comes_to(pid, kind == STOPPED ? 'T' : 'S');
+			if (kind == READS)
+				(void)!write(p[1], "x", 1);
+			else
+				kill(pid, kind == SIGNALLED ? SIGUSR1 : SIGCONT);
+			states[(int)state_of(pid)]++;
+			*seen = 1;
+			waitpid(pid, NULL, 0);
+			close(p[0]);
+			close(p[1]);
+		}
+		say(names[kind], "%s %d", yes(states['R'] == tries), states['S'] + states['T']);
+	}
+}
+
 static const struct section table[] = {
-	{"masks", masks}, {"actions", actions}, {"queues", queues}, {"restarts", restarts},
+	{"woken", woken}, {"masks", masks}, {"actions", actions}, {"queues", queues}, {"restarts", restarts},
 	{"suspends", suspends}, {"handlers", handlers}, {"sending", sending},
 };
 

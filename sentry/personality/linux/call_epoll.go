@@ -121,7 +121,7 @@ func collectEvents(t *kernel.Task, ep *vfs.EventPoll, out []vfs.EpollEvent, at i
 	if n := ep.Collect(out); n > 0 || at != ktime.Forever && at <= clock.Now() {
 		return n, nil
 	}
-	entry, ch := waiter.NewChannelEntry(waiter.In)
+	entry, ch := t.NewEntry(waiter.In)
 	for {
 		var err error
 		ep.Sleep(entry)
