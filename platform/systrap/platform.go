@@ -68,6 +68,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if patching {
 		code := func(t patch.Trampoline) []byte { return trampoline(t, call) }
 		if p.patches, err = patch.NewStore(patch.Config{At: trampolinesAt, Code: code}); err != nil {
+			p.closeFiles()
 			return nil, err
 		}
 	}

@@ -24,19 +24,16 @@ func kernelMounts(dir string) []string {
 // parseMounts returns the mount points of the kernel's file systems from mountinfo's text; see proc_pid_mountinfo(5).
 func parseMounts(text string) []string {
 	var points []string
+	// Blanks and backslashes are in octal there.
+	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for line := range strings.Lines(text) {
 		mount, source, ok := strings.Cut(line, " - ")
 		fields, types := strings.Fields(mount), strings.Fields(source)
 		if ok && len(fields) > 4 && len(types) > 0 && strings.Contains(kernelTypes, " "+types[0]+" ") {
-			points = append(points, unescape(fields[4]))
+			points = append(points, plain.Replace(fields[4]))
 		}
 	}
 	return points
-}
-
-// unescape undoes mountinfo's octal escapes of blanks and backslashes.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // hideFor makes absolute paths relative to dir and leaves out those elsewhere.

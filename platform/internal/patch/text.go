@@ -144,6 +144,9 @@ func (t *Text) After(c platform.Change) {
 	if c.Op != platform.Map || c.Prot&platform.Exec == 0 || c.Prot&platform.Write != 0 {
 		return
 	}
+	if _, known := t.find(c.Addr); !known {
+		return // what is not kept in mind cannot be restored
+	}
 	key, ok := keyOf(c.File)
 	if !ok {
 		return

@@ -87,6 +87,24 @@ func (s *space) maps(file int32, addr uint64) bool {
 	return false
 }
 
+// TestManyTexts maps text that was patched before where there is more text by now than is kept in mind: it stays plain, since nobody could
+// undo that.
+func TestManyTexts(t *testing.T) {
+	s := patched(t)
+	s.apply(platform.Change{Op: platform.Unmap, Addr: textAt, Length: pageSize})
+	const apart = 2 * pageSize
+	for i := range uint64(maxText) {
+		c := s.text(textAt + (i+1)*apart)
+		c.Offset = pageSize
+		s.apply(c)
+	}
+	s.q.Done()
+	s.apply(s.text(textAt))
+	if _, known := s.find(textAt); known || s.Text.patched[textAt] != nil || s.maps(int32(s.store.fd), textAt) {
+		t.Errorf("the last text is kept in mind: %v, patched: %v", known, s.Text.patched[textAt] != nil)
+	}
+}
+
 func TestPatch(t *testing.T) {
 	s := newSpace(t)
 	s.apply(s.text(textAt))
