@@ -126,6 +126,7 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager, shared bool) {
 		})
 	}
 	m.file.incRefs(refs)
+	hot := m.nextHot()
 	if shared {
 		m.adoptShared()
 		c.adoptShared()
@@ -133,7 +134,7 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager, shared bool) {
 		m.markCow(maps)
 		c.adoptMaps(maps, childAdopts)
 	}
-	m.copyHot(c)
+	m.copyHot(c, hot)
 	c.hot = m.hot.inherit()
 	_ = c.apply() // else it faults
 }

@@ -285,6 +285,36 @@ func TestForkCopiesWhatIsWrittenToFirst(t *testing.T) {
 	}
 }
 
+// TestForkLeavesRights has a parent that writes to one place between its forks: it may do so all the time, so nothing is changed for it, and the child sees
+// nothing of that.
+func TestForkLeavesRights(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(64 * pg)
+	for i := Addr(0); i < 64*pg; i += pg {
+		w.write(w.m, a+i, 1)
+	}
+	stack := a + 8*pg
+	for round := byte(1); round < 8; round++ {
+		space(w.m).reset()
+		c := w.fork()
+		if s := space(w.m); round > 2 && s.applies != 0 {
+			t.Errorf("fork %d: %+v", round, s.changes)
+		}
+		if p, ok := space(w.m).page(uint64(stack)); round > 1 && (!ok || p.prot&platform.Write == 0) {
+			t.Errorf("fork %d: the parent faults: %+v", round, p)
+		}
+		if p, ok := space(w.m).page(uint64(a + 32*pg)); ok && p.prot&platform.Write != 0 {
+			t.Errorf("fork %d: the parent writes to what the child has, too", round)
+		}
+		w.write(w.m, stack, 2*round)
+		if x := w.read(c, stack); round > 1 && x != 2*round-2 {
+			t.Errorf("fork %d: the child reads %d", round, x)
+		}
+		c.DecUsers()
+	}
+}
+
 // TestWarmUp has children write to a page that their parent leaves alone: from the second on they have a copy of it before they run, and
 // nothing of that is the fork's work.
 func TestWarmUp(t *testing.T) {

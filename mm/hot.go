@@ -114,12 +114,12 @@ func (m *MemoryManager) WarmUp() {
 // copyHot gives c its own copies of the pages written to first after the last forks, and m its right to write
 // to them back. What cannot be had is left to the first write. Where other tasks may be writing all pages have
 // to be as of one moment, so nothing is copied.
-func (m *MemoryManager) copyHot(c *MemoryManager) {
-	hot := m.hot.next()
+func (m *MemoryManager) copyHot(c *MemoryManager, hot []hotPage) {
 	if m.Users() > 1 {
 		return
 	}
-	for _, page := range hot {
+	for _, h := range hot {
+		page := h.page
 		p := m.pmas.get(page)
 		q := c.pmas.get(page)
 		if p == nil || q == nil || p.v.delta != q.v.delta || !p.v.inMemory() || !p.v.has(pmaAnon) || p.v.prot&platform.Write == 0 {
@@ -138,21 +138,53 @@ func (m *MemoryManager) copyHot(c *MemoryManager) {
 			return
 		}
 		c.replace(lo, hi, off, q.v)
-		m.regain(lo, hi)
+		m.regain(lo, hi, h.start <= lo && hi <= h.end)
 	}
 }
 
-// regain makes [lo, hi) of one pma ours alone again, mapped to be written to.
-func (m *MemoryManager) regain(lo, hi uint64) {
+// regain makes [lo, hi) of one pma ours alone again, mapped to be written to. writable tells whether it was before this fork: then
+// there is nothing to be changed, if that it no longer is has not been carried out.
+func (m *MemoryManager) regain(lo, hi uint64, writable bool) {
 	m.pmas.update(lo, hi, func(s, e uint64, p pma) pma {
 		p.flags &^= pmaCow
 		if c := m.mapChange(s, e, p); p.host == 0 {
 			c.Fill = true
 			m.change(c)
-		} else {
+		} else if !writable || !m.leaveRights(s, e) {
 			m.change(platform.Change{Op: platform.Protect, Prot: c.Prot, Addr: s, Length: e - s})
 		}
 		p.host = p.rights()
 		return p
 	})
+}
+
+// hotPage is a page to be copied at a fork. [start, end), which holds it, was mapped to be written to before the fork.
+type hotPage struct{ page, start, end uint64 }
+
+// nextHot returns the pages to be copied at a fork that has not changed anything yet.
+func (m *MemoryManager) nextHot() (list []hotPage) {
+	for _, page := range m.hot.next() {
+		h := hotPage{page: page}
+		if p := m.pmas.get(page); p != nil && p.v.host&platform.Write != 0 {
+			h.start, h.end = p.start, p.end
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+// leaveRights takes [start, end) out of a change of rights that is queued, and tells whether there was one.
+func (m *MemoryManager) leaveRights(start, end uint64) bool {
+	i := slices.IndexFunc(m.changes, func(c platform.Change) bool {
+		return c.Op == platform.Protect && c.Addr <= start && end <= c.Addr+c.Length
+	})
+	if i < 0 {
+		return false
+	}
+	left, right := m.changes[i], m.changes[i]
+	left.Length = start - left.Addr
+	right.Addr, right.Length = end, right.Addr+right.Length-end
+	parts := slices.DeleteFunc([]platform.Change{left, right}, func(c platform.Change) bool { return c.Length == 0 })
+	m.changes = slices.Replace(m.changes, i, i+1, parts...)
+	return true
 }
