@@ -14,7 +14,7 @@ func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
 	return p.CarryOutAfter(nil, q, forget)
 }
 
-// CarryOutAfter is CarryOut once the calls before are made, of which none may fail. One order does for both.
+// CarryOutAfter is CarryOut once the calls before are made, which say how they ended; of these none may fail. One order does for both.
 func (p *Process) CarryOutAfter(before []Call, q *changes.Queue, forget func()) error {
 	pending := q.Pending()
 	all := append(before, make([]Call, len(pending))...)
@@ -22,7 +22,8 @@ func (p *Process) CarryOutAfter(before []Call, q *changes.Queue, forget func()) 
 	if err := p.Do(all); err != nil {
 		return err
 	}
-	if failed := failure(all[:len(before)]); failed != 0 {
+	copy(before, all)
+	if failed := failure(before); failed != 0 {
 		return failed
 	}
 	failed := failure(calls)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gosentry/platform"
+	"gosentry/platform/internal/blank"
 )
 
 // mapped tells whether addr is mapped in the host process.
@@ -77,6 +78,22 @@ func TestLeftUseless(t *testing.T) {
 	}
 	if !mapped(t, r.proc, mapAt) && as.Drops() == 0 {
 		t.Error("what it wants is lost")
+	}
+	r.Drop()
+	as.Release()
+}
+
+// TestLeftFull has the host refuse to empty the process that another space has left: the space gets another one.
+func TestLeftFull(t *testing.T) {
+	e := newEnv(t, 8)
+	proc := e.released()
+	e.Clean = func(*Process[*chair]) ([]blank.Call, func() error, error) {
+		return []blank.Call{blank.UnmapCall(1, pageSize)}, func() error { return nil }, nil
+	}
+	as, r := e.space(pageSize), e.sitter()
+	r.visit(t, as)
+	if r.proc == proc {
+		t.Error("it has what another space had mapped")
 	}
 	r.Drop()
 	as.Release()
