@@ -2,6 +2,8 @@ package mm
 
 import (
 	"gosentry/platform"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of what a fork does at once.
@@ -29,10 +31,15 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	}
 	c := newManager(m.platform, m.payer.Load(), as)
 	c.owner.Store(m.owner.Load())
+	if !m.roomForVMAs() {
+		as.Release()
+		return nil, unix.ENOMEM
+	}
 	if err := m.forkVMAs(c); err != nil {
 		as.Release()
 		return nil, err
 	}
+	c.countVMAs()
 	c.layout, c.brk, c.limits = m.layout, m.brk, m.limits
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()

@@ -24,6 +24,7 @@ type MemoryManager struct {
 	owner atomic.Pointer[any]
 
 	mappingMu  sync.RWMutex
+	counted    int64 // vmas, by countVMAs
 	vmas       vmaSet
 	usage      usage
 	peak       uint64 // of usage.total
@@ -135,6 +136,7 @@ func (m *MemoryManager) DecUsers() {
 	m.kept = nil // an open file of /proc may have m for long
 	vmas := m.vmas
 	m.vmas.clear()
+	m.countVMAs()
 	m.usage = usage{}
 	m.activeMu.Unlock()
 	m.mappingMu.Unlock()

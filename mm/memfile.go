@@ -45,6 +45,12 @@ type pages struct {
 
 	// MaxMappings bounds the mappings of each address space over the file, at most MostMappings.
 	MaxMappings atomic.Int64
+	// vmas are those of all address spaces, as far as they were counted: see countVMAs.
+	vmas atomic.Int64
+	// aside is what TakeAside counts, and mostAside its bound, in bytes.
+	aside, mostAside atomic.Int64
+	// collected is when that last had the garbage collected, in ns.
+	collected atomic.Int64
 
 	mu    sync.Mutex
 	whole account
@@ -80,6 +86,7 @@ func NewMemoryFile(limit uint64) (*MemoryFile, error) {
 			if mem, err = mapFile(fd, size); err == nil {
 				f := &MemoryFile{pages: &pages{fd: fd, mem: mem, size: size, whole: account{limit: limit &^ (PageSize - 1)}}}
 				f.MaxMappings.Store(DefaultMappings)
+				f.mostAside.Store(asideLimit(limit))
 				f.drain.L = &f.mu
 				f.free.top, f.free.size = 0, size
 				f.excludeFromCore()
@@ -112,6 +119,9 @@ func (f *MemoryFile) SetLimit(limit uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.account().limit = min(limit, f.size) &^ (PageSize - 1)
+	if f.part == nil {
+		f.mostAside.Store(asideLimit(limit))
+	}
 }
 
 // Usage is how many bytes are allocated. Not all of them need have been touched:

@@ -273,6 +273,7 @@ func (m *MemoryManager) unmap(start, end uint64) (withdrawals, error) {
 		return nil, unix.EPERM
 	}
 	w := m.cut(start, end)
+	m.countVMAs()
 	m.activeMu.Lock()
 	_ = m.apply()
 	m.activeMu.Unlock()

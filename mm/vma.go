@@ -13,8 +13,35 @@ const (
 	MostMappings    = 1 << 18
 )
 
-// maxVMAs bounds the vmas of an address space, as vm.max_map_count does.
-func (m *MemoryManager) maxVMAs() int { return int(m.file.MaxMappings.Load()) }
+// Above mostVMAs of all address spaces together no address space gets more that has commonVMAs already.
+const (
+	mostVMAs   = 1 << 22
+	commonVMAs = 1 << 10
+)
+
+// maxVMAs bounds the vmas of an address space, as vm.max_map_count does, and where all together have very
+// many. mappingMu is held.
+func (m *MemoryManager) maxVMAs() int {
+	most := int(m.file.MaxMappings.Load())
+	if !m.roomForVMAs() {
+		most = min(most, m.vmas.len())
+	}
+	return most
+}
+
+// roomForVMAs tells whether the address space may get more vmas as far as others matter.
+func (m *MemoryManager) roomForVMAs() bool {
+	return m.countVMAs() <= mostVMAs || m.vmas.len() < commonVMAs
+}
+
+// countVMAs counts the vmas among those of all address spaces, and returns how many those are. It is called where
+// many may have come or gone; between that the count is a little old. mappingMu is held.
+func (m *MemoryManager) countVMAs() int64 {
+	n := int64(m.vmas.len())
+	more := n - m.counted
+	m.counted = n
+	return m.file.vmas.Add(more)
+}
 
 // vmaFlags are a mapping's properties.
 type vmaFlags uint16

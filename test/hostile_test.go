@@ -147,3 +147,20 @@ func TestKilled(t *testing.T) {
 		}
 	})
 }
+
+// TestKept makes the kernel keep more and more for calls that wait and for processes, twice.
+func TestKept(t *testing.T) {
+	needRoot(t)
+	path := compile(t, "hostile/kept.c", "-static")
+	const want = "refused: ENOMEM\nnot at first: yes\n"
+	eachPlatform(t, func(t *testing.T, platform string) {
+		for _, s := range []string{"polls", "groups"} {
+			t.Run(s, func(t *testing.T) {
+				c := command{argv: []string{path, s}, flags: []string{"--memory", "256M"}, timeout: time.Minute}
+				if r := c.sandbox(t, platform); r.stdout != want+want || r.status != 0 {
+					t.Errorf("%v", r)
+				}
+			})
+		}
+	})
+}

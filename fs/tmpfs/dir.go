@@ -133,11 +133,11 @@ func (d *dir) Mknod(_ vfs.Caller, name string, a vfs.NewAttr, major, minor uint3
 func (d *dir) Symlink(_ vfs.Caller, name, target string, a vfs.NewAttr) (vfs.Inode, error) {
 	s := &symlink{target: target}
 	s.init(d.fs, a, 1)
-	if err := d.fs.quota.charge(s.pages()); err != nil {
+	if err := s.charge(); err != nil {
 		return nil, err
 	}
 	if err := d.enter(name, s); err != nil {
-		d.fs.quota.uncharge(s.pages())
+		s.uncharge()
 		return nil, err
 	}
 	return s, nil

@@ -191,6 +191,7 @@ func (s *special) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
 // sealing it has F_SEAL_SEAL.
 func NewMemFD(sys *vfs.System, c vfs.Caller, memory *mm.MemoryFile, name string, sealing bool) (*vfs.File, error) {
 	fs := &fileSystem{file: memory, quota: NewQuota(memory.Limit())}
+	fs.aside = mm.NewAside(memory, fs)
 	fs.ino.Store(sys.NextIno() - 1)
 	creds := c.Creds()
 	f := fs.newFile(vfs.NewAttr{Mode: unix.S_IFREG | 0o777, UID: creds.FSUID, GID: creds.FSGID}, 0)

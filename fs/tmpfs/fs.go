@@ -46,6 +46,7 @@ type fileSystem struct {
 	ino        atomic.Uint64
 	inodes     atomic.Int64 // names and unnamed files
 	xattrBytes atomic.Int64
+	aside      *mm.Aside // what names, texts of links and attributes cost the sentry
 	fifos      *vfs.Budget
 }
 
@@ -63,6 +64,7 @@ func New(cfg Config) vfs.Inode {
 		file: cfg.File, quota: NewQuota(size), openDevice: cfg.OpenDevice,
 		maxInodes: int64(min(inodes, 1<<40)), fifos: vfs.NewBudget(vfs.PipeBytes),
 	}
+	fs.aside = mm.NewAside(cfg.File, fs)
 	mode := cfg.Mode
 	if mode == 0 {
 		mode = 0o1777
@@ -73,16 +75,35 @@ func New(cfg Config) vfs.Inode {
 	return root
 }
 
+// nameCost is about what a name and its inode cost the sentry, in bytes.
+const nameCost = 1 << 10
+
 // take counts one more name: ENOSPC when there are too many.
 func (fs *fileSystem) take() error {
 	if fs.inodes.Add(1) > fs.maxInodes {
 		fs.inodes.Add(-1)
 		return unix.ENOSPC
 	}
+	if !fs.aside.Take(nameCost) {
+		fs.inodes.Add(-1)
+		return unix.ENOSPC
+	}
 	return nil
 }
 
-func (fs *fileSystem) give() { fs.inodes.Add(-1) }
+func (fs *fileSystem) give() {
+	fs.inodes.Add(-1)
+	fs.aside.Take(-nameCost)
+}
+
+// takeXattr counts more bytes of extended attributes: ENOSPC when there are too many, in the file system or in all.
+func (fs *fileSystem) takeXattr(more int64) error {
+	if fs.xattrBytes.Add(more) > maxXattrBytes && more > 0 || !fs.aside.Take(more) {
+		fs.xattrBytes.Add(-more)
+		return unix.ENOSPC
+	}
+	return nil
+}
 
 const magic = 0x01021994 // TMPFS_MAGIC
 

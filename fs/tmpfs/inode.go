@@ -121,9 +121,26 @@ func (s *symlink) pages() int64 { return int64(min(len(s.target)/shortTarget, 1)
 // shortTarget is up to where a text goes with the inode.
 const shortTarget = 128
 
+// charge takes what the text costs: ENOSPC.
+func (s *symlink) charge() error {
+	if err := s.fs.quota.charge(s.pages()); err != nil {
+		return err
+	}
+	if !s.fs.aside.Take(int64(len(s.target))) {
+		s.fs.quota.uncharge(s.pages())
+		return unix.ENOSPC
+	}
+	return nil
+}
+
+func (s *symlink) uncharge() {
+	s.fs.quota.uncharge(s.pages())
+	s.fs.aside.Take(-int64(len(s.target)))
+}
+
 func (s *symlink) unlinked() {
 	s.dropXattrs()
-	s.fs.quota.uncharge(s.pages())
+	s.uncharge()
 }
 
 // Readlink implements vfs.Inode.

@@ -41,9 +41,8 @@ func (i *inode) SetXattr(_ vfs.Caller, name string, value []byte, flags int) err
 	if !ok {
 		more += int64(len(name))
 	}
-	if i.fs.xattrBytes.Add(more) > maxXattrBytes && more > 0 {
-		i.fs.xattrBytes.Add(-more)
-		return unix.ENOSPC
+	if err := i.fs.takeXattr(more); err != nil {
+		return err
 	}
 	if i.xattrs == nil {
 		i.xattrs = map[string][]byte{}
@@ -74,7 +73,7 @@ func (i *inode) RemoveXattr(_ vfs.Caller, name string) error {
 	if !ok {
 		return unix.ENODATA
 	}
-	i.fs.xattrBytes.Add(-int64(len(name) + len(old)))
+	_ = i.fs.takeXattr(-int64(len(name) + len(old)))
 	delete(i.xattrs, name)
 	i.attr.Ctime = now
 	return nil
@@ -85,7 +84,7 @@ func (i *inode) dropXattrs() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for name, value := range i.xattrs {
-		i.fs.xattrBytes.Add(-int64(len(name) + len(value)))
+		_ = i.fs.takeXattr(-int64(len(name) + len(value)))
 	}
 	i.xattrs = nil
 }

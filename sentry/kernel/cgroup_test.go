@@ -270,6 +270,7 @@ func TestCgroupPayers(t *testing.T) {
 			}
 		}))
 		<-left
+		g.eventually("what the last one in b had is gone", func(*Task) bool { return b.Memory().Usage() == 0 })
 		move(g, b)
 		pays(g, "moved", b)
 		inside := m.begin(one, func(g *guest) {

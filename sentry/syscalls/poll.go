@@ -32,9 +32,15 @@ func Poll(t *kernel.Task, files []PollFile, now bool, timeout <-chan struct{}) (
 		if f := files[i].File; f != nil && f.Pollable() {
 			entries[i] = waiter.Entry{Mask: files[i].Events, Notify: wake}
 			f.Register(&entries[i])
-			defer f.Unregister(&entries[i])
 		}
 	}
+	defer func() {
+		for i := range entries {
+			if entries[i].Notify != nil {
+				files[i].File.Unregister(&entries[i])
+			}
+		}
+	}()
 	for {
 		if n := pollOnce(files); n > 0 {
 			return n, nil

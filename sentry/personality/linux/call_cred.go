@@ -170,6 +170,9 @@ func sysGetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(len(groups)), t.CopyOut(mm.Addr(a[1]), b)
 }
 
+// fewGroups is up to where a list of groups is not worth counting.
+const fewGroups = 64
+
 func sysSetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if !t.Creds().Has(unix.CAP_SETGID) || !t.Creds().UserNS.MaySetgroups() {
 		return 0, unix.EPERM
@@ -190,6 +193,9 @@ func sysSetgroups(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		groups[i] = g
 	}
 	c, err := t.Creds().SetGroups(groups)
+	if err == nil && len(groups) > fewGroups && !mm.NewAside(t.Kernel().Memory(), &c.Groups[0]).Take(int64(len(b))) {
+		return 0, unix.ENOMEM
+	}
 	return become(t, c, err)
 }
 

@@ -65,11 +65,32 @@ func restartPoll(t *kernel.Task, r *kernel.Restart) (uint64, error) {
 	return n, err
 }
 
+const (
+	polledSize = 128      // about what a file costs that a call waits for, in bytes
+	fewKept    = 64 << 10 // up to where what a call keeps is not worth counting
+)
+
+// keepWaiting counts what a call keeps while it waits, in bytes, until done: ENOMEM when all calls keep too much.
+func keepWaiting(t *kernel.Task, n int64) (done func(), err error) {
+	if n <= fewKept {
+		return func() {}, nil
+	}
+	if !t.Kernel().Memory().TakeAside(n) {
+		return nil, unix.ENOMEM
+	}
+	return func() { t.Kernel().Memory().TakeAside(-n) }, nil
+}
+
 func doPoll(t *kernel.Task, addr, count uint64, at int64) (uint64, error) {
 	count = uint64(uint32(count))
 	if count > t.Limits().Soft(limits.NoFile) {
 		return 0, unix.EINVAL
 	}
+	done, err := keepWaiting(t, polledSize*int64(count))
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	b := make([]byte, abi.PollFDSize*count)
 	if err := t.CopyIn(mm.Addr(addr), b); err != nil {
 		return 0, err
@@ -221,6 +242,11 @@ func doSelect(t *kernel.Task, a arch.SyscallArgs, at int64) (uint64, error) {
 	}
 	count = min(count, int32(min(t.Limits().Soft(limits.NoFile), limits.MaxNoFile)))
 	words := (int(count) + 63) / 64
+	done, err := keepWaiting(t, int64(24*words))
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	var sets [3][]uint64
 	for i := range sets {
 		sets[i] = make([]uint64, words)
@@ -235,6 +261,11 @@ func doSelect(t *kernel.Task, a arch.SyscallArgs, at int64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	forget, err := keepWaiting(t, polledSize*int64(len(files)))
+	if err != nil {
+		return 0, err
+	}
+	defer forget()
 	if _, err := pollUntil(t, files, at); err != nil {
 		return 0, err
 	}
