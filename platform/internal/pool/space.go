@@ -323,6 +323,9 @@ func (as *Space[S]) Finish(proc *Process[S], s S, err error) {
 	if as.dropping != nil {
 		as.left.Broadcast()
 	}
+	if err == nil {
+		return // without memory for died
+	}
 	var died *platform.Died
 	if errors.As(err, &died) {
 		as.dead(err)

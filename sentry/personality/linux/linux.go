@@ -92,15 +92,24 @@ func (p *Personality) setResult(t *kernel.Task, ret uint64, err error) error {
 		t.Regs.SetResult(ret)
 		return nil
 	}
-	errno := unix.EIO
-	if !errors.As(err, &errno) {
-		t.Kernel().Log().Warnf("an error that is no errno reached the guest as EIO: %v", err)
+	errno, ok := err.(unix.Errno)
+	if !ok {
+		errno = wrappedErrno(t, err)
 	}
 	if kernel.IsRestart(errno) {
 		return errno
 	}
 	t.Regs.SetResult(uint64(-int64(errno)))
 	return nil
+}
+
+// wrappedErrno is the number in err; EIO if there is none, which is a fault of ours.
+func wrappedErrno(t *kernel.Task, err error) unix.Errno {
+	errno := unix.EIO
+	if !errors.As(err, &errno) {
+		t.Kernel().Log().Warnf("an error that is no errno reached the guest as EIO: %v", err)
+	}
+	return errno
 }
 
 // syscallLength is the length of the SYSCALL instruction in bytes.
