@@ -269,8 +269,11 @@ func (c *context) Interrupt() {
 
 // Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
 func (c *context) Kick() {
-	if s := c.held.Load(); s != nil && atomic.LoadUint32(&s.state)&stateSentry == 0 {
-		s.Kick()
+	if s := c.held.Load(); s != nil {
+		s.kicked.Store(true) // whatever the state says, which the guest may have forged
+		if atomic.LoadUint32(&s.state)&stateSentry == 0 {
+			s.Kick()
+		}
 	}
 	if w := c.waiting.Load(); w != nil {
 		w.End()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,4 +132,28 @@ func TestStubborn(t *testing.T) {
 		t.Fatal("the process is not given up")
 	}
 	ended(t, done)
+}
+
+// TestHiddenTurn has a thread say that it waits just when it is interrupted, and compute on: it comes out all the same.
+func TestHiddenTurn(t *testing.T) {
+	g := newGuest(t, testPlatform(t), callCode...)
+	g.call(t)
+	copy(g.mem[64:], loopCode)
+	g.regs.Rip = guestAt + 64
+	s, done := g.s, g.start(t)
+	if !computes(s) || !computes(s) {
+		t.Fatal("it does not compute")
+	}
+	atomic.StoreUint32(&s.state, stateSentry)
+	g.Interrupt()
+	atomic.StoreUint32(&s.state, stateGuest)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it is not interrupted")
+		s.Kick()
+	}
 }
