@@ -23,7 +23,6 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_FCNTL, Arg: 1, Values: []uint32{unix.F_GETFL}},
 		{Number: unix.SYS_GETTID},
 		{Number: unix.SYS_GETCPU},
-		{Number: unix.SYS_GETRUSAGE, Arg: 0, Values: []uint32{unix.RUSAGE_THREAD}},
 		{Number: unix.SYS_SCHED_SETAFFINITY},
 		{Number: unix.SYS_SCHED_SETATTR},
 		{Number: unix.SYS_SCHED_GETATTR},

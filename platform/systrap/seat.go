@@ -2,7 +2,6 @@ package systrap
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,13 +36,8 @@ type seat struct {
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
 
+	halted atomic.Bool // stopped by the host, as are all of its process
 	kicked atomic.Bool // since its turn began
-
-	// turn is held to give the thread a turn without a space that sees to it that nobody halts it.
-	turn    sync.Mutex
-	halted  atomic.Bool // executes nothing of the guest's any more, like all of its process
-	stopped bool        // the host was asked to stop it
-	at      int         // the processor that it was left on when it was halted, or pairs.AnyCPU
 
 	answers patch.Page
 }
@@ -57,7 +51,7 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &seat{p: p, proc: proc, index: i, area: newArea(p.areas[i*areaSize : (i+1)*areaSize]), at: pairs.AnyCPU}
+	s := &seat{p: p, proc: proc, index: i, area: newArea(p.areas[i*areaSize : (i+1)*areaSize])}
 	clear(s.mem)
 	s.answers = patch.NewPage(s.mem[answersAt:])
 	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
@@ -200,28 +194,18 @@ func (s *seat) askFPU(spin uint64) error {
 	var now atomic.Bool
 	now.Store(true)
 	for range tries {
-		if !s.askToSave() {
+		if s.halted.Load() {
 			return errHalted
+		}
+		s.message = saveState
+		if s.give() {
+			s.wake()
 		}
 		if _, err := s.await(spin, &now); err != nil || atomic.LoadUint32(&s.message) == kindSaved {
 			return err
 		}
 	}
 	return nil
-}
-
-// askToSave gives the thread the turn to store the extended state, and tells whether it did: not to one that was halted.
-func (s *seat) askToSave() bool {
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	if s.halted.Load() {
-		return false
-	}
-	s.message = saveState
-	if s.give() {
-		s.wake()
-	}
-	return true
 }
 
 // loadFPU has the thread load b when it next runs.

@@ -46,13 +46,6 @@ func newCPUs() (*cpus, error) {
 	return c, nil
 }
 
-// switches is how often the calling OS thread has let go of its processor, of its own accord or not.
-func switches() (n int64, ok bool) {
-	var use unix.Rusage
-	err := unix.Getrusage(unix.RUSAGE_THREAD, &use)
-	return use.Nvcsw + use.Nivcsw, err == nil
-}
-
 // choose returns the processor with the fewest busy pairs, by preference cur.
 func (c *cpus) choose(cur int) int {
 	best := cur

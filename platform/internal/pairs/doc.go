@@ -12,5 +12,5 @@
 // A Runner is locked to its OS thread from Enter to Leave. The fields of a Thread belong to the Runner's goroutine unless
 // they stand below its lock.
 //
-// Locks: Set.mu, then Thread.mu, then Set.letting.
+// Locks: Set.mu, then Thread.mu.
 package pairs

@@ -53,8 +53,6 @@ type Set struct {
 	ticking atomic.Bool  // the monitor has a timer
 	ticks   atomic.Uint32
 
-	letting sync.Mutex // held to let a guest go, and by Hold
-
 	mu      sync.RWMutex
 	threads map[int]*Thread // by thread id
 }
@@ -87,35 +85,6 @@ func (s *Set) Pin(g *Guest, cpu int) {
 func (s *Set) Interrupt(tid int) bool {
 	here := s.Here()
 	return here != AnyCPU && setAffinity(tid, s.cpus.mask(here)) == 0 && s.Here() == here
-}
-
-// letGo lets the guest that runs for r run anywhere.
-func (s *Set) letGo(r Runner) {
-	s.letting.Lock()
-	defer s.letting.Unlock()
-	if g := r.Inside(); g != nil {
-		setAffinity(g.TID, &s.cpus.all)
-	}
-}
-
-// Hold has the threads tids, for which no runner is inside, run on the processor of the caller alone, whose goroutine is locked to its OS thread, and then calls f. It returns that processor, and
-// whether it is certain that none of them has run from before f began until now: the caller has not let go of the processor.
-func (s *Set) Hold(tids []int, f func()) (cpu int, held bool) {
-	s.letting.Lock()
-	defer s.letting.Unlock()
-	before, ok := switches()
-	here := s.Here()
-	if !ok || here == AnyCPU {
-		return AnyCPU, false
-	}
-	for _, tid := range tids {
-		if setAffinity(tid, s.cpus.mask(here)) != 0 {
-			return AnyCPU, false
-		}
-	}
-	f()
-	after, ok := switches()
-	return here, ok && after == before
 }
 
 // Here is the processor that the caller is on, if it may be used.

@@ -227,7 +227,9 @@ func (t *Thread) look(s *Set, n uint32) bool {
 		return true
 	}
 	if computing || n%rebalanceTicks == 0 || t.cpus.crowded(t.cpu) {
-		s.letGo(t.runner)
+		if g := t.runner.Inside(); g != nil {
+			setAffinity(g.TID, &t.cpus.all)
+		}
 		setAffinity(t.tid, &t.cpus.all)
 		t.loose.Store(true)
 	}
