@@ -61,8 +61,8 @@ func sysSchedSetparam(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 }
 
 func setScheduler(t *kernel.Task, id, policy int32, addr uint64) (uint64, error) {
-	if id < 0 || addr == 0 {
-		return 0, unix.EINVAL
+	if id < 0 || addr == 0 || policy&^schedReset == schedDeadline {
+		return 0, unix.EINVAL // a deadline needs sched_setattr
 	}
 	priority, err := load32(t, addr)
 	if err != nil {

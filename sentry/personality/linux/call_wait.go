@@ -59,7 +59,21 @@ func sysWait4(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(r.PID), nil
 }
 
+// waitidFilled is what waitid writes: signo, errno, code, pid, uid and status.
+const waitidFilled = 28
+
+// sysWaitid writes zeroes where there is an error, too.
 func sysWaitid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	n, err := waitFor(t, a)
+	if err != nil && a[2] != 0 {
+		if err := t.CopyOut(mm.Addr(a[2]), make([]byte, waitidFilled)); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
+}
+
+func waitFor(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	id, options := int32(a[1]), uint64(uint32(a[3]))
 	if options&^(waitFlags|unix.WNOWAIT|unix.WEXITED|unix.WSTOPPED) != 0 ||
 		options&(unix.WEXITED|unix.WSTOPPED|unix.WCONTINUED) == 0 {
@@ -79,7 +93,9 @@ func sysWaitid(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 			return 0, unix.EINVAL
 		}
 	case unix.P_PIDFD:
-		w.Kind = kernel.WaitProcess
+		if w.Kind = kernel.WaitProcess; id < 0 {
+			return 0, unix.EINVAL
+		}
 		file, err := t.FDs().Get(id)
 		if err != nil {
 			return 0, err
@@ -129,8 +145,7 @@ func finishWaitid(t *kernel.Task, w kernel.WaitArgs, a arch.SyscallArgs) (uint64
 			Signo: unix.SIGCHLD, Code: r.Code, PID: r.PID, UID: r.UID, Status: r.Status,
 		})
 	}
-	const filled = 28 // waitid writes signo, errno, code, pid, uid and status
-	return 0, t.CopyOut(mm.Addr(a[2]), b[:filled])
+	return 0, t.CopyOut(mm.Addr(a[2]), b[:waitidFilled])
 }
 
 // storeRusage writes a struct rusage.

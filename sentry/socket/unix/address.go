@@ -73,11 +73,8 @@ func (s *Socket) Bind(c vfs.Caller, addr []byte, at socket.Place) error {
 	return nil
 }
 
-// bindFile makes a file that leads to the socket. bindMu is held.
+// bindFile makes a file that leads to the socket: EADDRINUSE where there is a file already, even if the socket has a name. bindMu is held.
 func (s *Socket) bindFile(c vfs.Caller, path string, at socket.Place) error {
-	if s.bound() {
-		return unix.EINVAL
-	}
 	attr, err := s.inode.Attr()
 	if err != nil {
 		return err
@@ -88,6 +85,10 @@ func (s *Socket) bindFile(c vfs.Caller, path string, at socket.Place) error {
 	}
 	if err != nil {
 		return err
+	}
+	if s.bound() {
+		_ = vfs.UnlinkAt(c, at.WalkArgs, path)
+		return unix.EINVAL
 	}
 	n := &name{addr: addressOf(path + "\x00"), inode: place.Inode(), place: place}
 	n.inode.State().SetObject(s)

@@ -130,7 +130,10 @@ func (s *Socket) checkTarget(addr []byte) (*Socket, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.peer == nil {
+	switch {
+	case s.shut&shutSend != 0:
+		return nil, unix.EPIPE
+	case s.peer == nil:
 		return nil, unix.ENOTCONN
 	}
 	return s.peer, nil
