@@ -51,5 +51,6 @@
 //   - Rights recorded as mapped in the AddressSpace are at least those that are.
 //   - A range leaves the allocator zeroed, but for those that are overwritten whole.
 //   - Lengths and addresses from a guest are checked for overflow before any use;
-//     the number of vmas is bounded, and so is the memory file.
+//     the number of vmas is bounded, of one address space and of all, and so are the memory
+//     file and what is kept aside in the sentry's own memory for guests (aside.go).
 package mm
