@@ -48,6 +48,14 @@ func siteGuest(t *testing.T, p *Platform, site ...byte) *testGuest {
 	code := slices.Repeat([]byte{0x90}, siteAt)
 	code = append(append(code, site...), 0x0f, 0x05, 0x48, 0x89, 0xc3) // syscall; mov %rax,%rbx
 	code = append(code, 0xb8, marker&0xff, marker>>8, 0, 0, 0x0f, 0x05, 0xeb, 0xed)
+	g := textGuest(t, p, code)
+	g.hot()
+	return g
+}
+
+// textGuest is a guest whose code is mapped from a file that cannot change.
+func textGuest(t *testing.T, p *Platform, code []byte) *testGuest {
+	t.Helper()
 	name := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(name, append(code, make([]byte, 2*pageSize-len(code))...), 0o600); err != nil {
 		t.Fatal(err)
@@ -61,7 +69,6 @@ func siteGuest(t *testing.T, p *Platform, site ...byte) *testGuest {
 	g.text = platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(fd), Addr: codeAt, Length: pageSize}
 	g.apply(g.text)
 	g.regs.Rip = codeAt
-	g.hot()
 	return g
 }
 

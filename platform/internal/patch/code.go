@@ -7,8 +7,11 @@ import "encoding/binary"
 // offset answers of the area, that is the result. Else it goes on with what ask returns for the address where that is to lie: the
 // number is in rax, the return address in rcx and the area's in r11.
 func Code(t Trampoline, answers uint32, ask func(at uint64) []byte) []byte {
-	if t.Any {
+	switch {
+	case t.Any:
 		return codeOfAny(t, answers, ask)
+	case t.Guarded:
+		return codeOfGuarded(t, ask)
 	}
 	const area, asking, data = 30, 61, TrampolineSize - 16
 	le := binary.LittleEndian
@@ -80,4 +83,31 @@ func codeOfAny(t Trampoline, answers uint32, ask func(at uint64) []byte) []byte 
 	b = append(b, ask(t.At+uint64(len(b)))...)
 	b = append(b, make([]byte, anyData-len(b))...)
 	return le.AppendUint64(b, t.Back)
+}
+
+// codeOfGuarded is Code for a read that is made if a byte is not 0. Of what the code at t.Otherwise finds only al differs from what it was; whoever
+// goes back from here to the site compares that byte again.
+func codeOfGuarded(t Trampoline, ask func(at uint64) []byte) []byte {
+	const area, data = 40, TrampolineSize - 24
+	const otherwise = data - 6
+	le := binary.LittleEndian
+	b := le.AppendUint64([]byte{0xa0}, t.Guard) // movabs guard,%al
+	b = append(b,
+		0x84, 0xc0, // test %al,%al
+		0x74, otherwise-13, // je otherwise
+		0x31, 0xc0, // xor %eax,%eax
+		0xf3, 0x49, 0x0f, 0xae, 0xcb, // rdgsbase %r11
+		0x4c, 0x89, 0xd9, // mov %r11,%rcx
+		0x48, 0x0f, 0xc9, // bswap %rcx
+		0x8d, 0x89, 0x00, 0x00, 0x81, 0x00, // lea 0x810000(%rcx),%ecx: 0 for 0x7fff........
+		0xe3, area-34, // jrcxz area
+		0xff, 0x25, data-area, 0, 0, 0, // jmp *back-2
+		0x48, 0x8b, 0x0d, data+8-area-7, 0, 0, 0, // area: mov back,%rcx
+	)
+	b = append(b, ask(t.At+uint64(len(b)))...)
+	b = append(b, make([]byte, otherwise-len(b))...)
+	b = append(b, 0xff, 0x25, 16, 0, 0, 0) // otherwise: jmp *t.Otherwise
+	b = le.AppendUint64(b, t.Back-2)
+	b = le.AppendUint64(b, t.Back)
+	return le.AppendUint64(b, t.Otherwise)
 }

@@ -1,8 +1,9 @@
 // Package patch makes the usual forms of a system call in program text, mov $number,%eax; syscall and the end of the C library's syscall(2),
-// mov 8(%rsp),%r9; syscall, a jump to a trampoline, for platforms where a call caught as such is dear.
+// mov 8(%rsp),%r9; syscall, a jump to a trampoline, for platforms where a call caught as such is dear. Of the C library's read, cmpb $0,guard;
+// je otherwise; xor %eax,%eax; syscall, it is the first instruction that becomes the jump, since who jumps to another one is to find it.
 //
-// The seven bytes become a jump by way of a pointer at an absolute address, chosen so that the last two bytes of the
-// jump are still SYSCALL: who jumps there makes a call as before. A trampoline (Code) answers the call from a page that the guest
+// Seven bytes become a jump by way of a pointer at an absolute address, chosen so that the last two bytes of the
+// jump are SYSCALL: who jumps there makes a call as before. A trampoline (Code) answers the call from a page that the guest
 // cannot write, where the kernel has said the result beforehand (Answers); how it goes on otherwise is the platform's to say.
 //
 // Text is never written to. A patched page is a copy in a memory file that nobody can map writable any more, mapped over the plain one;

@@ -1,7 +1,6 @@
 package patch
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -19,8 +18,10 @@ const (
 	TrampolineSize = 128
 	// TrampolinesSize is that for all of an address space.
 	TrampolinesSize = maxSites * TrampolineSize
-	// SiteLength is that of mov $number,%eax; syscall, and of mov 8(%rsp),%r9; syscall.
+	// SiteLength is that of mov $number,%eax; syscall, of mov 8(%rsp),%r9; syscall, and of cmpb $0,guard.
 	SiteLength = 7
+	// guardedLength is that of all of a guarded read: cmpb $0,guard; je otherwise; xor %eax,%eax; syscall.
+	guardedLength = 13
 
 	pageSize    = 4096
 	maxSites    = TableSize / 8
@@ -34,6 +35,10 @@ type Trampoline struct {
 	Number uint32 // of the call,
 	Any    bool   // or whatever is in rax
 	Back   uint64 // behind the SYSCALL of its site
+
+	// Guarded says that the call, a read, is made if the byte at Guard is not 0. Else the thread goes on at Otherwise.
+	Guarded          bool
+	Guard, Otherwise uint64
 }
 
 // Config is what a platform says of its trampolines.
@@ -88,7 +93,32 @@ type site struct {
 	offset uint64 // in the page
 	index  int    // of its pointer and its trampoline
 	number uint32
-	any    bool // makes any call
+	any    bool   // makes any call
+	guard  *guard // of a read that has one
+}
+
+// guard is what a read depends on, by the distances from behind the instructions that name them.
+type guard struct {
+	byteAt    int32
+	otherwise int8
+}
+
+// length is how long all of a site is, up to behind the SYSCALL.
+func (s *site) length() uint64 {
+	if s.guard != nil {
+		return guardedLength
+	}
+	return SiteLength
+}
+
+// trampoline is what the code of the site's trampoline, at address at, has to know in text where the site is at addr.
+func (s *site) trampoline(at, addr uint64) Trampoline {
+	t := Trampoline{At: at, Number: s.number, Any: s.any, Back: addr + s.length()}
+	if s.guard != nil {
+		t.Guarded, t.Guard = true, addr+SiteLength+uint64(int64(s.guard.byteAt))
+		t.Otherwise = addr + SiteLength + 2 + uint64(int64(s.guard.otherwise))
+	}
+	return t
 }
 
 // NewStore returns an empty store.
@@ -158,32 +188,33 @@ func (p *Store) find(key fileKey, offset uint64) *version {
 	return p.files[key][offset]
 }
 
-// patch returns a version of the page at offset of file fd in which also the call at offset at of the page is patched, nil
+// patch returns a version of the page at offset of file fd in which also the call is patched that ends at offset back of the page, nil
 // when it cannot be.
-func (p *Store) patch(key fileKey, fd int32, offset, at uint64, number uint64) *version {
+func (p *Store) patch(key fileKey, fd int32, offset, back uint64, number uint64) *version {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.files[key][offset]
 	if old != nil {
 		for _, s := range old.sites {
-			if s.offset == at {
+			if s.offset+s.length() == back {
 				return old
 			}
 		}
 	}
 	text := make([]byte, pageSize)
-	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(at)+SiteLength {
+	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(back) {
 		return nil
 	}
-	any := loadsSixth(text, at)
-	if !any && !patchable(text, at, number) || p.pages == maxVersions || p.sites == maxSites {
+	s, ok := siteBefore(text, back, number)
+	if !ok || p.pages == maxVersions || p.sites == maxSites {
 		return nil
 	}
+	s.index = p.sites
 	v := &version{at: p.cfg.versionsAt() + uint64(p.pages)*pageSize}
 	if old != nil {
 		v.sites = append(v.sites, old.sites...)
 	}
-	v.sites = append(v.sites, site{at, p.sites, uint32(number), any})
+	v.sites = append(v.sites, s)
 	p.pages++
 	p.sites++
 	for _, s := range v.sites {
@@ -200,61 +231,6 @@ func (p *Store) patch(key fileKey, fd int32, offset, at uint64, number uint64) *
 // jump is what stands at a patched site: jmp *pointer, of which the last two bytes are still SYSCALL, for those who jump there.
 func jump(index int) []byte {
 	return binary.LittleEndian.AppendUint32([]byte{0xff, 0x24, 0x25}, uint32(TableAt+8*index))
-}
-
-// patchable tells whether text has mov $number,%eax; syscall at offset at, as far as one can tell from the bytes
-// before it: they may make it a part of a longer instruction.
-func patchable(text []byte, at, number uint64) bool {
-	if at+SiteLength > uint64(len(text)) {
-		return false
-	}
-	b := text[at : at+SiteLength]
-	if b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05 || uint64(binary.LittleEndian.Uint32(b[1:])) != number {
-		return false
-	}
-	if !begins(text, at) {
-		return false
-	}
-	before := func(n uint64) byte {
-		if n > at {
-			return 0
-		}
-		return text[at-n]
-	}
-	// An operation on memory with a displacement of 0xb8 and the number as its immediate.
-	immediate := func(op byte) bool { return op == 0xc7 || op == 0x81 || op == 0x69 || op == 0xf7 }
-	const disp8, sib = 0x40, 4
-	if m := before(1); m&0xc0 == disp8 && m&7 != sib && immediate(before(2)) {
-		return false
-	}
-	if m := before(2); m&0xc0 == disp8 && m&7 == sib && immediate(before(3)) {
-		return false
-	}
-	return true
-}
-
-// begins tells whether an instruction can begin at offset at, as far as the byte before it tells: it is no prefix.
-func begins(text []byte, at uint64) bool {
-	if at == 0 {
-		return false // nobody knows what is before
-	}
-	switch p := text[at-1]; {
-	case p >= 0x40 && p <= 0x4f: // REX: another register
-		return false
-	case p == 0x66, p == 0x67, p == 0xf0, p == 0xf2, p == 0xf3, p == 0x2e, p == 0x36, p == 0x3e, p == 0x26, p == 0x64, p == 0x65:
-		return false
-	case p == 0x0f: // bswap
-		return false
-	}
-	return true
-}
-
-// loadSixth is mov 8(%rsp),%r9, by which the C library's syscall(2) loads a call's sixth argument.
-func loadSixth() []byte { return []byte{0x4c, 0x8b, 0x4c, 0x24, 0x08} }
-
-// loadsSixth tells whether text has loadSixth and SYSCALL at offset at.
-func loadsSixth(text []byte, at uint64) bool {
-	return at+SiteLength <= uint64(len(text)) && begins(text, at) && bytes.Equal(text[at:at+SiteLength], append(loadSixth(), 0x0f, 0x05))
 }
 
 // takeSlot returns a slot for the table and the trampolines of an address space, -1 if there is none.

@@ -250,8 +250,7 @@ func (t *Text) overlay(addr uint64, v *version) {
 	slot := t.store.slot(t.slot)
 	for _, s := range v.sites {
 		at := t.store.cfg.At + uint64(s.index)*TrampolineSize
-		code := t.store.cfg.Code(Trampoline{At: at, Number: s.number, Any: s.any, Back: addr + s.offset + SiteLength})
-		copy(slot[TableSize+s.index*TrampolineSize:], code)
+		copy(slot[TableSize+s.index*TrampolineSize:], t.store.cfg.Code(s.trampoline(at, addr+s.offset)))
 		binary.LittleEndian.PutUint64(slot[8*s.index:], at)
 		t.used = max(t.used, s.index+1)
 		t.sites[s.index] = addr + s.offset
@@ -286,9 +285,8 @@ func (t *Text) activate() bool {
 // Patch patches the call that ends at rip, where that can be, and tells whether it did. It takes effect once the
 // queue is carried out.
 func (t *Text) Patch(rip, number uint64) bool {
-	at := rip - SiteLength
-	page := at &^ (pageSize - 1)
-	if t.state == textOff || at%pageSize+SiteLength > pageSize {
+	page := (rip - 1) &^ (pageSize - 1) // all of a site that is patched lies in it
+	if t.state == textOff {
 		return false
 	}
 	piece, ok := t.find(page)
@@ -299,7 +297,7 @@ func (t *Text) Patch(rip, number uint64) bool {
 	if !ok {
 		return false
 	}
-	v := t.store.patch(key, piece.file, piece.offset+page-piece.start, at%pageSize, number)
+	v := t.store.patch(key, piece.file, piece.offset+page-piece.start, rip-page, number)
 	if v == nil || t.patched[page] == v || !t.activate() {
 		return false
 	}
