@@ -60,7 +60,7 @@ static void processor(void)
 // kernel_log asks for what changes nothing of the host's log.
 static void kernel_log(void)
 {
-	char b[200] = "";
+	static char b[8192]; // the last record of the host, whatever it is, has room
 	for (int action = -1; action < 2; action++)
 		say("action", "%d: %s", action, ret(klogctl(action, NULL, 0)));
 	say("unknown", "%s", ret(klogctl(11, NULL, 0)));
