@@ -26,9 +26,8 @@ func (device) Seek(vfs.Caller, int64, int64, int) (int64, error) { return 0, nil
 
 // fill lets put fill the rest of dst piece by piece, until a signal is due.
 func fill(c vfs.Caller, dst *mm.Buffer, put func([]byte)) (int, error) {
-	done := 0
-	for dst.Len() > 0 {
-		n, err := dst.WithBytes(step, true, func(segs [][]byte) (int, error) {
+	return inSteps(c, dst, func() (int, error) {
+		return dst.WithBytes(step, true, func(segs [][]byte) (int, error) {
 			n := 0
 			for _, s := range segs {
 				put(s)
@@ -36,6 +35,14 @@ func fill(c vfs.Caller, dst *mm.Buffer, put func([]byte)) (int, error) {
 			}
 			return n, nil
 		})
+	})
+}
+
+// inSteps lets one move the rest of b, a step at a time, until a signal is due. An error counts if nothing was moved before.
+func inSteps(c vfs.Caller, b *mm.Buffer, one func() (int, error)) (int, error) {
+	done := 0
+	for b.Len() > 0 {
+		n, err := one()
 		done += n
 		switch {
 		case err != nil && done == 0:
@@ -114,18 +121,7 @@ func (random) Read(c vfs.Caller, dst *mm.Buffer, _ int64) (int, error) {
 // Write takes everything and credits nothing; it looks at the bytes all the same.
 func (random) Write(c vfs.Caller, src *mm.Buffer, _ int64) (int, error) {
 	var b [4096]byte
-	done := 0
-	for src.Len() > 0 {
-		n, err := src.CopyIn(b[:])
-		done += n
-		switch {
-		case err != nil && done == 0:
-			return 0, err
-		case err != nil || n == 0 || c.Interrupted():
-			return done, nil
-		}
-	}
-	return done, nil
+	return inSteps(c, src, func() (int, error) { return src.CopyIn(b[:]) })
 }
 
 // Requests of random(4).

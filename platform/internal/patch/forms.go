@@ -7,21 +7,22 @@ import (
 
 // siteBefore is the site of the call number in text that ends at offset back.
 func siteBefore(text []byte, back, number uint64) (s site, ok bool) {
-	at := back - SiteLength
-	switch {
-	case back < SiteLength:
-	case patchable(text, at, number):
-		return site{offset: at, number: uint32(number)}, true
-	case loadsSixth(text, at):
-		return site{offset: at, number: uint32(number), any: true}, true
-	case back < guardedLength || number != 0:
-	default:
-		at = back - guardedLength
-		if g := guardedRead(text, at); g != nil {
-			return site{offset: at, guard: g}, true
-		}
+	if back < SiteLength {
+		return s, false
 	}
-	return s, false
+	at := back - SiteLength
+	if patchable(text, at, number) {
+		return site{offset: at, number: uint32(number)}, true
+	}
+	if loadsSixth(text, at) {
+		return site{offset: at, number: uint32(number), any: true}, true
+	}
+	if back < guardedLength || number != 0 {
+		return s, false
+	}
+	at = back - guardedLength
+	g := guardedRead(text, at)
+	return site{offset: at, guard: g}, g != nil
 }
 
 // patchable tells whether text has mov $number,%eax; syscall at offset at, as far as one can tell from the bytes
