@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -77,6 +78,27 @@ func TestApplets(t *testing.T) {
 				text := "b() { " + path + ` "$@"; }` + "\n" + s.text
 				compareCommand(t, platform, command{argv: []string{path, "sh", "-c", text}, env: []string{"PATH=/nowhere", "LC_ALL=C"}, stdin: s.stdin})
 			})
+		}
+	})
+}
+
+// TestInheritedSchedule starts the sandbox with a nice value, a policy and an I/O priority that its program must have, too.
+func TestInheritedSchedule(t *testing.T) {
+	need(t, "nice", "chrt", "ionice")
+	started := []string{"nice", "-n", "3", "chrt", "--batch", "0", "ionice", "-c", "3"}
+	asked := []string{"sh", "-c", "nice; chrt -p $$ | sed 's/.*: //'; ionice"}
+	output := func(t *testing.T, inner ...string) string {
+		argv := slices.Concat(started, inner, asked)
+		out, err := exec.Command(argv[0], argv[1:]...).Output()
+		if err != nil {
+			t.Fatal(argv, err)
+		}
+		return string(out)
+	}
+	host := output(t)
+	eachPlatform(t, func(t *testing.T, platform string) {
+		if inside := output(t, sentry(t), "do", "--platform", platform); inside != host {
+			t.Errorf("the host says %q, the sandbox %q", host, inside)
 		}
 	})
 }

@@ -2,6 +2,8 @@ package oci
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"gosentry/sentry/control"
 
@@ -23,9 +25,26 @@ var ioClasses = map[specs.IOPriorityClass]int32{
 	specs.IOPRIO_CLASS_RT: 1, specs.IOPRIO_CLASS_BE: 2, specs.IOPRIO_CLASS_IDLE: 3,
 }
 
+// InheritedSchedule is how the calling thread is scheduled, which is what a process starts with whose configuration says
+// nothing about it. A policy that the kernel inside does not know is left out.
+func InheritedSchedule() control.Schedule {
+	var out control.Schedule
+	if attr, err := unix.SchedGetAttr(0, 0); err == nil && slices.Contains(slices.Collect(maps.Values(policies)), int32(attr.Policy)) {
+		out.Policy, out.Priority, out.Nice = int32(attr.Policy), int32(attr.Priority), attr.Nice
+		if attr.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0 {
+			out.Policy |= resetOnFork
+		}
+	}
+	const whoProcess, self = 1, 0
+	if priority, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, whoProcess, self, 0); errno == 0 {
+		out.IOPriority = int32(priority)
+	}
+	return out
+}
+
 // schedule reads how a process is to be scheduled; the error names the field below process.
 func schedule(p *specs.Process) (control.Schedule, error) {
-	var out control.Schedule
+	out := InheritedSchedule()
 	if s := p.Scheduler; s != nil {
 		policy, known := policies[s.Policy]
 		realTime := policy == unix.SCHED_FIFO || policy == unix.SCHED_RR

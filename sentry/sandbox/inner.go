@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"gosentry/sentry/control"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/oci"
@@ -47,6 +48,7 @@ type Inside struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
+	Schedule control.Schedule
 
 	Clocks *ktime.Clocks
 	Log    *logrus.Entry
@@ -213,7 +215,7 @@ func (cfg *config) inside() (*Inside, error) {
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
-		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits,
+		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits, Schedule: cfg.Schedule,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}
 	for _, b := range cfg.Binds {

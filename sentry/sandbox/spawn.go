@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"gosentry/sentry/limits"
+	"gosentry/sentry/oci"
 	"gosentry/sentry/sandbox/inherited"
 
 	"golang.org/x/sys/unix"
@@ -100,7 +101,7 @@ func newConfig(spec Spec, g *grants) (*config, error) {
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
 		Stdio: [3]int{0, 1, 2},
 		UID:   os.Getuid(), GID: os.Getgid(), Groups: groups,
-		Umask: umask(), Limits: resourceLimits(),
+		Umask: umask(), Limits: resourceLimits(), Schedule: oci.InheritedSchedule(),
 	}
 	if a := spec.Container; a != nil {
 		text, err := json.Marshal(a.Container)

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+	"gosentry/sentry/control"
 	"gosentry/sentry/limits"
 )
 
@@ -48,6 +49,7 @@ type config struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
+	Schedule control.Schedule
 }
 
 // grant is a directory that the sandbox may have.
