@@ -37,6 +37,24 @@ func TestNoExecOfHost(t *testing.T) {
 	})
 }
 
+// TestNotMappableOfHost maps a file of the host whose driver knows no mappings, reached through a bind and inherited as standard
+// input: it is refused as the host refuses it.
+func TestNotMappableOfHost(t *testing.T) {
+	const file = "/sys/kernel/mm/transparent_hugepage/enabled"
+	in, err := os.Open(file)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer in.Close()
+	program := compile(t, "guest/filemap.c", "-static")
+	from := func(path string) []string { return []string{"/bin/sh", "-c", program + " unmappable <" + path} }
+	host := command{argv: from(file)}.host(t)
+	eachPlatform(t, func(t *testing.T, platform string) {
+		compare(t, host, command{argv: from("/mnt" + file), flags: []string{"--ro", "/sys:/mnt/sys"}}.sandbox(t, platform))
+		compare(t, host, command{argv: []string{program, "unmappable"}, input: in}.sandbox(t, platform))
+	})
+}
+
 // TestMemory: what is over --memory ends the process that asks for it, or is no space for its file, and the
 // rest goes on.
 func TestMemory(t *testing.T) {

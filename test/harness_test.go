@@ -97,6 +97,7 @@ type command struct {
 	argv    []string
 	env     []string // nil: a fixed small environment
 	stdin   string
+	input   *os.File      // standard input instead, if not nil
 	dir     string        // "": a fresh directory
 	timeout time.Duration // 0: usualTime
 	flags   []string      // of "sentry do", in the sandbox only
@@ -171,6 +172,9 @@ func (c command) run(t testing.TB, argv []string) result {
 		cmd.Env = environment()
 	}
 	cmd.Stdin = strings.NewReader(c.stdin)
+	if c.input != nil {
+		cmd.Stdin = c.input
+	}
 	var stdout, stderr func() string
 	cmd.Stdout, stdout = c.output(t)
 	cmd.Stderr, stderr = c.output(t)

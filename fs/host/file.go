@@ -131,5 +131,10 @@ func (f *file) Allocate(_ vfs.Caller, mode uint32, off, length int64) error {
 	}
 }
 
-// Mappable implements vfs.MapOps.
-func (f *file) Mappable() (mm.Mappable, error) { return f.h, nil }
+// Mappable implements vfs.MapOps: the host is asked once for each inode.
+func (f *file) Mappable() (mm.Mappable, error) {
+	if err := f.n.mapping.ask(f.h.fd); err != nil {
+		return nil, err
+	}
+	return f.h, nil
+}

@@ -23,6 +23,8 @@ type inode struct {
 	name   string
 	open   *handle // a directory's descriptor, or the list of a file's
 
+	mapping mapping // of a regular file
+
 	mu     sync.Mutex
 	xattrs uint8 // of a cached tree: whether there are any
 	attr   vfs.Attr

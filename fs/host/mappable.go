@@ -1,6 +1,8 @@
 package host
 
 import (
+	"sync/atomic"
+
 	"gosentry/mm"
 
 	"golang.org/x/sys/unix"
@@ -8,6 +10,34 @@ import (
 
 // A handle of a regular file is the mm.Mappable of all who opened the file
 // that way, and stays open for as long as bytes of it are mapped.
+
+// mapping is what the host said when it was asked to map a file: an errno, canMap, or 0 as long as it was not asked.
+type mapping struct{ answer atomic.Uint32 }
+
+const canMap = ^uint32(0)
+
+// ask returns the error for mapping the file, which is open for reading: ENODEV and its like where the file's driver knows no mappings,
+// or none that are shared, as all that platforms make are. A host that is short of something is not taken at its word.
+func (m *mapping) ask(fd int) error {
+	switch known := m.answer.Load(); known {
+	case 0:
+	case canMap:
+		return nil
+	default:
+		return unix.Errno(known)
+	}
+	b, err := unix.Mmap(fd, 0, mm.PageSize, unix.PROT_READ, unix.MAP_SHARED)
+	switch err {
+	case nil:
+		_ = unix.Munmap(b)
+		m.answer.Store(canMap)
+	case unix.ENOMEM, unix.EAGAIN, unix.EINTR:
+		return nil
+	default:
+		m.answer.Store(uint32(err.(unix.Errno)))
+	}
+	return err
+}
 
 // AddMapping implements mm.Mappable.
 func (h *handle) AddMapping(_ *mm.MemoryManager, ar mm.Range, _ uint64, writable bool) error {

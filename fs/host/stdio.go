@@ -125,6 +125,7 @@ type cursor struct {
 	fd      int
 	access  int
 	appends bool
+	mapping mapping
 
 	mu     sync.Mutex
 	at     int64 // where the VFS believes the host's position to be
@@ -224,7 +225,12 @@ func (c *cursor) Release() {
 }
 
 // Mappable implements vfs.MapOps.
-func (c *cursor) Mappable() (mm.Mappable, error) { return c, nil }
+func (c *cursor) Mappable() (mm.Mappable, error) {
+	if err := c.mapping.ask(c.fd); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // AddMapping implements mm.Mappable.
 func (c *cursor) AddMapping(_ *mm.MemoryManager, ar mm.Range, _ uint64, writable bool) error {

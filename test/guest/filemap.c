@@ -269,9 +269,32 @@ static void copies(void)
 	say("readv none", "%s", ret(syscall(SYS_preadv, fd, 8, 0, 0, 0)));
 }
 
+static void try_to_map(const char *name, int fd, int grows)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	say(name, "%s", mapres(p));
+	if (p != MAP_FAILED)
+		say(name, "%s", FAULT(p, (void)*(volatile char *)p));
+	say(name, "shared %s", mapres(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0)));
+	say(name, "again %s", mapres(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0)));
+	say(name, "beyond %s", mapres(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, PAGE)));
+	if (grows)
+		say(name, "growing %s", mapres(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_GROWSDOWN, fd, 0)));
+}
+
+// unmappable maps standard input, whatever it is, and files that have no pages.
+static void unmappable(void)
+{
+	const char *paths[] = {"/proc/self/maps", "/proc/self", "/proc/sys/kernel/hostname", "/dev/null", "/dev/full"};
+	catch_faults();
+	try_to_map("standard input", 0, 0);
+	for (unsigned i = 0; i < sizeof paths / sizeof *paths; i++)
+		try_to_map(paths[i], open(paths[i], O_RDONLY), 1);
+}
+
 static const struct section table[] = {
 	{"private_file", private_file}, {"shared_file", shared_file}, {"sigbus", sigbus},
-	{"cow", cow}, {"copies", copies},
+	{"cow", cow}, {"copies", copies}, {"unmappable", unmappable},
 };
 
 GUEST(table)

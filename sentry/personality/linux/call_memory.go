@@ -86,10 +86,15 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 		return unix.EACCES
 	case o.Prot&platform.Exec != 0 && noExec:
 		return unix.EPERM
+	}
+	file, err := f.Mappable()
+	switch {
+	case err != nil:
+		return err
 	case o.GrowsDown:
 		return unix.EINVAL
 	}
-	o.Source = f.Path()
+	o.File, o.Source = file, f.Path()
 	o.MaxProt = platform.Read | platform.Write | platform.Exec
 	if !o.Private && !f.Writable() {
 		o.MaxProt &^= platform.Write
@@ -97,9 +102,7 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 	if noExec {
 		o.MaxProt &^= platform.Exec
 	}
-	var err error
-	o.File, err = f.Mappable()
-	return err
+	return nil
 }
 
 // protection keeps the bits of PROT_ that there are.
