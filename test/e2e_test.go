@@ -82,11 +82,18 @@ func TestApplets(t *testing.T) {
 	})
 }
 
-// TestInheritedSchedule starts the sandbox with a nice value, a policy and an I/O priority that its program must have, too.
-func TestInheritedSchedule(t *testing.T) {
-	need(t, "nice", "chrt", "ionice")
-	started := []string{"nice", "-n", "3", "chrt", "--batch", "0", "ionice", "-c", "3"}
-	asked := []string{"sh", "-c", "nice; chrt -p $$ | sed 's/.*: //'; ionice"}
+// TestInherited starts the sandbox with what execve(2) keeps of a process, none of it as usual: its program must have it, too. Of the
+// signals these are some that Go's runtime leaves alone.
+func TestInherited(t *testing.T) {
+	need(t, "bash", "nice", "chrt", "ionice", "setarch", "choom", "nohup", "setpriv", "prlimit")
+	started := []string{
+		"nice", "-n", "3", "chrt", "--batch", "0", "ionice", "-c", "3", "setarch", "-R", "choom", "-n", "300", "--", "prlimit", "--nofile=200:250",
+		"setpriv", "--no-new-privs", "nohup", "env", "--block-signal=USR1", "sh", "-c",
+		`umask 027; echo 0x7f >/proc/self/coredump_filter; echo 12345 >/proc/self/timerslack_ns; trap "" INT; exec "$@"`, "-",
+	}
+	// Another shell than that may unblock signals for its children.
+	asked := []string{"bash", "-c", `nice; chrt -p $$ | sed 's/.*: //'; ionice; umask; ulimit -n; ulimit -Hn; cd /proc/self
+		cat personality oom_score_adj coredump_filter timerslack_ns; grep -E '^(SigIgn|SigBlk|NoNewPrivs)' status`}
 	output := func(t *testing.T, inner ...string) string {
 		argv := slices.Concat(started, inner, asked)
 		out, err := exec.Command(argv[0], argv[1:]...).Output()

@@ -39,6 +39,11 @@ func Listen(dir string) (int, error) {
 	return fd, nil
 }
 
+// Refused is why a sandbox that answers does not do what it was asked to.
+type Refused string
+
+func (r Refused) Error() string { return string(r) }
+
 // dial connects to the sandbox whose state is in dir.
 func dial(dir string) (conn, error) {
 	d, err := os.Open(dir)
@@ -64,7 +69,7 @@ func Ask(dir string, r Request) (Answer, error) {
 }
 
 // Wait waits for the end of a container (Request.Container) of the sandbox whose state is in dir and returns its exit
-// status. An error means that it ended without a word.
+// status. An error that is not Refused means that it ended without a word.
 func Wait(dir, container string) (int, error) {
 	c, err := dial(dir)
 	if err != nil {
@@ -93,7 +98,7 @@ func next(c conn) (Answer, error) {
 	files, err := receive(c, &a)
 	closeAll(files)
 	if err == nil && a.Error != "" {
-		err = errors.New(a.Error)
+		err = Refused(a.Error)
 	}
 	return a, err
 }

@@ -43,9 +43,6 @@ func (f *fake) Handle(r Request) Answer {
 		return Answer{Error: "no container " + r.Container}
 	case r.Op == OpDelete:
 		c.End()
-	case r.Op == OpWait:
-		status := c.Wait()
-		return Answer{Exit: &status}
 	}
 	return Answer{Status: Running}
 }
@@ -56,6 +53,14 @@ func (f *fake) Exec(container string, p *Process, files []int) (int32, func() in
 		return 0, nil, errors.New("no container " + container)
 	}
 	return 7, func() int { return len(p.Args) }, nil
+}
+
+func (f *fake) Ended(container string) (<-chan struct{}, func() int, error) {
+	c := f.get(container)
+	if c == nil {
+		return nil, nil, errors.New("no container " + container)
+	}
+	return c.ended, c.Wait, nil
 }
 
 func (f *fake) Create(container string, made []byte, files []int) (Added, error) {
@@ -71,7 +76,10 @@ func (f *fake) Create(container string, made []byte, files []int) (Added, error)
 }
 
 // serve answers on a socket in a new directory.
-func serve(t *testing.T) (dir string, f *fake) {
+func serve(t *testing.T) (dir string, f *fake) { return serveAtMost(t, maxStaying) }
+
+// serveAtMost is serve with its own bound of those that stay.
+func serveAtMost(t *testing.T, staying int) (dir string, f *fake) {
 	t.Helper()
 	dir, f = t.TempDir(), &fake{added: map[string]*fakeContainer{}}
 	fd, err := Listen(dir)
@@ -82,6 +90,7 @@ func serve(t *testing.T) (dir string, f *fake) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.staying = make(chan struct{}, staying)
 	go s.Serve(f) //nolint:errcheck // it ends with the socket
 	t.Cleanup(func() { s.listener.Close() })
 	return dir, f
@@ -133,6 +142,57 @@ func TestAdded(t *testing.T) {
 	}
 	if status, err := one.Wait(); status != 9 || err != nil {
 		t.Errorf("its keeper: %d, %v", status, err)
+	}
+}
+
+// TestBusy has as many callers wait as may: more are told so, who asks for less is answered, and the place of one that goes is free.
+func TestBusy(t *testing.T) {
+	const most = 3
+	dir, f := serveAtMost(t, most)
+	if _, err := Create(dir, "c", []byte(`{}`), nil); err != nil {
+		t.Fatal(err)
+	}
+	wait := func() conn {
+		c, err := dial(dir)
+		if err == nil {
+			err = send(c, Request{Op: OpWait, Container: "c"}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var waiting []conn
+	for range most - 1 {
+		waiting = append(waiting, wait())
+	}
+	// Which connections are looked at first is nobody's to say.
+	refused := func() bool {
+		_, err := Exec(dir, "c", &Process{}, nil)
+		return errors.As(err, new(Refused))
+	}
+	until(t, "more than that are served", refused)
+	if _, err := Wait(dir, "c"); !errors.As(err, new(Refused)) {
+		t.Errorf("one more: %v", err)
+	}
+	if a, err := Ask(dir, Request{Op: OpStatus, Container: "c"}); err != nil || a.Status != Running {
+		t.Errorf("status: %+v, %v", a, err)
+	}
+	waiting[0].Close()
+	until(t, "the place of one that went is not free", func() bool { return !refused() })
+	f.get("c").End()
+	if a, err := next(waiting[1]); err != nil || a.Exit == nil || *a.Exit != 9 {
+		t.Errorf("the one that stayed: %+v, %v", a, err)
+	}
+}
+
+// until waits for what is to come soon; what says that it does not.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
 	}
 }
 

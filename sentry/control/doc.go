@@ -10,7 +10,8 @@
 // length. The side that answers bounds what it reads, the number of connections
 // that it serves at once and the time that one may take to state its request: who may
 // connect is for the directory's permissions to say, but a caller that hangs must
-// not cost the sandbox more than one connection.
+// not cost the sandbox more than one connection. Those that wait for the end of a program or a container have a bound of their
+// own, beyond which they are refused, so that others are answered however many wait; one that goes is not waited for.
 //
 // A sandbox can have several containers: the one that it was made for, whose socket this is, and others that were
 // added to it (OpCreate). Each request names the one that it is about.

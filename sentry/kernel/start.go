@@ -36,12 +36,7 @@ type InitArgs struct {
 	Creds *cred.Credentials
 	// Filter judges the program's calls from its first one on (seccomp(2)); empty: none.
 	Filter callfilter.Program
-	// Scheduling, Nice and IOPriority are what the program starts with.
-	Scheduling Scheduling
-	Nice       int32
-	IOPriority int32
-	// OOMScoreAdj is that of proc(5).
-	OOMScoreAdj int32
+	Traits
 	// Container is the one that the program is for; nil: the whole sandbox.
 	Container *Container
 	// Beside is a program whose container and namespaces this one joins; nil: it is the one that the container is for.
@@ -122,6 +117,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	if c == nil {
 		c = cred.New(a.UID, a.GID, a.Groups, k.rootUserNS)
 	}
+	c = a.credentials(c)
 	ns, pidns, err := k.namespacesFor(a)
 	if err != nil {
 		return nil, err
@@ -141,10 +137,7 @@ func (k *Kernel) newProcess(a *InitArgs) (*Task, error) {
 	t := k.newTask(in, pid, pidns, c, "init")
 	t.setNamespaces(ns)
 	t.tg = newThreadGroup(k, pid, limits.New(a.Limits), new(signal.Handlers))
-	t.tg.oomScore.Store(a.OOMScoreAdj)
-	t.sched = a.Scheduling
-	t.nice.Store(a.Nice)
-	t.ioPriority.Store(a.IOPriority)
+	a.give(t)
 	if err := k.enter(t, t); err != nil {
 		t.unmakeLocked()
 		return nil, err

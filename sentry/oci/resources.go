@@ -104,7 +104,10 @@ func (r *Runtime) Wait(id string) (int, error) {
 		return 0, err
 	}
 	status, err := control.Wait(c.sandboxDir(), c.name())
-	if err != nil {
+	switch {
+	case errors.As(err, new(control.Refused)):
+		return 0, fmt.Errorf("container %q: %w", id, err)
+	case err != nil:
 		return 0, fmt.Errorf("container %q: it was killed from outside: %w", id, err)
 	}
 	return status, nil

@@ -3,7 +3,10 @@ package oci
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"gosentry/sentry/control"
 
@@ -40,6 +43,16 @@ func InheritedSchedule() control.Schedule {
 		out.IOPriority = int32(priority)
 	}
 	return out
+}
+
+// InheritedOOMScoreAdj is the calling process's oom_score_adj of proc(5), which one starts with whose configuration says nothing about it.
+func InheritedOOMScoreAdj() int32 {
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0
+	}
+	adj, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 32)
+	return int32(adj)
 }
 
 // schedule reads how a process is to be scheduled; the error names the field below process.

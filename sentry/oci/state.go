@@ -254,7 +254,10 @@ func (c *container) status() control.Status {
 		return control.Stopped
 	}
 	a, err := c.request(control.Request{Op: control.OpStatus})
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.alive():
+		return control.Running // the host does not get round to it
+	case err != nil:
 		return control.Stopped
 	}
 	return a.Status

@@ -199,8 +199,7 @@ func (m *machine) Start() error {
 		Filename: in.Args[0], Argv: in.Args, Env: in.Env, CWD: cwd, Umask: in.Umask,
 		UID: cred.UID(in.UID), GID: cred.GID(in.GID), Groups: in.groups(),
 		Stdio: m.stdio, Limits: in.Limits, Terminal: true,
-		Scheduling: kernel.Scheduling{Policy: in.Schedule.Policy, Priority: in.Schedule.Priority},
-		Nice:       in.Schedule.Nice, IOPriority: in.Schedule.IOPriority,
+		Traits: in.Traits,
 	})
 	return startError(err)
 }

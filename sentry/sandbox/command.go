@@ -45,10 +45,8 @@ func (c *container) programArgs(p *control.Process) (kernel.InitArgs, error) {
 	}
 	return kernel.InitArgs{
 		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
-		UID: creds.RUID, GID: creds.RGID, Groups: creds.Groups, Creds: creds, Limits: p.Limits, Terminal: p.Terminal, OOMScoreAdj: p.OOMScoreAdj,
-		Filter:     c.in.Container.Seccomp,
-		Scheduling: kernel.Scheduling{Policy: p.Schedule.Policy, Priority: p.Schedule.Priority},
-		Nice:       p.Schedule.Nice, IOPriority: p.Schedule.IOPriority,
+		UID: creds.RUID, GID: creds.RGID, Groups: creds.Groups, Creds: creds, Limits: p.Limits, Terminal: p.Terminal,
+		Filter: c.in.Container.Seccomp, Traits: scheduled(p.Schedule, p.OOMScoreAdj),
 	}, nil
 }
 
@@ -96,9 +94,6 @@ func (c *container) handle(r control.Request) control.Answer {
 		return control.Answer{Stats: c.stats()}
 	case control.OpUpdate:
 		err = c.update(r.Limits)
-	case control.OpWait:
-		status := c.Wait()
-		return control.Answer{Exit: &status}
 	case control.OpPause:
 		err = c.pause(true)
 	case control.OpResume:

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"gosentry/sentry/control"
+	"gosentry/sentry/kernel"
 	"gosentry/sentry/oci"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	child, err := spawn(spec, g, nil)
+	child, err := spawn(spec, g, kernel.Traits{}, nil)
 	if err != nil {
 		g.close()
 		return nil, err

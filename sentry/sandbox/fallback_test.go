@@ -13,6 +13,7 @@ import (
 )
 
 // TestFallback tries platforms in turn, some of which the host does not run: the first that starts is taken, and none after it is tried.
+// Where none starts, the reason of each is told.
 func TestFallback(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -39,7 +40,7 @@ func TestFallback(t *testing.T) {
 		}
 		switch {
 		case c.taken == "":
-			if p != nil || err == nil || err.Error() != "no ptrace" {
+			if p != nil || err == nil || err.Error() != "no systrap; no ptrace" {
 				t.Errorf("with none: %v, %v", p, err)
 			}
 		case err != nil || p != made[c.taken] || len(rules) != 1:

@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"gosentry/sentry/control"
+	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
 	"gosentry/sentry/oci"
@@ -48,7 +48,7 @@ type Inside struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
-	Schedule control.Schedule
+	Traits   kernel.Traits
 
 	Clocks *ktime.Clocks
 	Log    *logrus.Entry
@@ -215,7 +215,7 @@ func (cfg *config) inside() (*Inside, error) {
 		Cwd: string(cfg.Cwd), MustCwd: cfg.MustCwd, Hostname: string(cfg.Hostname), PIDs: cfg.PIDs, Memory: cfg.Memory, Strace: cfg.Strace,
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
-		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits, Schedule: cfg.Schedule,
+		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits, Traits: cfg.Traits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
 	}
 	for _, b := range cfg.Binds {

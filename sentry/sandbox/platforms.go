@@ -65,18 +65,20 @@ func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
 	return firstThatStarts(defaultPlatforms(), in.start, in.Log)
 }
 
-// firstThatStarts starts the first platform of names that can be. The error is that of the last one.
+// firstThatStarts starts the first platform of names that can be. The error has the reason of each.
 func firstThatStarts(names []string, start func(name string) (platform.Platform, []seccomp.Rule, error), log *logrus.Entry) (
 	p platform.Platform, rules []seccomp.Rule, err error,
 ) {
+	var reasons []string
 	for _, name := range names {
 		if p, rules, err = start(name); err == nil {
 			log.Debugf("platform %s", name)
 			return p, rules, nil
 		}
 		log.Warnf("platform %s: %v", name, err)
+		reasons = append(reasons, err.Error())
 	}
-	return nil, nil, err
+	return nil, nil, &Failure{What: strings.Join(reasons, "; ")}
 }
 
 // counter returns what says how much a platform has asked of the host so far, nil if it does not count.
@@ -94,7 +96,7 @@ func (in *Inside) start(name string) (platform.Platform, []seccomp.Rule, error) 
 		p, err := ptrace.New()
 		if err != nil {
 			return nil, nil, &Failure{What: "cannot start the platform ptrace", Cause: err,
-				Way: "the host must allow ptrace of own children; a container must allow it in its seccomp profile"}
+				Way: "the host must allow ptrace of own children, and seccomp filters; a container must allow both in its seccomp profile"}
 		}
 		return p, platformRules(ptrace.Syscalls()), nil
 	case "systrap":

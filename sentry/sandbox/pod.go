@@ -157,6 +157,15 @@ func (m *machine) Exec(id string, p *control.Process, files []int) (int32, func(
 	return c.exec(p, files)
 }
 
+// Ended implements control.Handler.
+func (m *machine) Ended(id string) (<-chan struct{}, func() int, error) {
+	c, err := m.container(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.ended, c.Wait, nil
+}
+
 // remove ends a container that was added and forgets it; one that is not there is fine.
 func (m *machine) remove(id string) {
 	c, err := m.container(id)

@@ -33,10 +33,11 @@ func Run(spec Spec) (int, error) {
 		return Failed, err
 	}
 	defer g.close()
-	signals, caught := catchSignals()
+	traits := inheritedTraits()
+	signals, caught := catchSignals(traits.Ignored)
 	// Each signal takes some 50 µs, which nobody has to wait for whose process is about to end.
 	defer func() { go signal.Stop(signals) }()
-	c, err := spawn(spec, g, caught)
+	c, err := spawn(spec, g, traits, caught)
 	if err != nil {
 		return Failed, err
 	}

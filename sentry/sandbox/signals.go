@@ -2,8 +2,10 @@ package sandbox
 
 import (
 	"os"
-	"os/signal"
+	ossignal "os/signal"
 	"syscall"
+
+	"gosentry/sentry/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,14 +20,14 @@ func forwarded() []os.Signal {
 
 // catchSignals starts to catch the forwarded signals, which takes almost a millisecond, and closes caught once it does. What the
 // caller had ignored (nohup does that) stays ignored.
-func catchSignals() (signals chan os.Signal, caught <-chan struct{}) {
+func catchSignals(ignored signal.Set) (signals chan os.Signal, caught <-chan struct{}) {
 	signals = make(chan os.Signal, 64)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for _, s := range forwarded() {
-			if !signal.Ignored(s) {
-				signal.Notify(signals, s)
+			if !ignored.Has(s.(syscall.Signal)) {
+				ossignal.Notify(signals, s)
 			}
 		}
 	}()

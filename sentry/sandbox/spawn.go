@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"gosentry/sentry/kernel"
 	"gosentry/sentry/limits"
-	"gosentry/sentry/oci"
 	"gosentry/sentry/sandbox/inherited"
 
 	"golang.org/x/sys/unix"
@@ -36,9 +36,10 @@ type child struct {
 	stderr *os.File // what the inner process's Go runtime says when it fails
 }
 
-// spawn starts the inner process with g and sends it its config, once ready is closed, unless it is nil.
-func spawn(spec Spec, g *grants, ready <-chan struct{}) (*child, error) {
-	cfg, err := newConfig(spec, g)
+// spawn starts the inner process with g and sends it its config, once ready is closed, unless it is nil. The traits are those of a
+// program that no configuration describes.
+func spawn(spec Spec, g *grants, traits kernel.Traits, ready <-chan struct{}) (*child, error) {
+	cfg, err := newConfig(spec, g, traits)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,7 @@ func (c *child) end() {
 	c.close()
 }
 
-func newConfig(spec Spec, g *grants) (*config, error) {
+func newConfig(spec Spec, g *grants, traits kernel.Traits) (*config, error) {
 	cwd, must := spec.cwd()
 	groups, _ := os.Getgroups()
 	cfg := &config{
@@ -101,7 +102,7 @@ func newConfig(spec Spec, g *grants) (*config, error) {
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
 		Stdio: [3]int{0, 1, 2},
 		UID:   os.Getuid(), GID: os.Getgid(), Groups: groups,
-		Umask: umask(), Limits: resourceLimits(), Schedule: oci.InheritedSchedule(),
+		Umask: umask(), Limits: resourceLimits(), Traits: traits,
 	}
 	if a := spec.Container; a != nil {
 		text, err := json.Marshal(a.Container)

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-	"gosentry/sentry/control"
+	"gosentry/sentry/kernel"
 	"gosentry/sentry/limits"
 )
 
@@ -49,7 +49,7 @@ type config struct {
 	Groups   []int
 	Umask    uint32
 	Limits   limits.Table
-	Schedule control.Schedule
+	Traits   kernel.Traits
 }
 
 // grant is a directory that the sandbox may have.
