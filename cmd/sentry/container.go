@@ -28,6 +28,7 @@ func runtimeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
+		&cli.BoolFlag{Name: "persist", Usage: "containers write to their root file systems on the host and own their files there and in volumes, as with runc"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "accepted; linux.cgroupsPath tells"},
 		&cli.StringFlag{Name: "rootless", Usage: "accepted; it is found out"},
 		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
@@ -44,8 +45,8 @@ func runtimeOf(cmd *cli.Command) (*oci.Runtime, error) {
 		return nil, badFlag("log-format", format, "give text or json")
 	}
 	o := sandbox.Options{
-		Platform: cmd.String("platform"),
-		Log:      sandbox.Log{File: cmd.String("log"), JSON: cmd.String("log-format") == "json", Debug: cmd.Bool("debug")},
+		Platform: cmd.String("platform"), Persist: cmd.Bool("persist"),
+		Log: sandbox.Log{File: cmd.String("log"), JSON: cmd.String("log-format") == "json", Debug: cmd.Bool("debug")},
 	}
 	return &oci.Runtime{Root: root, Launch: o.Launcher()}, nil
 }

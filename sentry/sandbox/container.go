@@ -16,6 +16,7 @@ type Options struct {
 	Platform string
 	Strace   Strace
 	Log      Log
+	Persist  bool // see Spec
 }
 
 // Launcher returns what makes the sandboxes of containers: the same as Run makes, but told by
@@ -63,7 +64,7 @@ func (o Options) spec(a *oci.LaunchArgs) (Spec, error) {
 	spec := Spec{
 		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
 		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs), Memory: uint64(c.Memory),
-		Container: a,
+		Persist: o.Persist, Container: a,
 	}
 	spec, err := spec.complete()
 	if err != nil {

@@ -30,7 +30,8 @@ func openGrants(spec Spec) (*grants, error) {
 }
 
 func (g *grants) open(spec Spec) error {
-	root, err := g.directory(Bind{Host: spec.Root, Inside: "/"}, "root file system", false)
+	write := spec.Persist && !spec.Container.Container.ReadOnlyRoot
+	root, err := g.directory(Bind{Host: spec.Root, Inside: "/", Writable: write}, "root file system", false)
 	if err != nil {
 		return err
 	}

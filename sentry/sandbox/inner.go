@@ -129,7 +129,7 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := emptyRoot(); err != nil {
 		return r, err
 	}
-	if err := dropPrivileges(); err != nil {
+	if err := dropPrivileges(cfg.Capabilities); err != nil {
 		return r, err
 	}
 	if cfg.Container == nil {

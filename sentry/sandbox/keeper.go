@@ -115,7 +115,7 @@ func lockKeeper() (*control.Program, error) {
 	if err := emptyRoot(); err != nil {
 		return nil, err
 	}
-	if err := dropPrivileges(); err != nil {
+	if err := dropPrivileges(0); err != nil {
 		return nil, err
 	}
 	return made, lock(seccomp.Allow(control.HostCalls()...), false)

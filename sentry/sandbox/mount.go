@@ -34,7 +34,7 @@ func (builder) FileSizeLimit() uint64 { return limits.Infinity }
 // Interrupted implements vfs.Caller.
 func (builder) Interrupted() bool { return false }
 
-// mountRoot makes a mount namespace whose root is an overlay over the root directory.
+// mountRoot makes a mount namespace whose root is the root directory where that may be written, and else an overlay over it.
 func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile, devices dev.Config) (*vfs.Namespace, error) {
 	fail := func(err error) (*vfs.Namespace, error) {
 		return nil, &Failure{What: "cannot mount the root file system", Cause: err}
@@ -43,11 +43,14 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile, devices dev.
 	if err != nil {
 		return fail(err)
 	}
-	root, err := overlay.New(lower, overlay.Config{File: memory, Device: devices.Open})
-	if err != nil {
-		return fail(err)
+	root, fstype := lower, "host"
+	if !in.Root.Writable {
+		fstype = "overlay"
+		if root, err = overlay.New(lower, overlay.Config{File: memory, Device: devices.Open}); err != nil {
+			return fail(err)
+		}
 	}
-	ns, err := sys.NewNamespace(root, 0, "overlay", "overlay")
+	ns, err := sys.NewNamespace(root, 0, fstype, fstype)
 	if err != nil {
 		return fail(err)
 	}
@@ -210,7 +213,7 @@ func (w *mounter) makeTarget(walk vfs.WalkArgs, at string, isDir bool) error {
 	return vfs.MknodAt(w.who, walk, at, unix.S_IFREG|0o644, 0, 0, 0)
 }
 
-// makeAll makes a directory and those above it; in a root of the host's they exist in the overlay alone.
+// makeAll makes a directory and those above it; in a root under an overlay they exist there alone.
 func (w *mounter) makeAll(walk vfs.WalkArgs, dir string) error {
 	made := "/"
 	for name := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {

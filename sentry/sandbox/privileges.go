@@ -13,13 +13,19 @@ const secureBits = 1<<0 | 1<<1 | // SECBIT_NOROOT, locked
 	1<<5 | // SECBIT_KEEP_CAPS locked, off
 	1<<6 | 1<<7 // SECBIT_NO_CAP_AMBIENT_RAISE, locked
 
-// dropPrivileges takes every capability from every thread, and new privileges
+// fileCapabilities are those over files of others, as a mask: to give them away, to pass by their modes, to change what only owners may, and to
+// leave set-id bits to the kernel inside.
+const fileCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID
+
+// dropPrivileges takes every capability but those of the mask from every thread, and new privileges
 // from the calling one and those that it makes; the lock hands that on to the rest.
+//
+// What is kept counts in the user namespace of the sandbox alone, and the platform's template gives it up.
 //
 // The bounding set matters to execve alone. It is emptied on the calling thread, from
 // which the platform forks its template; on the others, where each call
 // would cost a stop of all threads, the secure bits do the same work.
-func dropPrivileges() error {
+func dropPrivileges(keep uint32) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return &Failure{What: "cannot give up new privileges", Cause: err}
 	}
@@ -33,7 +39,7 @@ func dropPrivileges() error {
 	if err := prctlAllThreads(unix.PR_SET_SECUREBITS, secureBits); err != nil {
 		return &Failure{What: "cannot set the secure bits", Cause: err}
 	}
-	if err := clearCapabilitiesAllThreads(); err != nil {
+	if err := keepCapabilitiesAllThreads(keep); err != nil {
 		return &Failure{What: "cannot drop capabilities", Cause: err}
 	}
 	if err := widenLimits(); err != nil {

@@ -15,15 +15,20 @@ func prctlAllThreads(option int, arg uintptr) error {
 	return nonzero(errno)
 }
 
-// clearCapabilitiesAllThreads empties the permitted, effective and inheritable sets of
-// every thread, and with them the ambient set.
-func clearCapabilitiesAllThreads() error {
+// keepCapabilitiesAllThreads takes all capabilities but those of the mask, of which it may have some, from the permitted and
+// effective sets of every thread, and empties the inheritable and with it the ambient set.
+func keepCapabilitiesAllThreads(mask uint32) error {
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	none := new([2]unix.CapUserData)
+	data := new([2]unix.CapUserData)
+	if err := unix.Capget(header, &data[0]); err != nil {
+		return err
+	}
+	mask &= data[0].Permitted
+	*data = [2]unix.CapUserData{{Effective: mask, Permitted: mask}}
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-		uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(none)), 0)
+		uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(data)), 0)
 	runtime.KeepAlive(header)
-	runtime.KeepAlive(none)
+	runtime.KeepAlive(data)
 	return nonzero(errno)
 }
 

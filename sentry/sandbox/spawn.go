@@ -109,6 +109,9 @@ func newConfig(spec Spec, g *grants, traits kernel.Traits) (*config, error) {
 		if err != nil {
 			return nil, &Failure{What: "cannot pass the container's configuration on", Cause: err}
 		}
+		if spec.Persist {
+			cfg.Capabilities = fileCapabilities
+		}
 		cfg.Container, cfg.ListenFD, cfg.Stdio, cfg.More = text, a.Listener, a.Stdio, slices.Clone(a.Preserved)
 	}
 	return cfg, nil

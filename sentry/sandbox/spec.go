@@ -53,6 +53,9 @@ type Spec struct {
 	// ends sees when the guest closes them.
 	ReleaseStdio bool
 
+	// Persist says that a container's program writes to Root itself, unless the configuration has it read-only, and that files
+	// there and in Binds belong to whom it says.
+	Persist bool
 	// Container is what a container's sandbox is made with; nil for any other.
 	Container *oci.LaunchArgs
 }

@@ -45,6 +45,9 @@ type config struct {
 	TraceFD int
 	Trace   Trace
 
+	// Capabilities are those that the inner process keeps, as a mask.
+	Capabilities uint32
+
 	UID, GID int
 	Groups   []int
 	Umask    uint32
