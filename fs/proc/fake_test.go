@@ -139,6 +139,8 @@ func (k *fakeKernel) PIDs() []int32                          { return append([]i
 func (k *fakeKernel) Info() Info                             { return k.info }
 func (k *fakeKernel) Names(vfs.Caller) (host, domain string) { return k.host, k.domain }
 
+func (*fakeKernel) PIDFD(vfs.FileOps) []int32 { return nil }
+
 func (*fakeKernel) NetKnobs() []NetKnob { return nil }
 
 func (k *fakeKernel) Knobs() []Knob {

@@ -151,5 +151,9 @@ func (d *taskDir) writeFDInfo(c vfs.Caller, fd int32, b *bytes.Buffer) error {
 	if more, ok := file.Ops().(FDInfo); ok {
 		more.WriteFDInfo(b)
 	}
+	if ids := d.fs.processes.PIDFD(file.Ops()); ids != nil {
+		fmt.Fprintf(b, "Pid:\t%d\n", ids[0])
+		writeIDs(b, "NSpid", ids)
+	}
 	return nil
 }

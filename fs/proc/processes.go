@@ -24,6 +24,9 @@ type Processes interface {
 	// Task returns the thread with this id, nil when there is none. A process's id
 	// is its leader's, who stays until the process is reaped.
 	Task(id int32) Task
+	// PIDFD returns the ids of what a pidfd is of in the namespaces from this one down to its own: -1 when it has gone, 0 when it is not
+	// visible here; nil for other files.
+	PIDFD(file vfs.FileOps) []int32
 	// Info tells of the system as a whole.
 	Info() Info
 	// BootOffset returns how far CLOCK_BOOTTIME is ahead for the caller, in ns.

@@ -50,6 +50,15 @@ func writeStatus(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 	return nil
 }
 
+// writeIDs writes the numbers of one process in several namespaces, the outermost first.
+func writeIDs(b *bytes.Buffer, name string, ids []int32) {
+	b.WriteString(name + ":")
+	for _, id := range ids {
+		fmt.Fprintf(b, "\t%d", id)
+	}
+	b.WriteByte('\n')
+}
+
 // writeIdentity writes names and ids, those of users as a reader in ns knows them.
 func writeIdentity(d *taskDir, ns *cred.UserNamespace, b *bytes.Buffer, s *Status) {
 	c := d.task.Creds()
@@ -70,11 +79,7 @@ func writeIdentity(d *taskDir, ns *cred.UserNamespace, b *bytes.Buffer, s *Statu
 		name string
 		ids  []int32
 	}{{"NStgid", s.TGIDs}, {"NSpid", s.TIDs}, {"NSpgid", s.ProcessGroups}, {"NSsid", s.Sessions}} {
-		b.WriteString(line.name + ":")
-		for _, id := range line.ids {
-			fmt.Fprintf(b, "\t%d", id)
-		}
-		b.WriteByte('\n')
+		writeIDs(b, line.name, line.ids)
 	}
 	kernel := 0
 	if s.KernelThread {

@@ -295,7 +295,7 @@ func (tg *ThreadGroup) reapLocked(by *ThreadGroup) {
 		tg.sigMu.Unlock()
 	}
 	tg.group.leaveLocked(tg)
-	tg.pid.tg = nil
+	tg.pid.reapedLocked(tg.k.Memory())
 	tg.leader.leavePIDLocked()
 	tg.k.counts.processes.Add(-1)
 }

@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"runtime"
 	"sync/atomic"
 
+	"gosentry/mm"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/waiter"
 
@@ -28,13 +30,36 @@ type PID struct {
 	ns      *PIDNamespace
 	// gone says that no thread has the identity any more.
 	gone atomic.Bool
+	// watched says that a pidfd may be asked for once the process is gone.
+	watched atomic.Bool
 
 	// Guarded by Kernel.tree.
 	reserved bool // the numbers are taken, and a reference on ns is held
 	task     *Task
 	tg       *ThreadGroup
+	was      *ThreadGroup // the process that is gone, if it was watched
 	group    *ProcessGroup
 	session  *Session
+}
+
+// Watch has the process of p, which may be nil, kept after it was waited for, as long as somebody has p: a socket whose peer it is, a
+// message that it sent.
+func (p *PID) Watch() {
+	if p != nil {
+		p.watched.Store(true)
+	}
+}
+
+// goneCost is about what a process that is gone costs the sentry, in bytes.
+const goneCost = 4096
+
+// reapedLocked ends the identity of a process. It is kept if it was watched and there is room for what guests have the sentry keep.
+func (p *PID) reapedLocked(memory *mm.MemoryFile) {
+	if p.watched.Load() && memory.TakeAside(goneCost) {
+		p.was = p.tg
+		runtime.AddCleanup(p, func(m *mm.MemoryFile) { m.TakeAside(-goneCost) }, memory)
+	}
+	p.tg = nil
 }
 
 // In returns the number of p in ns, 0 when p is not visible there.

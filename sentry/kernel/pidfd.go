@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"cmp"
+
 	"gosentry/fs/vfs"
 	"gosentry/mm"
 	"gosentry/sentry/waiter"
@@ -95,6 +97,17 @@ func (t *Task) OpenPIDFD(pid int32, thread bool) (*vfs.File, error) {
 		return nil, unix.ENOENT
 	}
 	return newPIDFile(p.tg.leader, false), nil
+}
+
+// PIDFDOf returns a new pidfd's file for the process with an identity; ESRCH when it is gone and was not watched.
+func (t *Task) PIDFDOf(p *PID) (*vfs.File, error) {
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	tg := cmp.Or(p.tg, p.was)
+	if tg == nil {
+		return nil, unix.ESRCH
+	}
+	return newPIDFile(tg.leader, false), nil
 }
 
 func (*pidFile) Read(vfs.Caller, *mm.Buffer, int64) (int, error)  { return 0, unix.EINVAL }

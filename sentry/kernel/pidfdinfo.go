@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -60,6 +61,23 @@ func (p *pidFile) Ioctl(c vfs.Caller, cmd uint32, arg uint64, mem *mm.MemoryMana
 		return p.namespace(t, pidfdNamespaces[number], arg)
 	}
 	return 0, unix.ENOTTY
+}
+
+// PIDFD implements proc.Processes.
+func (v *ProcView) PIDFD(file vfs.FileOps) []int32 {
+	p, ok := file.(*pidFile)
+	if !ok {
+		return nil
+	}
+	v.k.tree.RLock()
+	defer v.k.tree.RUnlock()
+	switch {
+	case p.pid.task == nil:
+		return []int32{-1}
+	case p.pid.In(v.ns) == 0:
+		return []int32{0}
+	}
+	return slices.Clone(p.pid.numbers[v.ns.level:])
 }
 
 // goneLocked tells whether the process was waited for, or the thread has ended and nobody is to wait for it, and how it ended.

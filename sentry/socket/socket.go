@@ -61,8 +61,9 @@ type Message struct {
 	At      Place
 	// Rights are open files that go with the message. Who receives them owns the references.
 	Rights []*vfs.File
-	// Credentials tell who sent it; nil for none given or none asked for.
-	Credentials *Credentials
+	// Credentials tell who sent it; nil for none given or none asked for. Received: to be shown by ids, as a pidfd, or both.
+	Credentials        *Credentials
+	ShowIDs, ShowPIDFD bool
 
 	// Time is when it was sent, in ns of the real-time clock; 0 when that is not asked for (SO_TIMESTAMP).
 	Time int64
@@ -94,9 +95,11 @@ func ProcessOf(c vfs.Caller) *kernel.PID {
 	return nil
 }
 
-// Effective returns a caller's credentials with its effective ids, as connect(2) records them.
+// Effective returns a caller's credentials with its effective ids, as connect(2) records them; a pidfd of the process can be asked for.
 func Effective(c vfs.Caller) Credentials {
-	return Credentials{ProcessOf(c), c.Creds().EUID, c.Creds().EGID}
+	p := ProcessOf(c)
+	p.Watch()
+	return Credentials{p, c.Creds().EUID, c.Creds().EGID}
 }
 
 // Real returns a caller's credentials with its real ids, as messages carry them.

@@ -216,12 +216,18 @@ func socketOption(t *kernel.Task, s socket.Socket, level, name int) ([]byte, err
 	if p == nil {
 		return nil, unix.ENODATA
 	}
-	f, err := t.OpenPIDFD(p.In(t.PIDNamespace()), false)
+	fd, err := newPIDFDOf(t, p)
+	return socket.Int(int(fd)), err
+}
+
+// newPIDFDOf makes a descriptor of a process.
+func newPIDFDOf(t *kernel.Task, p *kernel.PID) (int32, error) {
+	f, err := t.PIDFDOf(p)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	fd, err := newFD(t, f, true)
-	return socket.Int(int(fd)), err
+	return int32(fd), err
 }
 
 // maxAddress is the size of struct sockaddr_storage, the longest address.

@@ -123,11 +123,35 @@ func (w *controlWriter) write(m *socket.Message) {
 		w.left = 0
 	} else {
 		w.putTime(m)
-		if m.Credentials != nil {
+		if m.ShowIDs {
 			w.put(unix.SCM_CREDENTIALS, m.Credentials.Append(nil, w.t))
 		}
 	}
 	w.putRights(m)
+	if m.ShowPIDFD && w.addr != 0 {
+		w.putPIDFD(m.Credentials.Process)
+	}
+}
+
+// putPIDFD gives the sender's process a descriptor, or says by a negative errno why it got none. It is whole or is not there.
+func (w *controlWriter) putPIDFD(p *kernel.PID) {
+	const size = 4
+	if w.left < abi.CmsghdrSize+size {
+		w.flags |= unix.MSG_CTRUNC
+		return
+	}
+	if p == nil {
+		return
+	}
+	value, err := newPIDFDOf(w.t, p)
+	if errno, ok := err.(unix.Errno); ok {
+		value = -int32(errno)
+	}
+	before := w.left
+	w.put(unix.SCM_PIDFD, socket.Int(int(value)))
+	if w.left == before && err == nil {
+		_ = w.t.FDs().Close(w.t, value)
+	}
 }
 
 // putTime writes when a message was sent, as a struct timeval or timespec.

@@ -106,9 +106,9 @@ func (s *Socket) Connect(c vfs.Caller, addr []byte, at socket.Place) (*waiter.Qu
 	}
 }
 
-// nameForCreds gives a socket that shows credentials a name, so that it can be answered.
+// nameForCreds gives a socket that shows senders a name, so that it can be answered.
 func (s *Socket) nameForCreds() error {
-	if s.passCreds.Load() {
+	if s.pass.Load()&passSender != 0 {
 		return s.autobind()
 	}
 	return nil
@@ -145,7 +145,7 @@ func (s *Socket) join(c vfs.Caller, other *Socket) error {
 	if !s.ns.buffered.Take(pendingCost) {
 		return unix.ENOMEM
 	}
-	end.passCreds.Store(other.passCreds.Load())
+	end.pass.Store(other.pass.Load())
 	end.name = other.name
 	s.peer, s.others = end, other.others
 	s.state.Store(connected)

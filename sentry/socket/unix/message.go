@@ -123,7 +123,7 @@ const (
 )
 
 // enqueue gives m to the socket to. EAGAIN when its queue is full, EPERM when it is connected to
-// another, errGone when it is closed, EPIPE when it takes no more.
+// another or takes no descriptors, errGone when it is closed, EPIPE when it takes no more.
 func (to *Socket) enqueue(c vfs.Caller, from *Socket, m *message) error {
 	to.mu.Lock()
 	switch {
@@ -136,14 +136,14 @@ func (to *Socket) enqueue(c vfs.Caller, from *Socket, m *message) error {
 	case to.shut&shutReceive != 0:
 		to.mu.Unlock()
 		return unix.EPIPE
+	case m.carries && to.pass.Load()&passRights == 0:
+		to.mu.Unlock()
+		return unix.EPERM
 	case to.fullLocked(from):
 		to.mu.Unlock()
 		return unix.EAGAIN
 	}
-	if m.creds == nil && (from.passCreds.Load() || to.passCreds.Load() || !to.accepted.Load()) {
-		creds := socket.Real(c)
-		m.creds = &creds
-	}
+	m.record(c, from.pass.Load()|to.pass.Load(), to.accepted.Load())
 	if to.stamps.Load() {
 		m.time = time.Now().UnixNano()
 	}
@@ -152,6 +152,17 @@ func (to *Socket) enqueue(c vfs.Caller, from *Socket, m *message) error {
 	to.queue.Notify(readEvents)
 	to.async.Notify(waiter.In)
 	return nil
+}
+
+// record notes who sends m, where one of the sockets shows that, or the one that gets it has yet to be accepted.
+func (m *message) record(c vfs.Caller, pass uint32, accepted bool) {
+	if m.creds == nil && (pass&passSender != 0 || !accepted) {
+		creds := socket.Real(c)
+		m.creds = &creds
+	}
+	if pass&passPIDFD != 0 {
+		m.creds.Process.Watch()
+	}
 }
 
 // fullLocked tells whether too many datagrams wait for another one from a socket that is not the peer.

@@ -21,8 +21,8 @@ func (s *Socket) Option(c vfs.Caller, level, name int) ([]byte, error) {
 		return socket.Int(0), nil
 	case unix.SO_ACCEPTCONN:
 		return flag(s.state.Load() == listening), nil
-	case unix.SO_PASSCRED:
-		return flag(s.passCreds.Load()), nil
+	case unix.SO_PASSCRED, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
+		return flag(s.pass.Load()&passBit(name) != 0), nil
 	case unix.SO_ERROR:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -52,6 +52,17 @@ func (s *Socket) Peer() socket.Credentials {
 	return *s.others
 }
 
+// passBit is the bit of Socket.pass of an option.
+func passBit(name int) uint32 {
+	switch name {
+	case unix.SO_PASSCRED:
+		return passCreds
+	case unix.SO_PASSPIDFD:
+		return passPIDFD
+	}
+	return passRights
+}
+
 func flag(on bool) []byte {
 	if on {
 		return socket.Int(1)
@@ -69,8 +80,12 @@ func (s *Socket) SetOption(c vfs.Caller, level, name int, value []byte) error {
 		return err
 	}
 	switch name {
-	case unix.SO_PASSCRED:
-		s.passCreds.Store(v != 0)
+	case unix.SO_PASSCRED, unix.SO_PASSPIDFD, unix.SO_PASSRIGHTS:
+		if v != 0 {
+			s.pass.Or(passBit(name))
+		} else {
+			s.pass.And(^passBit(name))
+		}
 		return nil
 	case unix.SO_TIMESTAMP, unix.SO_TIMESTAMPNS:
 		defer func() { s.stamps.Store(s.opts.On(unix.SO_TIMESTAMP) || s.opts.On(unix.SO_TIMESTAMPNS)) }()

@@ -111,9 +111,10 @@ func (s *Socket) popDatagram() {
 // describe tells of a message's sender.
 func (s *Socket) describe(m *socket.Message, msg *message) {
 	m.Address = msg.from.address()
-	if s.passCreds.Load() {
+	pass := s.pass.Load()
+	if pass&passSender != 0 {
 		creds := msg.sender()
-		m.Credentials = &creds
+		m.Credentials, m.ShowIDs, m.ShowPIDFD = &creds, pass&passCreds != 0, pass&passPIDFD != 0
 	}
 }
 

@@ -22,11 +22,11 @@ type Socket struct {
 	inode *inode
 	opts  socket.Options
 
-	sent      atomic.Int64 // cost of what others have yet to take
-	state     atomic.Int32 // idle, listening or connected; changes with mu held
-	accepted  atomic.Bool  // it has a file
-	passCreds atomic.Bool
-	stamps    atomic.Bool // datagrams are to tell their times
+	sent     atomic.Int64  // cost of what others have yet to take
+	state    atomic.Int32  // idle, listening or connected; changes with mu held
+	accepted atomic.Bool   // it has a file
+	pass     atomic.Uint32 // what may come with messages
+	stamps   atomic.Bool   // datagrams are to tell their times
 
 	// bindMu is held while the socket gets a name.
 	bindMu sync.Mutex
@@ -54,6 +54,14 @@ const (
 	idle int32 = iota
 	listening
 	connected
+)
+
+// Bits of Socket.pass: who sent a message is shown by ids, by a pidfd; descriptors are taken.
+const (
+	passCreds = 1 << iota
+	passPIDFD
+	passRights
+	passSender = passCreds | passPIDFD
 )
 
 // Parts of shut.
@@ -113,6 +121,7 @@ const socketMode = unix.S_IFSOCK | 0o777
 func (n *Namespace) newSocket(kind int) *Socket {
 	s := &Socket{ns: n, kind: kind, backlog: maxDatagrams, peekOff: -1}
 	s.opts.Init()
+	s.pass.Store(passRights)
 	return s
 }
 
