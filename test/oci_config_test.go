@@ -25,11 +25,7 @@ func configured(t *testing.T, script, want string, change func(e *engine, c *spe
 			e.t, e.bundle = t, t.TempDir()
 			change(e, c)
 		})
-		for name := range strings.FieldsSeq(configApplets) {
-			if err := os.Symlink("busybox", filepath.Join(e.bundle, "rootfs/bin", name)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		e.provide(configApplets)
 		r := e.do("run", "configured")
 		if r.status != 0 || r.stdout != want {
 			t.Errorf("got %v\nwant %s", r, want)

@@ -61,11 +61,7 @@ func persistEngine(t *testing.T, platform string, readOnly bool) (e *engine, vol
 		c.Mounts = append(c.Mounts, specs.Mount{Destination: "/data", Type: "bind", Source: volume})
 	})
 	root := filepath.Join(e.bundle, "rootfs")
-	for _, name := range []string{"ln", "chown", "chmod", "mkdir", "rm", "su"} {
-		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	e.provide("ln chown chmod mkdir rm su")
 	err := os.Mkdir(volume, 0o755)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(root, "theirs"), []byte("theirs\n"), 0o600)

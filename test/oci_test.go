@@ -67,6 +67,16 @@ func newEngine(t *testing.T, platform string, change func(*specs.Spec)) *engine 
 	return e
 }
 
+// provide gives the container more of busybox's names.
+func (e *engine) provide(applets string) {
+	e.t.Helper()
+	for name := range strings.FieldsSeq(applets) {
+		if err := os.Symlink("busybox", filepath.Join(e.bundle, "rootfs/bin", name)); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
 // do runs a verb.
 func (e *engine) do(args ...string) result {
 	e.t.Helper()

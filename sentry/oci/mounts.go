@@ -11,15 +11,16 @@ import (
 
 // Mount is a file system of the container.
 type Mount struct {
-	Type     string // bind, or the name of a file system of the kernel inside
-	Source   string // of a bind: an absolute path of the host
+	Type     string // bind, overlay, or the name of a file system of the kernel inside
+	Source   string // of a bind, or what lies under an overlay: an absolute path of the host
 	At       string // absolute path inside
 	ReadOnly bool
 	NoSuid   bool
 	NoDev    bool
 	NoExec   bool
 	Data     string // the file system's own options, separated by commas
-	Bind     int    // of a bind: its number among the sandbox's directories
+	Bind     int    // of a Source: its number among the sandbox's directories
+	CopyUp   bool   // of a tmpfs: it begins with what is in the directory that it is mounted on
 	// Propagation is what is done to the mount, in this order.
 	Propagation []Propagation
 }
@@ -61,12 +62,14 @@ var switches = map[string]func(*Mount){
 	"rro":    func(m *Mount) { m.ReadOnly = true },
 	"bind":   func(m *Mount) { m.Type = "bind" },
 	"rbind":  func(m *Mount) { m.Type = "bind" },
+
+	"tmpcopyup": func(m *Mount) { m.CopyUp = true },
 }
 
 // harmless are options that change nothing that can be seen inside: times of access are not kept in
 // the overlay.
 const harmless = " defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime lazytime " +
-	"nolazytime remount mand nomand loud silent iversion noiversion symfollow tmpcopyup copy nocopy z Z U "
+	"nolazytime remount mand nomand loud silent iversion noiversion symfollow copy nocopy z Z U "
 
 // mountOf reads a mount of the configuration.
 func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
@@ -91,7 +94,11 @@ func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
 			data = append(data, o)
 		}
 	}
-	if out.Type != "bind" {
+	switch out.Type {
+	case "bind":
+	case "overlay":
+		return out, out.overlay(data, field)
+	default:
 		out.Data = strings.Join(data, ",")
 		return out, checkType(&out, field)
 	}
@@ -115,10 +122,18 @@ func checkType(m *Mount, field string) error {
 // mounts reads all mounts of the configuration.
 func (b *Bundle) mounts() ([]Mount, error) {
 	var list []Mount
+	groups := "\x00" // where control groups are
 	for i, m := range b.Config.Mounts {
 		out, err := mountOf(m, b.Dir, fmt.Sprintf("mounts[%d]", i))
 		if err != nil {
 			return nil, err
+		}
+		// What engines show of the host's other hierarchies has no place in the one that there is inside.
+		if out.Type == "bind" && strings.HasPrefix(out.At, groups+"/") {
+			continue
+		}
+		if out.Type == "cgroup" || out.Type == "cgroup2" {
+			groups = out.At
 		}
 		list = append(list, out)
 	}

@@ -71,8 +71,8 @@ func (o Options) spec(a *oci.LaunchArgs) (Spec, error) {
 		return Spec{}, err
 	}
 	for i, m := range c.Mounts {
-		if m.Type == "bind" {
-			spec.Binds = append(spec.Binds, Bind{Host: m.Source, Inside: m.At, Writable: !m.ReadOnly})
+		if m.Type == "bind" || m.Type == "overlay" {
+			spec.Binds = append(spec.Binds, Bind{Host: m.Source, Inside: m.At, Writable: m.Type == "bind" && !m.ReadOnly})
 			c.Mounts[i].Bind = len(spec.Binds) - 1
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gosentry/fs/dev"
+	"gosentry/fs/overlay"
 	"gosentry/fs/proc"
 	"gosentry/fs/sys"
 	"gosentry/fs/tmpfs"
@@ -147,6 +148,8 @@ func (c *containerMounts) mountOne(m oci.Mount) error {
 	switch m.Type {
 	case "bind":
 		source, fstype = m.At, "host"
+	case "overlay":
+		source = m.Type
 	case "cgroup":
 		fstype = "cgroup2" // the only kind there is
 	}
@@ -175,6 +178,12 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 	switch m.Type {
 	case "bind":
 		return c.in.Binds[m.Bind].inode(c.in.Log)
+	case "overlay":
+		lower, err := c.in.Binds[m.Bind].inode(c.in.Log)
+		if err != nil {
+			return nil, err
+		}
+		return overlay.New(lower, overlay.Config{File: c.kernel.Memory(), Device: c.nodes().Open})
 	case "proc":
 		return proc.New(c.kernel.NewProcView(systemInfo())), nil
 	case "sysfs":
@@ -195,14 +204,27 @@ func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 func (c *containerMounts) memory(m oci.Mount) (vfs.Inode, error) {
 	owner := c.who.creds
 	config := tmpfs.Config{File: c.kernel.Memory(), IDs: c.owner.UserNS, UID: owner.FSUID, GID: owner.FSGID, OpenDevice: c.nodes().Open}
+	under := c.under(m.At)
 	if m.At == "/dev" {
 		config.Mode = 0o755
+	} else if under != nil {
+		// As runc has it, and unlike mount(8).
+		attr, err := under.Attr()
+		if err != nil {
+			return nil, err
+		}
+		config.Mode = attr.Mode
 	}
 	config, err := config.WithOptions(m.Data)
 	if err != nil {
 		return nil, err
 	}
 	root := tmpfs.New(config)
+	if m.CopyUp && under != nil {
+		if err := c.copyUp(under, root); err != nil {
+			return nil, err
+		}
+	}
 	if m.At == "/dev" {
 		err = dev.Fill(root, c.who, vfs.NewAttr{UID: owner.FSUID, GID: owner.FSGID}, c.in.Container.Process.Terminal)
 	}
