@@ -38,5 +38,8 @@ func (a area) give() bool {
 	return atomic.SwapUint32(&a.state, stateGuest)&stateAsleep != 0
 }
 
+// tokenWord is the half of the token that can be waited for.
+func (a area) tokenWord() *uint32 { return (*uint32)(unsafe.Pointer(&a.token)) }
+
 // fpuArea is the part of the area for extended state that the sentry has it load.
 func (a area) fpuArea() []byte { return a.mem[fpuOffset:answersAt] }

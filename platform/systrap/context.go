@@ -270,8 +270,9 @@ func (c *context) Interrupt() {
 // Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
 func (c *context) Kick() {
 	if s := c.held.Load(); s != nil {
-		s.kicked.Store(true) // whatever the state says, which the guest may have forged
-		if atomic.LoadUint32(&s.state)&stateSentry == 0 {
+		// Whatever the state says, which the guest may have forged. One kick a turn is enough: each that comes before the one before is
+		// done with takes stack.
+		if !s.kicked.Swap(true) && atomic.LoadUint32(&s.state)&stateSentry == 0 {
 			s.Kick()
 		}
 	}

@@ -24,12 +24,14 @@
 // area, masks registers and extended state, and takes the rest as what the guest wanted to say. Forged reports are
 // calls and faults, which the guest could have had by making them. What forgery could do is to go on running while the sentry takes
 // the thread for stopped. It then has its own memory only: what an address space maps no more is unmapped before the call that says so
-// returns, and before one that is released or goes on in another process has returned, all the seats have been sent SIGSTOP and have been out of
-// user mode since, so that they take it first; no report can forge that. A context that still wants the extended state of such a thread has it enter the handler, where the host leaves that in the frame.
+// returns, and before one that is released or goes on in another process has returned, all the seats have been sent a signal and have been out of
+// user mode since, so that they take it first; no report can forge that. Several seats are sent SIGSTOP. One alone is summoned instead: it takes
+// SIGBUS, on the stack and at the entry that it could not change, and so waits in the handler. The signal brings a token that was not to be known before, and
+// that the handler hands back. Seats that were stopped are summoned once they all have been, when they are to be used again. A context that still wants the extended
+// state of a seat that was summoned finds it in the frame, where the host has left it.
 // Before a blank process is given to another address
-// space, all its seats but one are killed, that one is stopped too, and all that the guest had is unmapped but the seat's area. When it goes on, maybe while the leader
-// still does that, the next thing it does is to take a signal, on the stack and at the entry that it could not
-// change; so it ends up waiting in the handler, and takes registers and extended state from the sentry. A thread that computes on when kicked, in a loop of the handler's code entered at
+// space, all its seats but one are killed, that one is summoned, and all that the guest had is unmapped but the seat's area. It takes registers and extended
+// state from the sentry. A thread that computes on when kicked, in a loop of the handler's code entered at
 // a wrong byte, is given up with its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.
 //
 // The leader of the blank process, whose code and orders the guest cannot write, carries out changes. It shares

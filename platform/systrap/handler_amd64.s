@@ -36,6 +36,8 @@
 #define SS      200
 #define RESTORE 208
 #define SPIN    216
+#define WAITS   220
+#define TOKEN   224
 #define STACK   304
 #define FPU     0x1000
 #define TOP     0xc000
@@ -93,6 +95,10 @@ TEXT ·handler(SB), NOSPLIT|NOFRAME, $0-0
 	ANDQ   $~0xffff, BX
 	PUSHQ  $2                 // no NT, on which IRETQ would fault
 	POPFQ
+	CMPL   DI, $7             // SIGBUS
+	JEQ    bus
+
+fromguest:
 	MOVQ   UC_RIP(DX), AX
 	MOVQ   TRAMPOLINES, CX
 	SUBQ   CX, AX
@@ -262,6 +268,28 @@ slowly:
 	MOVQ   RBX(BX), BX
 	JMP    CX
 	MARK(2)
+
+bus:
+	CMPL   (UC_END+8)(DX), $-1 // SI_QUEUE
+	JNE    fromguest
+
+	// The sentry has summoned the thread, which leaves this frame as it is: it may lie below SP0. The token goes back once it is the
+	// sentry's turn for certain.
+	MOVQ   DX, FRAME(BX)
+	MOVL   $0, LIVE(BX)
+	MOVL   $0, SPIN(BX)
+	MOVQ   (UC_END+24)(DX), CX // si_value
+	MOVL   $1, AX
+	XCHGL  AX, STATE(BX)
+	XCHGQ  CX, TOKEN(BX)
+	CMPL   WAITS(BX), $0
+	JEQ    wait
+	LEAQ   TOKEN(BX), DI
+	MOVL   $1, SI             // FUTEX_WAKE
+	MOVL   $1, DX
+	MOVL   $SYS_futex, AX
+	SYSCALL
+	JMP    wait
 
 	// The sentry wants the extended state that is in the processor.
 save:

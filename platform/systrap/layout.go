@@ -89,9 +89,10 @@ type block struct {
 
 	restore uint64 // address of the extended state to load; 0: it is in the processor
 	spin    uint32 // cycles that the thread spins before it sleeps
-	_       uint32
+	waits   uint32 // not 0: the sentry sleeps until token changes
+	token   uint64 // that the thread was last summoned with; futex, by its first half
 
-	_     [80]byte
+	_     [72]byte
 	stack sigaltstack
 }
 

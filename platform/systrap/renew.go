@@ -1,6 +1,7 @@
 package systrap
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renewSignal brings a stopped thread into the handler. Anywhere it reports it, at once.
-const renewSignal = unix.SIGBUS
+// summonsSignal brings a thread into the handler, with a token that the handler hands back.
+const summonsSignal = unix.SIGBUS
 
 // clean makes proc as good as new. A guest can have its threads run on while the sentry takes them for waiting. So one is stopped and
 // begins anew in the handler; the others are ended.
@@ -56,8 +57,11 @@ func unmapGuest(kept *seat) []blank.Call {
 const haltTime = time.Second
 
 // halt stops seats, all of a process. What they report the guest may have forged; that they execute nothing of the guest's any more the host says,
-// and mostly at once: whoever has the processor of a thread that was sent SIGSTOP need not wait until it has stopped.
+// and mostly at once: whoever has the processor of a thread that was sent a signal need not wait until it has taken that.
 func halt(seats []*seat) {
+	if len(seats) == 1 && seats[0].arrest() {
+		return
+	}
 	for _, s := range seats {
 		s.stop()
 	}
@@ -110,38 +114,55 @@ func (s *seat) stop() {
 	}
 }
 
-// enter has a thread that has stopped enter the handler, and tells whether it did. Nobody else runs in its process.
-//
-// Nothing of the guest runs, so what the sentry writes to the area stays. The next thing that the thread does is to
-// take the signal, on the stack and at the address that the guest could not change: from there on it does what the handler
-// says, and ends up waiting for registers and extended state, all of which the sentry sets.
-func (s *seat) enter() bool {
-	s.goOn()
-	return s.entered()
-}
-
-// goOn has a thread enter the handler as enter does, without waiting for that.
-func (s *seat) goOn() {
-	s.halted.Store(false)
-	atomic.StoreUint32(&s.state, stateGuest)
-	atomic.StoreUint32(&s.message, 0)
-	blank.Continue(s.TID, renewSignal)
-}
-
-// entered waits until a thread that goes on has entered the handler, and tells whether it did.
-func (s *seat) entered() bool {
-	_, err := s.await(0, nil)
-	kind, sig := atomic.LoadUint32(&s.message), unix.Signal(atomic.LoadUint32(&s.signal))
-	return err == nil && (kind == kindSignal || kind == kindBroken) && sig == renewSignal
-}
-
-// recall begins what renew ends, for a thread of a process in which nobody runs. What it does meanwhile it does in the handler.
-func (s *seat) recall() {
-	if !s.halted.Load() { // a context that left may have had it enter the handler
-		blank.Stop(s.TID)
+// arrest is halt for the only thread of its process, which takes no stop: where no other thread could have it leave the handler again, it is
+// enough that it enters that next. Not while somebody asks it for its extended state: false.
+func (s *seat) arrest() bool {
+	if s.halted.Load() {
+		return true
+	}
+	if !s.asked.TryLock() {
+		return false
+	}
+	defer s.asked.Unlock()
+	s.summon()
+	if !s.p.pairs.Interrupt(s.TID) && !s.entered() {
+		unix.Kill(s.TID, unix.SIGKILL)
 		blank.Stopped(s.TID)
 	}
-	s.goOn()
+	s.halted.Store(true)
+	return true
+}
+
+// summon has the thread enter the handler before it executes anything else in user mode, and wait there. What it reports it could have
+// forged; the token nobody knows before the host has put it on the stack, and the thread is in the handler. From there on it does what that
+// says, so long as nothing of the guest's runs in its process, and the sentry sets registers and extended state.
+func (s *seat) summon() {
+	s.secret = rand.Uint64() | 1
+	atomic.StoreUint32(&s.state, stateSentry)
+	blank.Queue(s.TID, summonsSignal, s.secret)
+}
+
+// entered waits until a thread that was summoned waits in the handler, and tells whether it does.
+func (s *seat) entered() bool {
+	atomic.StoreUint32(&s.waits, 1)
+	for end := time.Now().Add(haltTime); ; {
+		last := atomic.LoadUint32(s.tokenWord())
+		if atomic.LoadUint64(&s.token) == s.secret {
+			return true
+		}
+		if ended, errno := blank.Exited(s.TID); ended || errno != 0 || time.Now().After(end) {
+			return false
+		}
+		blank.Wait(s.tokenWord(), last, firstPatience)
+	}
+}
+
+// recall has a halted thread enter the handler, if it does not already. Nobody runs in its process.
+func (s *seat) recall() {
+	if s.secret == 0 {
+		s.summon()
+		blank.Continue(s.TID)
+	}
 }
 
 // renew has a thread that was recalled begin anew, and returns it as a new seat; nil if it has died. No guest code runs in its

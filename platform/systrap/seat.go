@@ -2,6 +2,7 @@ package systrap
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,9 @@ type seat struct {
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
 
-	halted atomic.Bool // stopped by the host, as are all of its process
+	asked  sync.Mutex  // whoever asks for the extended state
+	secret uint64      // the token that it was summoned with, 0 if it was not
+	halted atomic.Bool // executes nothing of the guest's any more, as do all of its process
 	kicked atomic.Bool // since its turn began
 
 	answers patch.Page
@@ -181,7 +184,10 @@ func (s *seat) fetchFPU(spin uint64) {
 	if atomic.LoadUint32(&s.block.live) == liveSaved {
 		return
 	}
-	if s.askFPU(spin) == errHalted && s.enter() {
+	if s.askFPU(spin) != errHalted {
+		return
+	}
+	if s.recall(); s.entered() {
 		s.frameNow() // the host has stored it there
 	}
 }
@@ -193,6 +199,8 @@ func (s *seat) askFPU(spin uint64) error {
 	const tries = 10
 	var now atomic.Bool
 	now.Store(true)
+	s.asked.Lock()
+	defer s.asked.Unlock()
 	for range tries {
 		if s.halted.Load() {
 			return errHalted
@@ -211,6 +219,6 @@ func (s *seat) askFPU(spin uint64) error {
 // loadFPU has the thread load b when it next runs.
 func (s *seat) loadFPU(b []byte) {
 	s.fpu, s.live = fpuOffset, false
-	clear(s.fpuArea()[copy(s.fpuArea(), b):])
+	copy(s.fpuArea(), b)
 	arch.SanitizeFPU(s.fpuArea()[:len(b)])
 }

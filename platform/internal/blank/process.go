@@ -224,11 +224,8 @@ func Stopped(id int) {
 	}
 }
 
-// Continue undoes Stop. The process takes sig before it does anything else; it must be a signal of Config.Signals.
-func Continue(id int, sig unix.Signal) {
-	unix.Kill(id, sig)
-	unix.Kill(id, unix.SIGCONT)
-}
+// Continue undoes Stop.
+func Continue(id int) { unix.Kill(id, unix.SIGCONT) }
 
 // Reap waits until the process or traced thread id has ended, and forgets it.
 func Reap(id int) {
