@@ -65,6 +65,22 @@ func newPodmanOf(t *testing.T, user uint32) *podman {
 	return p
 }
 
+// persists has containers write to their root file systems on the host.
+func (p *podman) persists(t *testing.T) {
+	t.Helper()
+	name := filepath.Join(p.dir, "runtime")
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte(strings.Replace(string(text), " --root ", " --persist --root ", 1)), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(p.dir, "Containerfile"), []byte("FROM "+imageName+"\nRUN echo built >/built && mkdir /w\nWORKDIR /w\nRUN cat /built >here\n"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func lastLine(text string) string {
 	list := strings.Split(strings.TrimSpace(text), "\n")
 	return list[len(list)-1]
@@ -79,11 +95,11 @@ func (p *podman) do(t *testing.T, stdin string, args ...string) result {
 	return command{env: p.env, stdin: stdin, dir: p.dir, asUser: p.user}.run(t, append(append([]string{}, p.argv...), args...))
 }
 
-// steps runs commands; IMAGE and HOME stand for the image and podman's home.
+// steps runs commands; IMAGE, HOME and GROUP stand for the image, podman's home and its control group.
 func (p *podman) steps(t *testing.T, list []engineStep) {
 	t.Helper()
 	for _, s := range list {
-		args := words(strings.NewReplacer("IMAGE", imageName, "HOME", p.dir).Replace(s.args))
+		args := words(strings.NewReplacer("IMAGE", imageName, "HOME", p.dir, "GROUP", cgroupOf(p.dir)).Replace(s.args))
 		s.check(t, func() result { return p.do(t, s.stdin, args...) })
 	}
 }
@@ -109,6 +125,28 @@ func TestPodman(t *testing.T) {
 	}
 	t.Run("restart", func(t *testing.T) { testPodmanRestart(t, p) })
 	t.Run("terminal", func(t *testing.T) { testPodmanTerminal(t, p) })
+}
+
+// TestPodmanPersist does what needs a root file system that is written to.
+func TestPodmanPersist(t *testing.T) {
+	if !everything() {
+		t.Skip("SENTRY_TEST_ALL is not set")
+	}
+	p := newPodman(t)
+	p.persists(t)
+	p.steps(t, []engineStep{
+		{args: "run --name kept IMAGE sh -c 'cat /new || echo first >/new'", err: "No such file"},
+		{args: "start -a kept", out: "first\n"},
+		{args: "diff kept", out: "(?s).*A /new\n.*"},
+		{args: "cp kept:/new HOME/copied"},
+		{args: "run --rm -v HOME:/v IMAGE cat /v/copied", out: "first\n"},
+		{args: "cp HOME/copied kept:/new2"},
+		{args: "commit -q kept committed", out: "-"},
+		{args: "run --rm committed cat /new /new2", out: "first\nfirst\n"},
+		{args: "run --rm --user 7:8 -v data:/v:U IMAGE sh -c 'umask 77; echo mine >/v/f; cat /v/f; ls -ln /v | grep -c \" 7 \"'", out: "mine\n1\n"},
+		{args: "build -q --cgroup-parent /GROUP -t built HOME", out: "-"},
+		{args: "run --rm built sh -c 'pwd; cat here'", out: "/w\nbuilt\n"},
+	})
 }
 
 var podmanStatus = []engineStep{

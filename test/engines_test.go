@@ -118,7 +118,7 @@ func writeImage(t *testing.T, name string) {
 	sum := fmt.Sprintf("%x", sha256.Sum256(layer))
 	config := marshal(t, map[string]any{
 		"architecture": "amd64", "os": "linux", "config": map[string]any{"Cmd": []string{"sh"}, "Env": []string{"PATH=/bin"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum}}, "history": []map[string]any{{"created_by": "busybox"}},
 	})
 	manifest := marshal(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{imageName}, "Layers": []string{"layer.tar"}}})
 	var b bytes.Buffer

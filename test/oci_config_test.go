@@ -54,6 +54,22 @@ func TestContainerProcess(t *testing.T) {
 		})
 }
 
+// TestContainerDirectory: a container's first directory is made where it is missing, as in runc; one of a further program is not.
+func TestContainerDirectory(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, platform string) {
+		e := newEngine(t, platform, func(c *specs.Spec) {
+			shell("pwd; exec sleep 1000")(c)
+			c.Process.Cwd = "/to/be/made"
+		})
+		e.must("run", "-d", "here")
+		defer e.do("delete", "--force", "here")
+		if r := e.do("exec", "--cwd", "/nowhere", "here", "true"); r.status != 125 || !strings.Contains(r.stderr, "cannot use working directory /nowhere: no such file or directory") {
+			t.Error(r)
+		}
+		expect(t, "the directory", e.must("exec", "--cwd", "/to/be/made", "here", "sh", "-c", "pwd"), "/to/be/made\n")
+	})
+}
+
 func TestContainerNames(t *testing.T) {
 	configured(t, `hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/msgmax; echo x 2>/dev/null >/proc/sys/kernel/msgmax || echo kept; `+
 		`cd /proc/sys/net/ipv4; cat ip_forward ip_unprivileged_port_start ping_group_range`,

@@ -46,7 +46,7 @@ func testHostGroup(t *testing.T, cgroupsPath, name string) {
 	e := newEngine(t, platforms()[0], func(c *specs.Spec) {
 		c.Process.Args = []string{"sleep", "1000"}
 		c.Linux.CgroupsPath = cgroupsPath
-		c.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares}}
+		c.Linux.Resources = &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &shares, Cpus: "0"}}
 	})
 	r := e.do("create", "--pid-file", "pid", "one")
 	if r.status != 0 {
@@ -65,6 +65,9 @@ func testHostGroup(t *testing.T, cgroupsPath, name string) {
 			t.Errorf("%s has %q, %v; want %s", dir, text, err, pid)
 		}
 	}
+	e.provide("nproc")
+	e.must("start", "one")
+	expect(t, "processors", e.must("exec", "one", "nproc"), "1\n")
 	setting := func(v1, v2 string) string {
 		for _, dir := range dirs() {
 			for _, name := range []string{v1, v2} {

@@ -48,6 +48,8 @@ type InitArgs struct {
 type StartError struct {
 	What string
 	Err  error
+	// Directory says that it is the working directory, and not the program.
+	Directory bool
 }
 
 func (e *StartError) Error() string { return e.What + ": " + e.Err.Error() }
@@ -188,15 +190,15 @@ func (t *Task) prepareProgram(a *InitArgs) error {
 	t.mm.Store(empty)
 	cwd, err := vfs.Walk(t, vfs.WalkArgs{Root: root, Start: root, Directory: true}, a.CWD)
 	if err != nil {
-		return &StartError{"cannot use working directory " + a.CWD, err}
+		return &StartError{What: "cannot use working directory " + a.CWD, Err: err, Directory: true}
 	}
 	t.FS().SetCWD(cwd)
 	name, file, err := t.findProgram(a)
 	if err != nil {
-		return &StartError{a.Filename, err}
+		return &StartError{What: a.Filename, Err: err}
 	}
 	if err := t.Exec(ExecArgs{File: file, Filename: name, Argv: a.Argv, Envv: a.Env}); err != nil {
-		return &StartError{a.Filename, err}
+		return &StartError{What: a.Filename, Err: err}
 	}
 	t.call.keepRegisters = false
 	if len(a.Filter) == 0 {

@@ -28,6 +28,8 @@ type Container struct {
 	Sysctl          map[string]string
 	Memory          int64 // limit in bytes, 0 for none
 	PIDs            int64 // limit, 0 for none
+	// Affinity has a bit for each processor that its programs may use at first; nil: all.
+	Affinity []uint64
 	// UIDs and GIDs are the maps of the user namespace, as written to /proc/PID/uid_map; empty: there is none.
 	UIDs, GIDs string
 	// Namespaces are those that it has for itself or joins. Others are those of the sandbox that it is added to.

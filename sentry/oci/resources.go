@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"gosentry/sentry/control"
@@ -54,7 +56,36 @@ func (c *Container) limit(r *specs.LinuxResources) error {
 	if l.Tasks != nil {
 		c.PIDs = max(*l.Tasks, 0)
 	}
+	if r.CPU != nil && r.CPU.Cpus != "" {
+		if c.Affinity, err = processors(r.CPU.Cpus); err != nil {
+			return refuse("linux.resources.cpu.cpus", "%v", err)
+		}
+	}
 	return nil
+}
+
+// processors reads a list of processors (cpuset(7), "List format") into bits. Which of them there are, the host's control group judges.
+func processors(list string) ([]uint64, error) {
+	const most, word = 1 << 13, 64
+	var set []uint64
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.ParseUint(strings.TrimSpace(from), 10, 32)
+		last, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 32)
+		if err != nil || err2 != nil || first > last || last >= most {
+			return nil, fmt.Errorf("%q is no list of processors", list)
+		}
+		for n := first; n <= last; n++ {
+			for uint64(len(set)) <= n/word {
+				set = append(set, 0)
+			}
+			set[n/word] |= 1 << (n % word)
+		}
+	}
+	return set, nil
 }
 
 // Update changes a container's limits, inside and on the host: all of them, or those inside not at all.

@@ -9,6 +9,7 @@ import (
 	"gosentry/sentry/control"
 	"gosentry/sentry/cred"
 	"gosentry/sentry/kernel"
+	"gosentry/sentry/personality/linux"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,10 +31,14 @@ func (c *container) prepare() error {
 }
 
 func startError(err error) error {
-	if se := new(kernel.StartError); errors.As(err, &se) {
-		return se.Err
+	se := new(kernel.StartError)
+	switch {
+	case !errors.As(err, &se):
+		return err
+	case se.Directory:
+		return startFailure(se.What, se.Err)
 	}
-	return err
+	return se.Err
 }
 
 // programArgs translates a process, its descriptors aside.
@@ -43,10 +48,12 @@ func (c *container) programArgs(p *control.Process) (kernel.InitArgs, error) {
 	if err != nil {
 		return kernel.InitArgs{}, err
 	}
+	traits := scheduled(p.Schedule, p.OOMScoreAdj)
+	traits.Scheduling.Affinity = ofProcessors(c.in.Container.Affinity, linux.CPUs())
 	return kernel.InitArgs{
 		Filename: args[0], Argv: args, Env: control.Strings(p.Env), CWD: string(p.Cwd), Umask: p.Umask,
 		UID: creds.RUID, GID: creds.RGID, Groups: creds.Groups, Creds: creds, Limits: p.Limits, Terminal: p.Terminal,
-		Filter: c.in.Container.Seccomp, Traits: scheduled(p.Schedule, p.OOMScoreAdj),
+		Filter: c.in.Container.Seccomp, Traits: traits,
 	}, nil
 }
 

@@ -86,6 +86,8 @@ func (c *containerMounts) mountAll() (err error) {
 	if err := c.makeDevices(in.Container.Devices); err != nil {
 		return err
 	}
+	// As in runc. Where it cannot be made, the program's start tells.
+	c.makeAll(vfs.WalkArgs{Root: ns.Root(), Start: ns.Root()}, path.Clean(string(in.Container.Process.Cwd))) //nolint:errcheck // see above
 	for name, value := range in.Container.Sysctl {
 		if err := c.setSysctl(name, value); err != nil {
 			return &Failure{What: fmt.Sprintf("linux.sysctl: cannot set %s to %q", name, value), Cause: err}

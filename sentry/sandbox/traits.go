@@ -21,6 +21,22 @@ func scheduled(s control.Schedule, oomScoreAdj int32) kernel.Traits {
 	}
 }
 
+// ofProcessors are those of a set that there are, of n; nil where that is all of them, or none.
+func ofProcessors(set []uint64, n int) []uint64 {
+	const word = 64
+	out, count := make([]uint64, (n+word-1)/word), 0
+	for i := range n {
+		if i/word < len(set) && set[i/word]&(1<<(i%word)) != 0 {
+			out[i/word] |= 1 << (i % word)
+			count++
+		}
+	}
+	if count == 0 || count == n {
+		return nil
+	}
+	return out
+}
+
 // inheritedTraits are what a program would have that this process executed instead of running it in a sandbox, as far as Go's
 // runtime leaves it to be seen: of ignored signals those are known that it does not handle itself, SIGHUP and SIGINT among
 // them, of blocked ones those that it can do without. It must be called before signals are caught.
