@@ -123,10 +123,17 @@ func (m *MemoryManager) makeReady(addr uint64, write, force bool) error {
 		return nil // the next try finds it
 	}
 	if c, ok := err.(*hostCopy); ok {
-		return m.copyFromHost(c)
+		err = m.copyFromHost(c)
+	}
+	if err == unix.ENOMEM {
+		m.starved.Store(true)
 	}
 	return err
 }
+
+// Starved tells whether a copy has failed for want of memory: who asked for it got EFAULT, and the guest cannot go on, as when
+// HandleFault returns ENOMEM.
+func (m *MemoryManager) Starved() bool { return m.starved.Load() }
 
 func (m *MemoryManager) readyStep(page uint64, write, force bool) error {
 	m.mappingMu.RLock()

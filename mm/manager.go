@@ -23,6 +23,8 @@ type MemoryManager struct {
 	space atomic.Pointer[spaceBox]
 	owner atomic.Pointer[any]
 
+	starved atomic.Bool // see Starved
+
 	mappingMu  sync.RWMutex
 	counted    int64 // vmas, by countVMAs
 	vmas       vmaSet

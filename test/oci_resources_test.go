@@ -137,6 +137,29 @@ func TestContainerOOM(t *testing.T) {
 	})
 }
 
+// TestContainerOOMInCall: it is a call, and not the program itself, that needs more memory than there is.
+func TestContainerOOMInCall(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, platform string) {
+		memory := int64(24 << 20)
+		e := newEngine(t, platform, func(c *specs.Spec) {
+			shell("exec sleep 1000")(c)
+			c.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory}}
+		})
+		e.provide("dd")
+		e.must("run", "-d", "oom")
+		defer e.do("delete", "--force", "oom")
+		if r := e.do("exec", "oom", "dd", "if=/dev/zero", "of=/dev/null", "bs=50M", "count=1"); r.status != 137 {
+			t.Errorf("want the end by SIGKILL: %v", r)
+		}
+		if u := e.usage("oom"); u.Memory.Usage.Failcnt != 1 {
+			t.Errorf("%d kills", u.Memory.Usage.Failcnt)
+		}
+		if got := e.status("oom"); got != specs.StateRunning {
+			t.Errorf("the container is %s", got)
+		}
+	})
+}
+
 // events follows what happens in a container, in lines, for no longer than usual.
 func (e *engine) events(id string) *bufio.Scanner {
 	e.t.Helper()

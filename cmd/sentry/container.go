@@ -116,6 +116,15 @@ func containerVerbs(status *int) []*cli.Command {
 	for _, v := range slices.Concat(lifeVerbs(), lookVerbs(), resourceVerbs()) {
 		commands = append(commands, v.command(status))
 	}
+	// Engines ask for these with flags of their own.
+	for _, name := range []string{"checkpoint", "restore"} {
+		commands = append(commands, &cli.Command{
+			Name: name, Usage: "not supported", Hidden: true, SkipFlagParsing: true, HideHelpCommand: true,
+			Action: func(context.Context, *cli.Command) error {
+				return fmt.Errorf("%s: containers cannot be checkpointed", name)
+			},
+		})
+	}
 	return commands
 }
 

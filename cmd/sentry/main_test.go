@@ -100,6 +100,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"do", "--ro", "/a:b", "ls"}, `"/a:b": the path inside must begin with /`},
 		{[]string{"frobnicate"}, `no verb "frobnicate" (sentry help lists them)`},
 		{[]string{"help", "frobnicate"}, `no verb "frobnicate" (sentry help lists them)`},
+		{[]string{"checkpoint", "--image-path", "/x", "id"}, "checkpoint: containers cannot be checkpointed"},
 	} {
 		spec, _, _, err := parse(c.args...)
 		if err == nil || err.Error() != c.want || spec != nil {

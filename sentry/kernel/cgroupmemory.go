@@ -3,6 +3,8 @@ package kernel
 import (
 	"gosentry/fs/cgroup"
 	"gosentry/mm"
+
+	"golang.org/x/sys/unix"
 )
 
 // New memory is charged to the part of the memory file that a process's cgroup has, or the nearest group above it, up to its container's: out of that
@@ -44,8 +46,10 @@ func (tg *ThreadGroup) payLocked() {
 	}
 }
 
-// outOfMemory counts a process that is killed for want of memory.
+// outOfMemory kills the process for want of memory.
 func (t *Task) outOfMemory() {
 	t.container.oomKilled()
 	t.tg.Cgroup().OutOfMemory()
+	t.k.log.Warnf("out of memory: killed process %d (%s)", t.tg.pid.numbers[0], t.Name())
+	t.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
 }

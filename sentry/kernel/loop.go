@@ -113,8 +113,11 @@ func (t *Task) doCall() {
 	t.finishCall(t.personality.Syscall(t))
 }
 
-// finishCall keeps what a restart needs.
+// finishCall keeps what a restart needs, and ends a process that the call found no memory for.
 func (t *Task) finishCall(err error) {
+	if m := t.MM(); m != nil && m.Starved() {
+		t.outOfMemory()
+	}
 	if IsRestart(err) {
 		t.call.err = err
 		t.work.Store(true)
@@ -156,8 +159,6 @@ func (t *Task) resolveFault(ev *platform.Event, info *signal.Info) bool {
 		return true
 	case unix.ENOMEM:
 		t.outOfMemory()
-		t.k.log.Warnf("out of memory: killed process %d (%s)", t.tg.pid.numbers[0], t.Name())
-		t.tg.killAll(ExitStatus{Signal: unix.SIGKILL})
 		return true
 	default:
 		info.Signo, info.Code = faultSignal(err)
