@@ -149,6 +149,9 @@ func (m *MemoryManager) readyStep(page uint64, write, force bool) error {
 	if !allowed(g.v.prot, access) && (!force || write && !g.v.private()) {
 		return &FaultError{Addr(page), false}
 	}
+	if g = m.unguarded(page, g); g == nil {
+		return unix.EFAULT
+	}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	_, err := m.ensure(page, g, write)

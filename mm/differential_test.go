@@ -1,7 +1,9 @@
 package mm
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ type mapping struct {
 	page   int
 	rights string
 	offset uint64
+	guard  bool
 }
 
 func hostMappings(t *rapid.T) (list []mapping) {
@@ -44,7 +47,31 @@ func hostMappings(t *rapid.T) (list []mapping) {
 			list = append(list, m)
 		}
 	}
+	markGuards(list, hostGuards(t))
 	return list
+}
+
+// hostGuards reads which pages are guards for the host.
+func hostGuards(t *rapid.T) (guards [diffPages]bool) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer f.Close()
+	var words [diffPages]uint64
+	if err := binary.Read(io.NewSectionReader(f, diffBase/pg*8, diffPages*8), binary.NativeEndian, &words); err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range words {
+		guards[i] = w&(1<<58) != 0
+	}
+	return guards
+}
+
+func markGuards(list []mapping, guards [diffPages]bool) {
+	for i := range list {
+		list[i].guard = guards[list[i].page]
+	}
 }
 
 func guestMappings(m *MemoryManager) (list []mapping) {
@@ -67,6 +94,13 @@ func guestMappings(m *MemoryManager) (list []mapping) {
 		}
 		return true
 	})
+	var guards [diffPages]bool
+	var kinds [diffPages]byte
+	m.Present(diffBase, kinds[:])
+	for i, k := range kinds {
+		guards[i] = k&PageGuard != 0
+	}
+	markGuards(list, guards)
 	return list
 }
 
@@ -75,6 +109,7 @@ type twins struct {
 	m        *MemoryManager
 	file     *hostFile
 	newRemap bool
+	guards   bool
 }
 
 func (w *twins) both(t *rapid.T, f func(c memoryCalls) error) {
@@ -145,7 +180,10 @@ func (w *twins) mremap(t *rapid.T) {
 func (w *twins) madvise(t *rapid.T) {
 	a, n := drawRange(t)
 	advice := rapid.SampledFrom([]int{unix.MADV_DONTNEED, unix.MADV_FREE, unix.MADV_NORMAL, unix.MADV_DONTFORK, unix.MADV_WILLNEED,
-		unix.MADV_DOFORK, unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, madvPopulateRead, 9999}).Draw(t, "advice")
+		unix.MADV_DOFORK, unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK, madvPopulateRead, 9999, madvGuardInstall, madvGuardInstall, madvGuardRemove}).Draw(t, "advice")
+	if !w.guards && (advice == madvGuardInstall || advice == madvGuardRemove) {
+		t.Skip("not comparable")
+	}
 	w.both(t, func(c memoryCalls) error { return c.MAdvise(a, n, advice) })
 }
 
@@ -179,6 +217,8 @@ func TestMappingsLikeTheHosts(t *testing.T) {
 	if !newRemap {
 		t.Log("the host's mremap is an older one: it is left out")
 	}
+	// An old host knows no guards, not even for nothing.
+	guards := hostCalls{}.MAdvise(diffBase, 0, madvGuardInstall) == nil
 	rapid.Check(t, func(t *rapid.T) {
 		v := newWorld(t, 1<<30)
 		defer func() {
@@ -186,7 +226,7 @@ func TestMappingsLikeTheHosts(t *testing.T) {
 			v.f.Release()
 			_ = hostCalls{}.MUnmap(diffBase, diffPages*pg)
 		}()
-		w := &twins{v.m, &hostFile{f: f}, newRemap}
+		w := &twins{v.m, &hostFile{f: f}, newRemap, guards}
 		t.Repeat(map[string]func(*rapid.T){
 			"mmap": w.mmap, "munmap": w.munmap, "mprotect": w.mprotect, "mremap": w.mremap,
 			"madvise": w.madvise, "msync": w.msync, "mincore": w.mincore, "": w.check,

@@ -225,6 +225,9 @@ func (m *MemoryManager) populateStep(at, end uint64, access platform.Prot) (uint
 	if g.v.prot == 0 || access&^g.v.prot != 0 {
 		return 0, &FaultError{Addr(at), false}
 	}
+	if g = m.unguarded(at, g); g == nil {
+		return 0, &FaultError{Addr(at), true}
+	}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	p, err := m.ensure(at, g, g.v.prot&platform.Write != 0 && access != platform.Read)

@@ -102,6 +102,12 @@ type fault struct {
 // faultLocked answers f, in the vma g, with both locks held.
 func (m *MemoryManager) faultLocked(f *fault, g *vmaSeg) error {
 	page, try := f.page, f.access
+	if !allowed(g.v.prot, f.access&^platform.Exec) {
+		return &FaultError{f.addr, false}
+	}
+	if g = m.unguarded(page, g); g == nil {
+		return &FaultError{f.addr, true}
+	}
 	if !allowed(g.v.prot, f.access) {
 		return &FaultError{f.addr, false}
 	}

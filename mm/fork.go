@@ -39,6 +39,7 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 		as.Release()
 		return nil, err
 	}
+	m.forkGuards(c)
 	c.countVMAs()
 	c.layout, c.brk, c.limits = m.layout, m.brk, m.limits
 	m.activeMu.Lock()

@@ -22,8 +22,12 @@ type Syncer interface {
 
 // Advice that x/sys does not know.
 const (
-	madvPopulateRead  = 22
-	madvPopulateWrite = 23
+	madvPopulateRead   = 22
+	madvPopulateWrite  = 23
+	madvDontNeedLocked = 24
+	madvCollapse       = 25
+	madvGuardInstall   = 102
+	madvGuardRemove    = 103
 )
 
 // MAdvise is madvise(2). EINVAL for unknown advice, an unaligned address, or mappings that it
@@ -44,15 +48,24 @@ type adviceFunc func(m *MemoryManager, start, end uint64) error
 
 func adviceFor(advice int, by Caller) adviceFunc {
 	switch advice {
-	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_COLD,
-		unix.MADV_PAGEOUT, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
+	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE:
 		return func(m *MemoryManager, start, end uint64) error { return m.advise(start, end, nil, nil) }
+	case unix.MADV_COLD, unix.MADV_PAGEOUT:
+		return func(m *MemoryManager, start, end uint64) error { return m.advise(start, end, unlocked, nil) }
+	case madvCollapse:
+		return (*MemoryManager).collapse
 	case unix.MADV_DONTNEED:
 		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, canDiscard) }
+	case madvDontNeedLocked:
+		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, (*attrs).mayLose) }
 	case unix.MADV_FREE:
 		return func(m *MemoryManager, start, end uint64) error { return m.discard(start, end, canFree) }
 	case unix.MADV_REMOVE:
 		return (*MemoryManager).punchHoles
+	case madvGuardInstall:
+		return (*MemoryManager).installGuards
+	case madvGuardRemove:
+		return (*MemoryManager).removeGuards
 	case madvPopulateRead:
 		return func(m *MemoryManager, start, end uint64) error {
 			return populateError(m.makeResident(start, end, platform.Read, by))
@@ -78,7 +91,7 @@ func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) error) {
 	case unix.MADV_DOFORK:
 		return 0, flagDontFork, nil
 	case unix.MADV_WIPEONFORK:
-		return flagWipeOnFork, 0, canFree
+		return flagWipeOnFork, 0, canWipe
 	case unix.MADV_KEEPONFORK:
 		return 0, flagWipeOnFork, nil
 	case unix.MADV_DONTDUMP:
@@ -90,7 +103,7 @@ func adviceFlags(advice int) (set, clear vmaFlags, check func(*attrs) error) {
 }
 
 func populateError(err error) error {
-	switch err.(type) {
+	switch err := err.(type) {
 	case nil:
 		return nil
 	case unix.Errno:
@@ -98,6 +111,9 @@ func populateError(err error) error {
 	case *BusError:
 		return unix.EFAULT
 	case *FaultError:
+		if err.MapErr {
+			return unix.EFAULT // a guard
+		}
 		return unix.EINVAL
 	}
 	return unix.ENOMEM
@@ -129,18 +145,63 @@ func (m *MemoryManager) advise(start, end uint64, check func(*attrs) error, edit
 	return err
 }
 
-func canDiscard(a *attrs) error {
+func unlocked(a *attrs) error {
 	if a.has(flagLocked) {
 		return unix.EINVAL
+	}
+	return nil
+}
+
+func canDiscard(a *attrs) error {
+	if err := unlocked(a); err != nil {
+		return err
 	}
 	return a.mayLose()
 }
 
 func canFree(a *attrs) error {
+	if err := unlocked(a); err != nil {
+		return err
+	}
+	return canWipe(a)
+}
+
+func canWipe(a *attrs) error {
 	if !a.anonymous() {
 		return unix.EINVAL
 	}
 	return a.mayLose()
+}
+
+// hugePage is the size of a huge page in bytes.
+const hugePage = 2 << 20
+
+// collapse is MADV_COLLAPSE, which makes huge pages of what is there: nothing has to be done, as the host decides about pages. EINVAL
+// where there can be none, in files and where nothing is.
+func (m *MemoryManager) collapse(start, end uint64) error {
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	var err error
+	m.vmas.each(start, end, func(s, e uint64, a *attrs) bool {
+		whole := m.vmas.get(s)
+		_, shared := a.file.(*anonFile)
+		from, to := (s+hugePage-1)&^(hugePage-1), e&^(hugePage-1)
+		if !a.anonymous() && !shared || (whole.start+hugePage-1)&^(hugePage-1)+hugePage > whole.end || to < from {
+			err = unix.EINVAL
+		}
+		for ; err == nil && from < to; from += hugePage {
+			if !m.pmas.overlaps(from, from+hugePage) {
+				err = unix.EINVAL
+			}
+		}
+		return err == nil
+	})
+	if err == nil && !m.covered(start, end) {
+		err = unix.ENOMEM
+	}
+	return err
 }
 
 // discard forgets the pages of [start, end): private memory reads as zero, or as the file,

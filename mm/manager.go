@@ -26,8 +26,9 @@ type MemoryManager struct {
 	starved atomic.Bool // see Starved
 
 	mappingMu  sync.RWMutex
-	counted    int64 // vmas, by countVMAs
+	counted    int64 // vmas and guards, by countVMAs
 	vmas       vmaSet
+	guards     segset[guard] // within vmas
 	usage      usage
 	peak       uint64 // of usage.total
 	layout     Layout
@@ -138,6 +139,7 @@ func (m *MemoryManager) DecUsers() {
 	m.kept = nil // an open file of /proc may have m for long
 	vmas := m.vmas
 	m.vmas.clear()
+	m.guards.clear()
 	m.countVMAs()
 	m.usage = usage{}
 	m.activeMu.Unlock()

@@ -229,6 +229,7 @@ func (m *MemoryManager) cut(start, end uint64) withdrawals {
 		m.usage.add(a, -(e - s))
 		w.add(s, e, a)
 	})
+	m.guards.remove(start, end, nil)
 	m.activeMu.Lock()
 	m.dropPMAs(start, end)
 	m.activeMu.Unlock()

@@ -269,6 +269,7 @@ func (r *remap) move(a *attrs) (uint64, error) {
 	m.activeMu.Lock()
 	m.movePMAs(r.addr, end, r.to)
 	m.activeMu.Unlock()
+	m.moveGuards(r.addr, end, r.to)
 	if r.o.DontUnmap {
 		m.editVMAs(r.addr, end, func(a *attrs) { a.flags &^= flagLocked | flagLockOnFault })
 		return r.to, nil

@@ -197,6 +197,7 @@ func (m *MemoryManager) Mincore(addr Addr, vec []byte) error {
 const (
 	PagePresent = 1 << iota
 	PageOfFile  // of a file or shared, when it is present
+	PageGuard   // a guard (MADV_GUARD_INSTALL): nothing else is
 )
 
 // Present tells page by page from addr on whether it has memory and what kind. It returns for how many
@@ -207,12 +208,21 @@ func (m *MemoryManager) Present(addr Addr, vec []byte) int {
 		return 0
 	}
 	vec = vec[:min(uint64(len(vec)), (m.hi-start)/PageSize)]
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
 	m.lookAt(start, start+uint64(len(vec))*PageSize, vec)
 	return len(vec)
 }
 
+// lookAt tells of the pages of [start, end). mappingMu is held.
 func (m *MemoryManager) lookAt(start, end uint64, vec []byte) {
 	clear(vec)
+	m.guards.each(start, end, func(s, e uint64, _ guard) bool {
+		for i := (s - start) / PageSize; i < (e-start)/PageSize; i++ {
+			vec[i] = PageGuard
+		}
+		return true
+	})
 	m.activeMu.RLock()
 	defer m.activeMu.RUnlock()
 	m.pmas.each(start, end, func(s, e uint64, p pma) bool {

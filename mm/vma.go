@@ -34,10 +34,10 @@ func (m *MemoryManager) roomForVMAs() bool {
 	return m.countVMAs() <= mostVMAs || m.vmas.len() < commonVMAs
 }
 
-// countVMAs counts the vmas among those of all address spaces, and returns how many those are. It is called where
+// countVMAs counts the vmas and ranges of guards among those of all address spaces, and returns how many those are. It is called where
 // many may have come or gone; between that the count is a little old. mappingMu is held.
 func (m *MemoryManager) countVMAs() int64 {
-	n := int64(m.vmas.len())
+	n := int64(m.vmas.len() + m.guards.len())
 	more := n - m.counted
 	m.counted = n
 	return m.file.vmas.Add(more)

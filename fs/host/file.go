@@ -121,14 +121,7 @@ func (f *file) Sync(dataOnly bool) error {
 
 // Allocate implements vfs.AllocOps.
 func (f *file) Allocate(_ vfs.Caller, mode uint32, off, length int64) error {
-	if f.h.access == unix.O_RDONLY {
-		return unix.EBADF
-	}
-	for {
-		if err := unix.Fallocate(f.h.fd, mode, off, length); err != unix.EINTR {
-			return err
-		}
-	}
+	return f.h.Allocate(mode, off, length)
 }
 
 // Mappable implements vfs.MapOps: the host is asked once for each inode.

@@ -86,6 +86,18 @@ func translate(fd int, off, length uint64) (mm.Backing, error) {
 	return mm.Backing{FD: int32(fd), Offset: off, Length: min(length, end-off)}, nil
 }
 
+// Allocate implements mm.HolePuncher.
+func (h *handle) Allocate(mode uint32, off, length int64) error {
+	if h.access == unix.O_RDONLY {
+		return unix.EBADF
+	}
+	for {
+		if err := unix.Fallocate(h.fd, mode, off, length); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // MappedName implements mm.Mappable.
 func (h *handle) MappedName() (string, uint32, uint32, uint64) {
 	a := h.owner.lastAttr()

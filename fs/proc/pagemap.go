@@ -35,6 +35,7 @@ type pageMapOps struct {
 
 // Bits of a page's word (the kernel's pagemap documentation).
 const (
+	pageGuard   = 1<<58 | 1<<62 // as something in swap
 	pageInFile  = 1 << 61
 	pagePresent = 1 << 63
 
@@ -75,7 +76,10 @@ func (o *pageMapOps) Read(c vfs.Caller, dst *mm.Buffer, off int64) (int, error) 
 }
 
 func pageWord(p byte) (word uint64) {
-	if p&mm.PagePresent == 0 {
+	switch {
+	case p&mm.PageGuard != 0:
+		return pageGuard
+	case p&mm.PagePresent == 0:
 		return 0
 	}
 	if p&mm.PageOfFile != 0 {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"slices"
 
 	"gosentry/fs/vfs"
 	"gosentry/mm"
@@ -97,6 +98,26 @@ func (t *Task) OpenPIDFD(pid int32, thread bool) (*vfs.File, error) {
 		return nil, unix.ENOENT
 	}
 	return newPIDFile(p.tg.leader, false), nil
+}
+
+// ReleaseMemory is process_mrelease(2): the memory of a process that is dying goes anyway, as soon as its threads have left it. EBADF,
+// EINVAL for one that lives on, ESRCH when it has no memory any more.
+func (t *Task) ReleaseMemory(pidfd *vfs.File) error {
+	p, err := pidFileOf(pidfd)
+	if err != nil {
+		return err
+	}
+	t.k.tree.RLock()
+	defer t.k.tree.RUnlock()
+	if !slices.ContainsFunc(p.tg.tasks, func(o *Task) bool { return o.MM() != nil }) {
+		return unix.ESRCH
+	}
+	p.tg.sigMu.Lock()
+	defer p.tg.sigMu.Unlock()
+	if !p.tg.exiting {
+		return unix.EINVAL
+	}
+	return nil
 }
 
 // PIDFDOf returns a new pidfd's file for the process with an identity; ESRCH when it is gone and was not watched.

@@ -154,6 +154,18 @@ func sysPidfdGetfd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return newFD(t, file, true)
 }
 
+func sysProcessMrelease(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if uint32(a[1]) != 0 {
+		return 0, unix.EINVAL
+	}
+	pidfd, err := t.FDs().Get(int32(a[0]))
+	if err != nil {
+		return 0, err
+	}
+	defer pidfd.DecRef()
+	return 0, t.ReleaseMemory(pidfd)
+}
+
 // pidfdScopes are the flags of pidfd_send_signal(2): a thread, a process, a process group.
 var pidfdScopes = map[uint64]kernel.PIDFDScope{0: kernel.ScopeOfPIDFD, 1: kernel.ScopeThread, 2: kernel.ScopeProcess, 4: kernel.ScopeGroup}
 

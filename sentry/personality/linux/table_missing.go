@@ -67,7 +67,6 @@ func missingCalls() []Call {
 		{445, "landlock_add_rule", "hex hex hex hex hex hex", "", nil},
 		{446, "landlock_restrict_self", "hex hex hex hex hex hex", "", nil},
 		{447, "memfd_secret", "hex hex hex hex hex hex", "", nil},
-		{448, "process_mrelease", "hex hex hex hex hex hex", "", nil},
 		{449, "futex_waitv", "hex hex hex hex hex hex", "", nil},
 		{450, "set_mempolicy_home_node", "hex hex hex hex hex hex", "", nil},
 		{451, "cachestat", "hex hex hex hex hex hex", "", nil},

@@ -33,6 +33,7 @@ func processCalls() []Call {
 		{424, "pidfd_send_signal", "fd sig ptr hex", "", sysPidfdSendSignal},
 		{434, "pidfd_open", "int hex", "", sysPidfdOpen},
 		{438, "pidfd_getfd", "fd fd hex", "", sysPidfdGetfd},
+		{448, "process_mrelease", "fd hex", "", sysProcessMrelease},
 		{435, "clone3", "ptr uint", "as clone; no CLONE_INTO_CGROUP", sysClone3},
 
 		{102, "getuid", "", "", sysGetuid},
