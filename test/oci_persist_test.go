@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -48,6 +49,34 @@ func TestContainerPersist(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestContainerPersistSeen: who enters the container's mount namespace, as podman does to copy files, finds its root and volumes there;
+// the sandbox itself has an empty root all the same.
+func TestContainerPersistSeen(t *testing.T) {
+	needRoot(t)
+	need(t, "nsenter")
+	volume := t.TempDir()
+	e := newEngine(t, platforms()[0], func(c *specs.Spec) {
+		shell("echo root >/made; echo volume >/to/data/made; exec sleep 1000")(c)
+		c.Root.Readonly = false
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: "/to/data", Type: "bind", Source: volume})
+	})
+	e.must("--persist", "run", "-d", "seen")
+	defer e.do("delete", "--force", "seen")
+	var s specs.State
+	if err := json.Unmarshal([]byte(e.must("state", "seen")), &s); err != nil {
+		t.Fatal(err)
+	}
+	e.must("exec", "seen", "sh", "-c", "until test -s /to/data/made; do sleep 0.05; done")
+	inside := command{dir: e.bundle}.run(t, []string{"nsenter", "-m", "-t", fmt.Sprint(s.Pid), "/bin/busybox", "sh", "-c", "/bin/cat /made /to/data/made; echo new >/new"})
+	if inside.status != 0 || inside.stdout != "root\nvolume\n" {
+		t.Error(inside)
+	}
+	expect(t, "what was made outside", e.must("exec", "seen", "cat", "/new"), "new\n")
+	if list, err := os.ReadDir(fmt.Sprintf("/proc/%d/root", s.Pid)); err != nil || len(list) > 0 {
+		t.Errorf("the sandbox's root has %v, %v", list, err)
+	}
 }
 
 // persistEngine makes a bundle whose root has a file of another user that nobody else may read, and a volume.

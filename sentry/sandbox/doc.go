@@ -30,7 +30,8 @@
 // # The way to the lock
 //
 // In this order, and each step's error ends the sandbox with a line that names it:
-// config, directories, empty root, no capabilities (but those over files, where Spec.Persist asks for them) and no_new_privs, the boot function
+// config, directories, empty root (with Spec.Persist the container's root and directories are mounted on top of it, for those to see who enter
+// the mount namespace), no capabilities (but those over files, where Spec.Persist asks for them) and no_new_privs, the boot function
 // (platform with its template process, kernel, standard streams), the seccomp filter on all
 // threads, and only then Guest.Start, which is the first to look at anything that the guest controls.
 //

@@ -129,6 +129,7 @@ func inner(l *link, boot Boot) (r report, err error) {
 	if err := emptyRoot(); err != nil {
 		return r, err
 	}
+	cfg.showGrants()
 	if err := dropPrivileges(cfg.Capabilities); err != nil {
 		return r, err
 	}

@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"errors"
+	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,4 +89,48 @@ func emptyTree() (int, error) {
 	}
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|
 		unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+}
+
+// showGrants mounts a root that may be written, and the directories bound in it, where nobody sees them but who enters the mount namespace
+// from outside, as engines do to copy files from and to a container: on top of this process's own root, whose paths go on to start below, in the empty
+// one. What cannot be mounted is left out.
+func (cfg *config) showGrants() {
+	const here = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
+	if !cfg.Root.Write || !cfg.Root.Sealed {
+		return
+	}
+	if unix.MoveMount(cfg.Root.FD, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH) != nil {
+		return
+	}
+	for _, g := range cfg.Binds {
+		var st unix.Stat_t
+		if unix.Fstat(g.FD, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || !g.Sealed {
+			continue
+		}
+		at, err := makeBelow(cfg.Root.FD, string(g.Inside))
+		if err != nil {
+			continue
+		}
+		unix.MoveMount(g.FD, "", at, "", here) //nolint:errcheck // who copies finds the directory below
+		unix.Close(at)
+	}
+}
+
+// makeBelow opens a directory below root, and makes it where it is missing, as the kernel inside would: it mounts on the same one.
+func makeBelow(root int, name string) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_DIRECTORY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	at, err := unix.Openat2(root, name, &how)
+	dir := path.Dir(name)
+	if err != unix.ENOENT || dir == name || strings.HasPrefix(name, "/dev/") {
+		return at, err
+	}
+	above, err := makeBelow(root, dir)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(above)
+	if err := unix.Mkdirat(above, path.Base(name), 0o755); err != nil {
+		return -1, err
+	}
+	return unix.Openat2(root, name, &how)
 }
