@@ -36,10 +36,10 @@ print(out, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 import fcntl, os, pty, signal, struct, termios
 pid, fd = pty.fork()
 if pid == 0:
-    got = []
-    signal.signal(signal.SIGWINCH, lambda *a: got.append(1))
+    signal.signal(signal.SIGWINCH, lambda *a: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
     print("ready", flush=True)
-    while not got: signal.pause()
+    signal.sigwait([signal.SIGWINCH])
     print(os.get_terminal_size(), flush=True)
     os._exit(0)
 out = b""

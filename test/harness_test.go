@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,6 +58,7 @@ func sentry(t testing.TB) string {
 func TestMain(m *testing.M) {
 	// Descriptors that we inherited must not make host and sandbox differ.
 	unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	usualState()
 	status := m.Run()
 	if left := leftovers(); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "processes left after all tests: %q\n", left)
@@ -64,6 +67,39 @@ func TestMain(m *testing.M) {
 	os.RemoveAll(tempDir())
 	os.Exit(status)
 }
+
+// usualState has programs start as tests expect it, whatever whoever started the tests has: with no signal ignored or blocked (nohup
+// ignores SIGHUP, and shells have what they start in the background ignore SIGINT), with the usual umask, a stack that ends, no core
+// files, and no persona, which may say where memory is. What else they inherit, sandboxes do, too.
+func usualState() {
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // this process goes on without
+		}
+	}
+	unix.Umask(0o022)
+	for which, usual := range map[int]uint64{unix.RLIMIT_STACK: 8 << 20, unix.RLIMIT_CORE: 0} {
+		var l unix.Rlimit
+		if unix.Getrlimit(which, &l) == nil {
+			l.Cur = min(usual, l.Max)
+			unix.Setrlimit(which, &l) //nolint:errcheck // it is within the hard limit
+		}
+	}
+	if os.Getenv(again) != "" {
+		os.Unsetenv(again)
+		return
+	}
+	// Go's runtime gives programs the mask of signals that it was started with, which it does not tell.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unix.Syscall(unix.SYS_PERSONALITY, 0, 0, 0)
+	if unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil) == nil {
+		syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), again+"=1")) //nolint:errcheck // then it is as it was
+	}
+}
+
+// again in the environment says that usualState has done what it can.
+const again = "SENTRY_TEST_AGAIN"
 
 // leftovers returns the processes that run the sandbox's program and do not end.
 func leftovers() []string {
@@ -163,13 +199,14 @@ const (
 // run runs argv in a process group of its own and kills the group when time is up.
 func (c command) run(t testing.TB, argv []string) result {
 	t.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env = c.dir, c.env
+	env := c.env
+	if env == nil {
+		env = environment()
+	}
+	cmd := exec.Command(found(argv[0], env), argv[1:]...)
+	cmd.Args[0], cmd.Dir, cmd.Env = argv[0], c.dir, env
 	if cmd.Dir == "" {
 		cmd.Dir = workDir(t)
-	}
-	if cmd.Env == nil {
-		cmd.Env = environment()
 	}
 	cmd.Stdin = strings.NewReader(c.stdin)
 	if c.input != nil {
@@ -203,6 +240,22 @@ func (c command) run(t testing.TB, argv []string) result {
 	mu.Lock()
 	defer mu.Unlock()
 	return result{stdout(), stderr(), exitStatus(t, cmd, err), timedOut, time.Since(start), ""}
+}
+
+// found is where a program is along the PATH of env, as the sandbox looks for it: that of the tests may lead elsewhere first.
+func found(program string, env []string) string {
+	for _, e := range env {
+		list, is := strings.CutPrefix(e, "PATH=")
+		if !is || strings.Contains(program, "/") {
+			continue
+		}
+		for _, dir := range filepath.SplitList(list) {
+			if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+				return path
+			}
+		}
+	}
+	return program
 }
 
 func exitStatus(t testing.TB, cmd *exec.Cmd, err error) int {

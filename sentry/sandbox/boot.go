@@ -47,6 +47,7 @@ type machine struct {
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
 	m := &machine{in: in, hurried: make(chan struct{}), hostMemory: hostMemory()}
+	sameCPUs := numbersCPUsAlike()
 	plat, calls, err := in.newPlatform()
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func BootKernel(in *Inside) (Guest, error) {
 	if err := m.openStdio(sys); err != nil {
 		return nil, err
 	}
-	vdso, err := loader.NewVDSO(memory, loader.VDSOConfig{HostCPU: true})
+	vdso, err := loader.NewVDSO(memory, loader.VDSOConfig{HostCPU: sameCPUs})
 	if err == nil {
 		err = in.Clocks.Attach(vdso.Params())
 	}
@@ -89,6 +90,20 @@ func BootKernel(in *Inside) (Guest, error) {
 		return m, in.mountSystem(m.kernel, m.mounts, memory)
 	}
 	return m, m.bootContainer()
+}
+
+// numbersCPUsAlike tells whether the host's processors that this process may use are its first ones, so that each has its number inside, too.
+func numbersCPUsAlike() bool {
+	var may unix.CPUSet
+	if unix.SchedGetaffinity(0, &may) != nil {
+		return false
+	}
+	for cpu := range linux.CPUs() {
+		if !may.IsSet(cpu) {
+			return false
+		}
+	}
+	return true
 }
 
 // hostMemory is how much memory a guest may have that nobody limits.

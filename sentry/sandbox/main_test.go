@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == outerName {
 		os.Exit(outerMain())
 	}
+	unix.Umask(0o022) // other users run this program, and look at files
 	os.Exit(m.Run())
 }
 

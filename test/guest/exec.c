@@ -178,7 +178,9 @@ static void limits(void)
 	say("2.5 MiB", "%s", run("/bin/true", many, env));
 	say("environment counts", "%s", run("/bin/true", many, many));
 	if (fork() == 0) {
-		struct rlimit r = {64 << 20, RLIM_INFINITY};
+		struct rlimit r;
+		getrlimit(RLIMIT_STACK, &r);
+		r.rlim_cur = r.rlim_max < 64 << 20 ? r.rlim_max : 64 << 20;
 		setrlimit(RLIMIT_STACK, &r);
 		for (int i = 0; i < 44; i++)
 			many[i] = big;

@@ -8,7 +8,10 @@
 
 static void limit(int which, rlim_t n)
 {
-	struct rlimit r = {n, n};
+	struct rlimit r;
+	getrlimit(which, &r); // not everybody may raise it
+	r.rlim_max = r.rlim_max < n ? r.rlim_max : n;
+	r.rlim_cur = r.rlim_max;
 	if (setrlimit(which, &r))
 		say("setrlimit", "%s", errname(errno));
 }

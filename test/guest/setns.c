@@ -379,7 +379,8 @@ static void settings(void)
 		if (pid == 0) {
 			unshare(CLONE_NEWNET);
 			say("file", "%s", path[i]);
-			say("fresh", "%s", get(path[i]));
+			if (i != 1) // ip_forward is as whoever runs the host wants it
+				say("fresh", "%s", get(path[i]));
 			store(path[i], "0x10 010");
 			say("stored", "%s", get(path[i]));
 			store(path[i], "70000");
