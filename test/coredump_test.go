@@ -70,6 +70,7 @@ func TestCoreDumpLimits(t *testing.T) {
 
 // TestCorePattern: the file's name follows the pattern, which no program can be in.
 func TestCorePattern(t *testing.T) {
+	needRoot(t)
 	program := compile(t, "testdata/core.c")
 	script := `k=/proc/sys/kernel
 try() { echo "$1" >$k/core_pattern; cat $k/core_pattern; rm -rf d; mkdir -p d/e; ` + program + ` >/dev/null & p=$!; wait $p; find . -type f | sed "s/\.$p\b/.PID/"; }

@@ -93,7 +93,7 @@ func TestInherited(t *testing.T) {
 	}
 	// Another shell than that may unblock signals for its children.
 	asked := []string{"bash", "-c", `nice; chrt -p $$ | sed 's/.*: //'; ionice; umask; ulimit -n; ulimit -Hn; cd /proc/self
-		cat personality oom_score_adj coredump_filter timerslack_ns; grep -E '^(SigIgn|SigBlk|NoNewPrivs)' status`}
+		cat personality oom_score_adj coredump_filter /proc/self/timerslack_ns; grep -E '^(SigIgn|SigBlk|NoNewPrivs)' status`}
 	output := func(t *testing.T, inner ...string) string {
 		argv := slices.Concat(started, inner, asked)
 		out, err := exec.Command(argv[0], argv[1:]...).Output()

@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 
 // usualState has programs start as tests expect it, whatever whoever started the tests has: with no signal ignored or blocked (nohup
 // ignores SIGHUP, and shells have what they start in the background ignore SIGINT), with the usual umask, a stack that ends, no core
-// files, and no persona, which may say where memory is. What else they inherit, sandboxes do, too.
+// files, a directory for temporary files as there is everywhere, and no persona, which may say where memory is. What else they inherit, sandboxes do, too.
 func usualState() {
 	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
 		if signal.Ignored(s) {
@@ -78,6 +78,10 @@ func usualState() {
 		}
 	}
 	unix.Umask(0o022)
+	// Sandboxes have directories of their own where the host's kernel tells of itself, and addresses of sockets are short.
+	if own := regexp.MustCompile(`^/(dev|proc|sys)/`); own.MatchString(os.TempDir()) || len(os.TempDir()) > 40 {
+		os.Setenv("TMPDIR", "/tmp")
+	}
 	for which, usual := range map[int]uint64{unix.RLIMIT_STACK: 8 << 20, unix.RLIMIT_CORE: 0} {
 		var l unix.Rlimit
 		if unix.Getrlimit(which, &l) == nil {

@@ -83,6 +83,7 @@ func TestContainerNames(t *testing.T) {
 }
 
 func TestContainerMounts(t *testing.T) {
+	needRoot(t) // it stores in files of the host
 	configured(t,
 		`cat /etc/one; echo x 2>/dev/null >/etc/one || echo read-only; cat /etc/two; echo written >/etc/two; `+
 			`touch /data/new; touch /kept/new 2>/dev/null || echo read-only; ls /kept; `+
@@ -235,6 +236,7 @@ func TestContainerSeccomp(t *testing.T) {
 
 // TestContainerHooks has all kinds write their names, and the state that they were given.
 func TestContainerHooks(t *testing.T) {
+	needRoot(t) // as above
 	eachPlatform(t, func(t *testing.T, platform string) {
 		log := filepath.Join(t.TempDir(), "log")
 		e := newEngine(t, platform, func(c *specs.Spec) {

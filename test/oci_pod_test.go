@@ -28,6 +28,7 @@ func annotate(c *specs.Spec, part, sandbox string) {
 // newPod starts a pod's sandbox, the container "pause".
 func newPod(t *testing.T, platform string) *pod {
 	t.Helper()
+	needRoot(t) // containers without files that root may write are those of TestContainerRootless
 	e := newEngine(t, platform, func(c *specs.Spec) {
 		shell("exec sleep 1000")(c)
 		c.Hostname = "podhost"

@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -76,24 +77,27 @@ func (f *fake) Create(container string, made []byte, files []int) (Added, error)
 }
 
 // serve answers on a socket in a new directory.
-func serve(t *testing.T) (dir string, f *fake) { return serveAtMost(t, maxStaying) }
+func serve(t *testing.T) (dir string, f *fake) {
+	dir, f, _ = serveAtMost(t, maxStaying)
+	return dir, f
+}
 
 // serveAtMost is serve with its own bound of those that stay.
-func serveAtMost(t *testing.T, staying int) (dir string, f *fake) {
+func serveAtMost(t *testing.T, staying int) (dir string, f *fake, s *Server) {
 	t.Helper()
 	dir, f = t.TempDir(), &fake{added: map[string]*fakeContainer{}}
 	fd, err := Listen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewServer(fd)
+	s, err = NewServer(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.staying = make(chan struct{}, staying)
 	go s.Serve(f) //nolint:errcheck // it ends with the socket
 	t.Cleanup(func() { s.listener.Close() })
-	return dir, f
+	return dir, f, s
 }
 
 // TestAdded has containers that live as long as the connections over which they were made.
@@ -153,9 +157,15 @@ func TestAdded(t *testing.T) {
 // TestBusy has as many callers wait as may: more are told so, who asks for less is answered, and the place of one that goes is free.
 func TestBusy(t *testing.T) {
 	const most = 3
-	dir, f := serveAtMost(t, most)
-	if _, err := Create(dir, "c", []byte(`{}`), nil); err != nil {
+	dir, f, s := serveAtMost(t, most)
+	made, err := Create(dir, "c", []byte(`{}`), nil)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer made.conn.Close()
+	staying := func(n int) {
+		t.Helper()
+		until(t, fmt.Sprintf("%d never stay", n), func() bool { return len(s.staying) == n })
 	}
 	wait := func() conn {
 		c, err := dial(dir)
@@ -167,28 +177,25 @@ func TestBusy(t *testing.T) {
 		}
 		return c
 	}
-	var waiting []conn
-	for range most - 1 {
-		waiting = append(waiting, wait())
-	}
-	// Which connections are looked at first is nobody's to say.
-	refused := func() bool {
-		_, err := Exec(dir, "c", &Process{}, nil)
-		return errors.As(err, new(Refused))
-	}
-	until(t, "more than that are served", refused)
+	one, other := wait(), wait()
+	defer other.Close()
+	staying(most)
 	if _, err := Wait(dir, "c"); !errors.As(err, new(Refused)) {
-		t.Errorf("one more: %v", err)
+		t.Errorf("one more waits: %v", err)
+	}
+	if _, err := Exec(dir, "c", &Process{}, nil); !errors.As(err, new(Refused)) {
+		t.Errorf("one more program: %v", err)
 	}
 	if a, err := Ask(dir, Request{Op: OpStatus, Container: "c"}); err != nil || a.Status != Running {
 		t.Errorf("status: %+v, %v", a, err)
 	}
-	waiting[0].Close()
-	until(t, "the place of one that went is not free", func() bool { return !refused() })
+	one.Close()
+	staying(most - 1)
 	f.get("c").End()
-	if a, err := next(waiting[1]); err != nil || a.Exit == nil || *a.Exit != 9 {
+	if a, err := next(other); err != nil || a.Exit == nil || *a.Exit != 9 {
 		t.Errorf("the one that stayed: %+v, %v", a, err)
 	}
+	staying(0)
 }
 
 // until waits for what is to come soon; what says that it does not.
