@@ -26,6 +26,9 @@ func (p *pages) takeAside(n int64) bool {
 	return true
 }
 
+// MostAside is how many bytes may be counted.
+func (f *MemoryFile) MostAside() int64 { return f.mostAside.Load() }
+
 // KeptAside is how many bytes are counted.
 func (f *MemoryFile) KeptAside() int64 { return f.aside.Load() }
 

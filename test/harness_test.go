@@ -152,6 +152,7 @@ type result struct {
 	timedOut       bool
 	took           time.Duration
 	log            string // the sandbox's log
+	resident       int64  // the most that one of its processes had in memory, in KiB
 }
 
 func (r result) String() string {
@@ -243,7 +244,9 @@ func (c command) run(t testing.TB, argv []string) result {
 	timer.Stop()
 	mu.Lock()
 	defer mu.Unlock()
-	return result{stdout(), stderr(), exitStatus(t, cmd, err), timedOut, time.Since(start), ""}
+	status := exitStatus(t, cmd, err)
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return result{stdout(), stderr(), status, timedOut, time.Since(start), "", usage.Maxrss}
 }
 
 // found is where a program is along the PATH of env, as the sandbox looks for it: that of the tests may lead elsewhere first.

@@ -24,5 +24,8 @@ func (b *Budget) Take(n int64) bool {
 // PipeBytes is what the buffers of a System's pipes may take, but for a little that each has anyway.
 const PipeBytes = 64 << 20
 
+// OpenFiles is how many open files there are.
+func (s *System) OpenFiles() int64 { return s.files.Load() }
+
 // Pipes is the budget of pipes.
 func (s *System) Pipes() *Budget { return &s.pipeBytes }

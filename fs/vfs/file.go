@@ -58,6 +58,7 @@ func NewFile(ops FileOps, path Path, flags int) *File {
 	f.wait, _ = ops.(waiter.Waitable)
 	_, f.stream = ops.(StreamOps)
 	path.Mount.files.Add(1)
+	path.Dentry.fs.sys.files.Add(1)
 	f.state.opens.Add(1)
 	return f
 }
@@ -121,6 +122,7 @@ func (f *File) DecRef() {
 		f.held.Unhold()
 	}
 	f.path.Mount.files.Add(-1)
+	f.path.Dentry.fs.sys.files.Add(-1)
 	f.notifyClosed()
 }
 

@@ -39,6 +39,8 @@ type System struct {
 	renames atomic.Uint64
 	moves   atomic.Uint64
 
+	files atomic.Int64 // open files
+
 	// nesting is held while one epoll instance is added to another.
 	nesting sync.Mutex
 	watches atomic.Int64

@@ -257,7 +257,10 @@ func (t *Task) resetForExec(p *program) {
 		tg.persona.And(^uint32(personaInsecure))
 	}
 	if t.FDs().refs.Load() > 1 {
-		t.setFiles(t.FDs().copy())
+		own, ok := t.FDs().copy()
+		if t.setFiles(own); !ok {
+			tg.killAll(ExitStatus{Signal: unix.SIGKILL})
+		}
 	}
 	t.FDs().closeOnExec(t)
 	tg.sigMu.Lock()

@@ -23,6 +23,27 @@ type descriptor struct {
 type fdSlots struct {
 	blocks []*[slotBlock]descriptor
 	used   []uint64 // a bit for each number that is taken, perhaps without a file yet
+	filled int      // blocks that are there
+}
+
+// Sizes in bytes.
+const (
+	wordBytes  = 8
+	blockBytes = 16 * slotBlock
+)
+
+// bytes is about how much memory the slots take.
+func (s *fdSlots) bytes() int64 {
+	return int64(wordBytes*(len(s.blocks)+len(s.used)) + blockBytes*s.filled)
+}
+
+// need is how many bytes put of fd would add.
+func (s *fdSlots) need(fd int) int64 {
+	if s.at(fd) != nil {
+		return 0
+	}
+	words := max(fd/64+1-len(s.used), 0) + max(fd/slotBlock+1-len(s.blocks), 0)
+	return int64(wordBytes*words + blockBytes)
 }
 
 // at returns the slot of a number, or nil where there never was one.
@@ -51,6 +72,7 @@ func (s *fdSlots) put(fd int, d descriptor) {
 	b := &s.blocks[fd/slotBlock]
 	if *b == nil {
 		*b = new([slotBlock]descriptor)
+		s.filled++
 	}
 	(*b)[fd%slotBlock] = d
 	s.used[fd/64] |= 1 << (fd % 64)

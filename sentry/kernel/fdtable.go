@@ -12,19 +12,27 @@ import (
 
 // FDTable is a descriptor table, shared by the tasks that hold a reference.
 type FDTable struct {
+	k     *Kernel
 	refs  atomic.Int32
 	owner vfs.LockOwner // of POSIX record locks
-	// most is fs.nr_open: to this number a table grows.
-	most *atomic.Int64
 
 	// Guarded by mu.
 	mu    sync.RWMutex
 	slots fdSlots
+	// charged is how many bytes of the slots are counted among what is kept for guests.
+	charged int64
 }
 
+const (
+	// freeSlots is how many bytes of slots each table may have without a count: about 1000 descriptors.
+	freeSlots = 20 << 10
+	// fileCost is about what an open file costs the sentry, in bytes, with what it is of.
+	fileCost = 1 << 10
+)
+
 // newFDTable returns an empty table with one reference.
-func newFDTable(most *atomic.Int64) *FDTable {
-	f := &FDTable{most: most}
+func newFDTable(k *Kernel) *FDTable {
+	f := &FDTable{k: k}
 	f.refs.Store(1)
 	return f
 }
@@ -41,28 +49,50 @@ func (f *FDTable) DecRef(t *Task) {
 		return
 	}
 	f.CloseRange(t, 0, ^uint32(0))
+	f.k.memory.TakeAside(-f.charged)
+}
+
+// chargeLocked counts the slots and more bytes of them; false when too much is kept for guests.
+func (f *FDTable) chargeLocked(more int64) bool {
+	n := f.slots.bytes() + more - freeSlots - f.charged
+	if n <= 0 {
+		return true
+	}
+	if !f.k.memory.TakeAside(n) {
+		return false
+	}
+	f.charged += n
+	return true
 }
 
 // fork returns a copy for a child without the descriptors of hole; those close-on-exec are copied too. EMFILE when
-// the table is larger than fs.nr_open lets one become now.
+// the table is larger than fs.nr_open lets one become now, ENOMEM.
 func (f *FDTable) fork(hole fdRange) (*FDTable, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if room := f.slots.roomBelow(hole); room > 64 && int64(room) > (f.most.Load()+63)&^63 {
+	if room := f.slots.roomBelow(hole); room > 64 && int64(room) > (f.k.knobs.openFiles.Load()+63)&^63 {
 		return nil, unix.EMFILE
 	}
-	return f.copyLocked(hole), nil
+	n := f.copyLocked(hole)
+	if !n.chargeLocked(0) {
+		for fd, d := n.slots.next(0); d != nil; fd, d = n.slots.next(fd + 1) {
+			d.file.DecRef()
+		}
+		return nil, unix.ENOMEM
+	}
+	return n, nil
 }
 
-// copy returns a copy however large the table is, for an exec that cannot fail any more.
-func (f *FDTable) copy() *FDTable {
+// copy returns a copy however large the table is, for an exec that cannot fail any more; ok is false where the sentry should not keep it.
+func (f *FDTable) copy() (n *FDTable, ok bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.copyLocked(noFDs)
+	n = f.copyLocked(noFDs)
+	return n, n.chargeLocked(0)
 }
 
 func (f *FDTable) copyLocked(hole fdRange) *FDTable {
-	n := newFDTable(f.most)
+	n := newFDTable(f.k)
 	for fd, d := f.slots.next(0); d != nil; fd, d = f.slots.next(fd + 1) {
 		if !hole.has(fd) {
 			d.file.IncRef()
@@ -109,8 +139,8 @@ func (f *FDTable) SetCloseOnExec(fd int32, on bool) error {
 }
 
 // NewFD gives file the lowest free number from least on; the table takes over
-// the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE and fs.nr_open, ENOMEM
-// where the sentry cannot hold as many.
+// the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE and fs.nr_open, ENFILE
+// and ENOMEM where the sentry cannot hold as many files, or such a table.
 func (f *FDTable) NewFD(lim *limits.Set, least int32, file *vfs.File, cloexec bool) (int32, error) {
 	if least < 0 || least > 0 && uint64(least) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EINVAL
@@ -126,6 +156,9 @@ func (f *FDTable) takeLocked(lim *limits.Set, least int, d descriptor) (int32, e
 	if uint64(fd) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EMFILE
 	}
+	if f.k.VFS().OpenFiles()*fileCost > f.k.memory.MostAside() {
+		return -1, unix.ENFILE
+	}
 	if err := f.growLocked(fd); err != nil {
 		return -1, err
 	}
@@ -137,10 +170,12 @@ func (f *FDTable) takeLocked(lim *limits.Set, least int, d descriptor) (int32, e
 func (f *FDTable) growLocked(fd int) error {
 	switch {
 	case fd < f.slots.room():
-		return nil
-	case int64(fd) >= f.most.Load():
+	case int64(fd) >= f.k.knobs.openFiles.Load():
 		return unix.EMFILE
 	case fd >= maxSlots:
+		return unix.ENOMEM
+	}
+	if need := f.slots.need(fd); need > 0 && !f.chargeLocked(need) {
 		return unix.ENOMEM
 	}
 	return nil

@@ -198,7 +198,7 @@ func (t *Task) forkFiles(c *Task, a *ForkArgs, undo *undoStack) error {
 	var f *FDTable
 	switch {
 	case a.CleanFiles:
-		f = newFDTable(&t.k.knobs.openFiles)
+		f = newFDTable(t.k)
 	case a.shares(ShareFiles):
 		f = t.FDs().incRef()
 	default:

@@ -119,6 +119,7 @@ func (v *ProcView) Info() proc.Info {
 	i := v.System
 	i.BootTime = k.clocks.Realtime().Now() - k.clocks.Boottime().Now()
 	i.Uptime = k.clocks.Boottime().Now()
+	i.OpenFiles, i.MaxFiles = k.VFS().OpenFiles(), k.memory.MostAside()/fileCost
 	i.MemTotal = v.in.memory.Limit()
 	i.Anonymous = min(v.in.memory.Usage(), i.MemTotal)
 	i.MemFree = i.MemTotal - i.Anonymous

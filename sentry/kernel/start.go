@@ -169,7 +169,7 @@ func (t *Task) unmakeLocked() {
 func (t *Task) prepareProgram(a *InitArgs) error {
 	root := t.MountsOf().Root()
 	t.fs.Store(newFSContext(root, root, a.Umask))
-	t.fds.Store(newFDTable(&t.k.knobs.openFiles))
+	t.fds.Store(newFDTable(t.k))
 	for fd, f := range a.Stdio {
 		if f != nil {
 			t.FDs().install(int32(fd), f, false)

@@ -1,12 +1,13 @@
-// What calls keep in the kernel for those who wait, or for each process: it is refused with ENOMEM
+// What calls keep in the kernel for those who wait, for each process or each open file: it is refused
 // before it is too much, and there again once those who had it are gone.
 #include "../guest/guest.h"
 #include <grp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
-enum { MOST = 1500, FILES = 1 << 19, GROUPS = 65536 };
+enum { MOST = 1500, FILES = 1 << 19, GROUPS = 65536, MOST_FILES = 1 << 20 };
 
 static gid_t list[GROUPS];
 static struct pollfd files[FILES];
@@ -79,5 +80,46 @@ static void groups(void)
 	twice(join_many);
 }
 
-static const struct section sections[] = {{"polls", polls}, {"groups", groups}};
+// number_high has one descriptor, by a number as high as there may be.
+static void number_high(int n)
+{
+	int fd = dup2(0, MOST_FILES - 1 - n % 2);
+	tell(fd < 0 ? errno : 0);
+	pause();
+}
+
+static void tables(void)
+{
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){MOST_FILES, MOST_FILES});
+	twice(number_high);
+}
+
+static int open_one(int kind)
+{
+	int p[2];
+	switch (kind % 3) {
+	case 0:
+		return eventfd(0, 0);
+	case 1:
+		return epoll_create1(0);
+	}
+	return pipe(p);
+}
+
+static void open_many(int n)
+{
+	int e = 0;
+	for (int i = 0; i < 40000 && !e; i++)
+		e = open_one(i + n) < 0 ? errno : 0;
+	tell(e);
+	pause();
+}
+
+static void opened(void)
+{
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){MOST_FILES, MOST_FILES});
+	twice(open_many);
+}
+
+static const struct section sections[] = {{"polls", polls}, {"groups", groups}, {"tables", tables}, {"opened", opened}};
 GUEST(sections)
