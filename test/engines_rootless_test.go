@@ -43,3 +43,23 @@ func TestPodmanRootless(t *testing.T) {
 		{args: "ps -a -q"},
 	})
 }
+
+// TestPodmanRootlessPersist is what an ordinary user's containers keep.
+func TestPodmanRootlessPersist(t *testing.T) {
+	if !everything() {
+		t.Skip("SENTRY_TEST_ALL is not set")
+	}
+	p := newPodmanOf(t, rootlessUser)
+	p.persists(t)
+	p.steps(t, []engineStep{
+		{args: "run --name kept IMAGE sh -c 'echo first >/new; chmod 600 /new'"},
+		{args: "diff kept", out: "(?s).*A /new\n.*"},
+		{args: "commit -q kept committed", out: "-"},
+		{args: "run -d --name runs -v data:/to/data committed sleep 1000", out: "-"},
+		{args: "cp HOME/containers.conf runs:/to/data/copied"},
+		{args: "exec runs sh -c 'cat /new; grep -c nofile /to/data/copied'", out: "first\n1\n"},
+		{args: "rm -f -t 0 runs", out: "runs\n"},
+		{args: "build -q -t built HOME", out: "-"},
+		{args: "run --rm built sh -c 'pwd; cat here'", out: "/w\nbuilt\n"},
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,6 +78,32 @@ func TestContainerPersistSeen(t *testing.T) {
 	if list, err := os.ReadDir(fmt.Sprintf("/proc/%d/root", s.Pid)); err != nil || len(list) > 0 {
 		t.Errorf("the sandbox's root has %v, %v", list, err)
 	}
+	expect(t, "the sandbox's capabilities", effective(t, s.Pid), "000000000000001b")
+	blanks := 0
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Pid))
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread)
+		for child := range strings.FieldsSeq(string(text)) {
+			pid, _ := strconv.Atoi(child)
+			expect(t, "a process of the guest's has the capabilities", effective(t, pid), "0000000000000000")
+			blanks++
+		}
+	}
+	if blanks == 0 {
+		t.Error("the guest's processes are not to be seen")
+	}
+}
+
+// effective are the capabilities in effect of a process of the host, as proc(5) has them.
+func effective(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "CapEff:\t")
+	set, _, _ := strings.Cut(after, "\n")
+	return set
 }
 
 // persistEngine makes a bundle whose root has a file of another user that nobody else may read, and a volume.
