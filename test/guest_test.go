@@ -10,7 +10,7 @@ import (
 // rootOnly are the programs and sections of guest that need root's capabilities to say anything.
 var rootOnly = map[string]bool{
 	"creds": true, "limits/processes": true, "limits/reading": true, "limits/memory": true, "limits/others": true,
-	"attrs/modes": true, "attrs/owners": true, "attrs/accesses": true, "exec/errors": true, "unixmsg/claims": true, "userns": true, "setns": true, "timens": true, "sysvsem/rights": true, "sysvmsg/rights": true, "sysvmsg/ids": true, "sysvshm/rights": true, "exhaust/processes": true, "leases/others": true, "ptrace/access": true, "seccomp/privileges": true, "mqueues/mounted": true, "ptys/vhangup": true,
+	"attrs/modes": true, "attrs/owners": true, "attrs/accesses": true, "exec/errors": true, "unixmsg/claims": true, "userns": true, "setns": true, "timens": true, "sysvsem/rights": true, "sysvmsg/rights": true, "sysvmsg/ids": true, "sysvshm/names": true, "sysvshm/rights": true, "exhaust/processes": true, "leases/others": true, "ptrace/access": true, "seccomp/privileges": true, "mqueues/mounted": true, "ptys/vhangup": true,
 	"cgroups": true, "system/kernel_log": true, "answers/threads": true, "answers/set_ids": true, "answers/fresh_user": true, "answers/namespaces": true, "answers/let_go": true,
 	"fileflags": true, "mounts": true, "mountsrandom": true, "mountfds": true,
 }

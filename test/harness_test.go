@@ -78,6 +78,7 @@ func usualState() {
 		}
 	}
 	unix.Umask(0o022)
+	os.Unsetenv("GOTMPDIR") // testing prefers it
 	// Sandboxes have directories of their own where the host's kernel tells of itself, and addresses of sockets are short.
 	if own := regexp.MustCompile(`^/(dev|proc|sys)/`); own.MatchString(os.TempDir()) || len(os.TempDir()) > 40 {
 		os.Setenv("TMPDIR", "/tmp")

@@ -166,6 +166,9 @@ func TestELF(t *testing.T) {
 	dir := workDir(t)
 	names := []string{}
 	for name, file := range liars() {
+		if os.Getuid() != 0 && strings.HasPrefix(name, "pie_align_8000") {
+			continue // the host puts it at address 0, where only root may have memory
+		}
 		names = append(names, name)
 		if err := os.WriteFile(filepath.Join(dir, name), file, 0o755); err != nil {
 			t.Fatal(err)

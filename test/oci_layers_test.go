@@ -33,6 +33,7 @@ const filled = "a 640 regular file\nlink 777 symbolic link\nsub 2711 directory\n
 
 // TestContainerCopyUp: a tmpfs that asks for it begins with what the image has there, and has its mode unless another is given.
 func TestContainerCopyUp(t *testing.T) {
+	needRoot(t) // files of the host that only root may read
 	eachPlatform(t, func(t *testing.T, platform string) {
 		e := newEngine(t, platform, func(c *specs.Spec) {
 			shell(`for d in /full /other /plain; do cd $d; stat -c '%n %a %F' $d; stat -c '%n %a %F' * */* 2>/dev/null; done; ` +
@@ -56,6 +57,7 @@ func TestContainerCopyUp(t *testing.T) {
 
 // TestContainerOverlay: an overlay of engines (podman's volumes with :O, and images as volumes) shows what lies under it and keeps changes from it.
 func TestContainerOverlay(t *testing.T) {
+	needRoot(t) // as above
 	lower, none := filepath.Join(t.TempDir(), "low:er"), t.TempDir()
 	fill(t, lower)
 	configured(t,

@@ -93,6 +93,8 @@ func (s *SharedMemory) newSegment(p Perm, c *Caller, g Get, size uint64, l Limit
 		return nil, unix.EINVAL
 	case s.pages+pages < s.pages || s.pages+pages > l.ShmAll:
 		return nil, unix.ENOSPC
+	case g.Flags&ShmHugeTLB != 0 && !c.Creds.HasGlobal(unix.CAP_IPC_LOCK):
+		return nil, unix.EPERM
 	case pages > s.config.Memory.Limit()/mm.PageSize || g.Flags&ShmHugeTLB != 0:
 		return nil, unix.ENOMEM
 	}

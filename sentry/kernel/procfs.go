@@ -192,7 +192,7 @@ func (p procTask) Status(process bool) proc.Status {
 		s.SeccompCount = r.chain.Count()
 	}
 	s.Personality = tg.persona.Load()
-	s.Dumpable = tg.Dumpable()
+	s.Dumpable = tg.Dumpable() && t.MM() != nil
 	s.KernelThread = t.main != nil
 	s.Nice = t.nice.Load()
 	s.StartTime = int64(tg.start.Sub(t.k.boot)) + t.k.bootUptime
