@@ -155,6 +155,17 @@ func (m *MemoryManager) newAttrs(o *MMapOpts, length uint64) (*attrs, error) {
 	return a, nil
 }
 
+// Taken tells whether there is a mapping in [addr, addr+length), a range that could be mapped.
+func (m *MemoryManager) Taken(addr Addr, length uint64) bool {
+	length, ok := roundUp(length)
+	if !ok || length > m.hi-m.lo || uint64(addr) > m.hi-length {
+		return false
+	}
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	return m.vmas.overlaps(uint64(addr), uint64(addr)+length)
+}
+
 // place chooses where a mapping goes.
 func (m *MemoryManager) place(o *MMapOpts, length uint64) (uint64, error) {
 	if !o.Fixed {

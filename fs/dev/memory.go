@@ -67,6 +67,9 @@ type null struct{ device }
 // Read is at the end.
 func (null) Read(vfs.Caller, *mm.Buffer, int64) (int, error) { return 0, nil }
 
+// Splices tells whether splice(2) writes or reads here.
+func (null) Splices(write bool) bool { return write }
+
 // Write takes everything.
 func (null) Write(_ vfs.Caller, src *mm.Buffer, _ int64) (int, error) { return swallow(src), nil }
 
@@ -97,6 +100,9 @@ func (z *zero) Mappable() (mm.Mappable, error) {
 
 // full is /dev/full.
 type full struct{ device }
+
+// Splices tells whether splice(2) writes or reads here.
+func (full) Splices(write bool) bool { return !write }
 
 // Read gives zeroes.
 func (full) Read(c vfs.Caller, dst *mm.Buffer, _ int64) (int, error) {

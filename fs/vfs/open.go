@@ -175,6 +175,19 @@ func openOps(c Caller, p Path, flags int) (FileOps, error) {
 	return ops, err
 }
 
+// notToCreate is the error for O_CREAT of "." or "..": first of all that of going there.
+func (w *walker) notToCreate(flags int) error {
+	if w.last == ".." {
+		if _, err := w.parent(); err != nil {
+			return err
+		}
+	}
+	if flags&unix.O_EXCL != 0 {
+		return unix.EEXIST
+	}
+	return unix.EISDIR
+}
+
 // openCreate is open(2) with O_CREAT.
 func openCreate(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 	var w walker
@@ -183,10 +196,7 @@ func openCreate(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 	}
 	for {
 		if special(w.last) {
-			if o.Flags&unix.O_EXCL != 0 {
-				return nil, unix.EEXIST
-			}
-			return nil, unix.EISDIR
+			return nil, w.notToCreate(o.Flags)
 		}
 		if w.slash {
 			return nil, unix.EISDIR

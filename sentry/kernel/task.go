@@ -220,6 +220,9 @@ func (t *Task) Executable() *vfs.File { return t.exe.Load() }
 // AltStack returns the alternate signal stack; only for the task itself.
 func (t *Task) AltStack() *signal.Stack { return &t.altStack }
 
+// ClearTID returns the address of set_tid_address(2).
+func (t *Task) ClearTID() mm.Addr { return t.clearTID }
+
 // SetClearTID sets the address of set_tid_address(2).
 func (t *Task) SetClearTID(a mm.Addr) { t.clearTID = a }
 

@@ -227,17 +227,14 @@ func sysCapget(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if n == 0 {
-		if a[1] == 0 {
-			return 0, nil
-		}
-		return 0, unix.EINVAL
-	}
-	if pid < 0 {
+	switch {
+	case a[1] == 0: // asks for the version
+		return 0, nil
+	case n == 0 || pid < 0:
 		return 0, unix.EINVAL
 	}
 	c, err := t.CredsOf(pid)
-	if err != nil || a[1] == 0 {
+	if err != nil {
 		return 0, err
 	}
 	var b []byte

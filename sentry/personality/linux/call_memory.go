@@ -36,22 +36,11 @@ func sysMmap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		LockAnyway: mayLock(t),
 		Caller:     t,
 	}
-	switch flags & unix.MAP_TYPE {
-	case unix.MAP_PRIVATE:
-		o.Private = true
-	case unix.MAP_SHARED:
-	case unix.MAP_SHARED_VALIDATE:
-		if flags&^uint64(mapFlags) != 0 {
-			return 0, unix.EOPNOTSUPP
-		}
-	default:
-		return 0, unix.EINVAL
-	}
-	if flags&unix.MAP_HUGETLB != 0 {
-		return 0, unix.ENOMEM
-	}
 	if flags&unix.MAP_ANONYMOUS != 0 {
 		o.Offset = 0
+		if err := mapKind(t, flags, &o); err != nil {
+			return 0, err
+		}
 		return mapMemory(t, o)
 	}
 	f, err := t.FDs().Get(int32(a[4]))
@@ -59,10 +48,35 @@ func sysMmap(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, err
 	}
 	defer f.DecRef()
+	if err := mapKind(t, flags, &o); err != nil {
+		return 0, err
+	}
 	if err := mapFile(f, &o); err != nil {
 		return 0, err
 	}
 	return mapMemory(t, o)
+}
+
+// mapKind looks at the flags; that a place is taken where it must not comes first.
+func mapKind(t *kernel.Task, flags uint64, o *mm.MMapOpts) error {
+	if o.NoReplace && o.Addr%mm.PageSize == 0 && t.MM().Taken(o.Addr, o.Length) {
+		return unix.EEXIST
+	}
+	switch flags & unix.MAP_TYPE {
+	case unix.MAP_PRIVATE:
+		o.Private = true
+	case unix.MAP_SHARED:
+	case unix.MAP_SHARED_VALIDATE:
+		if flags&^uint64(mapFlags) != 0 {
+			return unix.EOPNOTSUPP
+		}
+	default:
+		return unix.EINVAL
+	}
+	if flags&unix.MAP_HUGETLB != 0 {
+		return unix.ENOMEM
+	}
+	return nil
 }
 
 func mapMemory(t *kernel.Task, o mm.MMapOpts) (uint64, error) {
@@ -76,6 +90,8 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 	switch {
 	case f.IsPath():
 		return unix.EBADF
+	case o.Fixed && o.Addr%mm.PageSize != 0:
+		return unix.EINVAL
 	case o.Offset+o.Length < o.Offset || o.Offset+o.Length > math.MaxInt64:
 		return unix.EOVERFLOW
 	case o.Length == 0:

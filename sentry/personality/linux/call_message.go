@@ -82,7 +82,13 @@ func loadMsghdr(t *kernel.Task, addr uint64) (abi.Msghdr, *mm.Buffer, error) {
 	return h, mm.NewBuffer(t.MM(), ranges), nil
 }
 
+// compat is MSG_CMSG_COMPAT, with which calls of 32-bit programs go on; others must not give it where control messages are.
+const compat = 1 << 31
+
 func sysSendmsg(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[2]&compat != 0 {
+		return 0, unix.EINVAL
+	}
 	return withSocket(t, a[0], func(f *vfs.File, s socket.Socket) (uint64, error) {
 		n, err := sendMessage(t, f, s, a[1], int(a[2]))
 		return uint64(n), err
@@ -108,6 +114,9 @@ func sendMessage(t *kernel.Task, f *vfs.File, s socket.Socket, addr uint64, flag
 }
 
 func sysRecvmsg(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[2]&compat != 0 {
+		return 0, unix.EINVAL
+	}
 	return withSocket(t, a[0], func(f *vfs.File, s socket.Socket) (uint64, error) {
 		n, err := receiveMessage(t, f, s, a[1], int(a[2]))
 		return uint64(n), err
@@ -149,6 +158,9 @@ func receiveMessage(t *kernel.Task, f *vfs.File, s socket.Socket, addr uint64, f
 const mmsghdrCount = abi.MsghdrSize
 
 func sysSendmmsg(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[3]&compat != 0 {
+		return 0, unix.EINVAL
+	}
 	return withSocket(t, a[0], func(f *vfs.File, s socket.Socket) (uint64, error) {
 		return eachMessage(t, a, func(addr uint64) (int, error) { return sendMessage(t, f, s, addr, int(a[3])) }, nil)
 	})
@@ -158,6 +170,9 @@ func sysSendmmsg(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 const msgWaitForOne = 0x10000
 
 func sysRecvmmsg(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	if a[3]&compat != 0 {
+		return 0, unix.EINVAL
+	}
 	at, err := loadDeadline(t, a[4])
 	if err != nil {
 		return 0, err

@@ -41,6 +41,8 @@ func sysPrctl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		var b [16]byte
 		copy(b[:], t.Name())
 		return 0, t.CopyOut(mm.Addr(a[1]), b[:])
+	case unix.PR_GET_TID_ADDRESS:
+		return 0, storeWords(t, a[1], uint64(t.ClearTID()))
 	case unix.PR_SET_CHILD_SUBREAPER:
 		t.ThreadGroup().SetSubreaper(a[1] != 0)
 		return 0, nil
@@ -65,19 +67,17 @@ func prctlTuning(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 			return 0, unix.EINVAL
 		}
 		return 0, nil
+	case unix.PR_GET_TIMING, unix.PR_TASK_PERF_EVENTS_DISABLE, unix.PR_TASK_PERF_EVENTS_ENABLE:
+		return 0, nil // statistical is all there is; there are no such events
+	case unix.PR_SET_TIMING:
+		if a[1] != unix.PR_TIMING_STATISTICAL {
+			return 0, unix.EINVAL
+		}
+		return 0, nil
 	case unix.PR_GET_UNALIGN, unix.PR_GET_FPEMU, unix.PR_GET_ENDIAN:
 		return 0, unix.EINVAL
-	case unix.PR_SET_THP_DISABLE:
-		if a[2] != 0 || a[3] != 0 || a[4] != 0 {
-			return 0, unix.EINVAL
-		}
-		t.ThreadGroup().SetTHPDisabled(a[1] != 0)
-		return 0, nil
-	case unix.PR_GET_THP_DISABLE:
-		if a[1] != 0 || a[2] != 0 || a[3] != 0 || a[4] != 0 {
-			return 0, unix.EINVAL
-		}
-		return boolean(t.ThreadGroup().THPDisabled()), nil
+	case unix.PR_SET_THP_DISABLE, unix.PR_GET_THP_DISABLE:
+		return prHugePages(t, a)
 	case unix.PR_GET_SPECULATION_CTRL:
 		return prSpeculation(a)
 	case unix.PR_GET_SECCOMP:
@@ -90,6 +90,19 @@ func prctlTuning(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return prctlCaps(t, a)
+}
+
+// prHugePages is PR_SET_THP_DISABLE and PR_GET_THP_DISABLE.
+func prHugePages(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
+	get := int32(a[0]) == unix.PR_GET_THP_DISABLE
+	switch {
+	case get && a[1] != 0, a[2] != 0, a[3] != 0, a[4] != 0:
+		return 0, unix.EINVAL
+	case get:
+		return boolean(t.ThreadGroup().THPDisabled()), nil
+	}
+	t.ThreadGroup().SetTHPDisabled(a[1] != 0)
+	return 0, nil
 }
 
 // prSpeculation answers PR_GET_SPECULATION_CTRL: what leaks through speculation is the

@@ -70,6 +70,9 @@ func sysSplice(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return uint64(n), err
 }
 
+// oneWay are files that splice(2) does not read from or, with write, not write to.
+type oneWay interface{ Splices(write bool) bool }
+
 // maySplice checks what the files are; inOff and outOff tell whether there are positions.
 func maySplice(t *kernel.Task, in, out *vfs.File, inOff, outOff bool) error {
 	fromPipe, toPipe := pipe.Is(in), pipe.Is(out)
@@ -85,6 +88,9 @@ func maySplice(t *kernel.Task, in, out *vfs.File, inOff, outOff bool) error {
 	case fromPipe && toPipe:
 		return nil
 	case fromPipe && out.Flags()&unix.O_APPEND != 0, other.FileType() == unix.S_IFDIR:
+		return unix.EINVAL
+	}
+	if s, ok := other.Ops().(oneWay); ok && !s.Splices(fromPipe) {
 		return unix.EINVAL
 	}
 	if position {
