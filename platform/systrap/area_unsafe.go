@@ -33,6 +33,14 @@ func (a area) readFrame(at uint64) sigframe {
 	return *(*sigframe)(unsafe.Pointer(&a.mem[at]))
 }
 
+// wipe clears everything but the state.
+func (a area) wipe() {
+	for _, p := range parts() {
+		clear(a.mem[max(p.at, stateSize) : p.at+p.length])
+	}
+	clear(a.mem[answersAt : answersAt+pageSize])
+}
+
 // give lets the thread run. It tells whether the thread has to be woken.
 func (a area) give() bool {
 	return atomic.SwapUint32(&a.state, stateGuest)&stateAsleep != 0

@@ -373,7 +373,10 @@ func testRogue(t *testing.T, p *Platform, regs *arch.Registers) bool {
 	pattern := []byte("left by the former guest")
 	rogue := g.forge(t, func(s *seat) {
 		copy(s.mem[stateSize:], pattern)
-		copy(s.mem[stackOffset:], pattern)
+		for _, part := range parts() {
+			copy(s.mem[part.at+part.length-pageSize/2:], pattern)
+		}
+		copy(s.mem[areaSize-frameRoom-pageSize:], pattern)
 	})
 	if !computes(rogue) {
 		t.Fatal("it does not run on")

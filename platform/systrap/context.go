@@ -127,9 +127,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 		as.stopPatching()
 		return ev, false, nil
 	}
-	if s.kicked.Load() {
-		s.kicked.Store(false)
-	}
+	s.turn()
 	if c.interrupted.Load() {
 		return ev, false, nil
 	}
@@ -137,9 +135,8 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if s.give() {
 		s.wake()
 	}
-	// A kick may have come before the thread's turn did.
-	if c.interrupted.Load() || c.tr.Asked() {
-		s.Kick()
+	if s.kicked.Load() || c.interrupted.Load() || c.tr.Asked() {
+		s.interrupt() // it came before the thread's turn did
 	}
 	slept, err := c.await(s)
 	if err != nil {
@@ -270,11 +267,7 @@ func (c *context) Interrupt() {
 // Kick implements pairs.Runner. It may hit a later stop, which then is one too many.
 func (c *context) Kick() {
 	if s := c.held.Load(); s != nil {
-		// Whatever the state says, which the guest may have forged. One kick a turn is enough: each that comes before the one before is
-		// done with takes stack.
-		if !s.kicked.Swap(true) && atomic.LoadUint32(&s.state)&stateSentry == 0 {
-			s.Kick()
-		}
+		s.Kick()
 	}
 	if w := c.waiting.Load(); w != nil {
 		w.End()

@@ -40,9 +40,10 @@
 #define TOKEN   224
 #define STACK   304
 #define FPU     0x1000
-#define TOP     0xc000
+#define TOP     0xe000
 #define IRET    (TOP-40)
 #define SP0     (TOP-64)
+#define SP1     (SP0-0x2000)
 
 // Offsets in the kernel's struct ucontext; behind it lies the siginfo.
 #define UC_R8    40
@@ -273,11 +274,12 @@ bus:
 	CMPL   (UC_END+8)(DX), $-1 // SI_QUEUE
 	JNE    fromguest
 
-	// The sentry has summoned the thread, which leaves this frame as it is: it may lie below SP0. The token goes back once it is the
-	// sentry's turn for certain.
+	// The sentry has summoned the thread. It may want the extended state from this frame, which lies just below SP0 if the thread waited
+	// here, so nothing else goes there. The token goes back once it is the sentry's turn for certain.
 	MOVQ   DX, FRAME(BX)
 	MOVL   $0, LIVE(BX)
 	MOVL   $0, SPIN(BX)
+	LEAQ   SP1(BX), SP
 	MOVQ   (UC_END+24)(DX), CX // si_value
 	MOVL   $1, AX
 	XCHGL  AX, STATE(BX)

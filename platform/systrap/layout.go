@@ -1,6 +1,7 @@
 package systrap
 
 import (
+	"gosentry/platform/arch"
 	"gosentry/platform/internal/blank"
 
 	"golang.org/x/sys/unix"
@@ -33,8 +34,28 @@ const (
 	fpuOffset   = 0x1000
 	answersAt   = 0x4000 // from the area's beginning
 	stackOffset = 0x5000
-	frameRoom   = 0x4000
+	frameRoom   = 0x2000
+	// frameMargin is more than a frame takes besides the extended state.
+	frameMargin = 1024
+	// nested is for how many frames there is room below frameRoom, of which a frameRoom is for the first. A kick that comes as the thread begins
+	// to wait, another one and a summons are what it has at the most; one that has more of them dies.
+	nested = 6
 )
+
+// part is a part of an area, by its offset.
+type part struct{ at, length uint64 }
+
+// parts are those of an area that the guest can write. Of the rest only the page of answers is mapped in its process: what there is has to
+// be cleared for the next guest.
+func parts() [2]part {
+	const top = areaSize - frameRoom
+	fpu := pages(arch.FPUSize())
+	stack := min(pages(nested*(arch.FPUSize()+frameMargin)), top-stackOffset) + frameRoom
+	return [2]part{{0, fpuOffset + fpu}, {areaSize - stack, stack}}
+}
+
+// pages is n rounded up to whole pages.
+func pages(n int) uint64 { return (uint64(n) + pageSize - 1) &^ (pageSize - 1) }
 
 // The state of a thread: whose turn it is, and whether the other side sleeps, or is about to.
 const (

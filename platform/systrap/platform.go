@@ -94,7 +94,7 @@ func supported() error {
 	if arch.HWCap2()&2 == 0 {
 		return fmt.Errorf("the processor or the host's kernel lacks FSGSBASE: %w", unix.ENOTSUP)
 	}
-	if arch.FPUSize() > answersAt-fpuOffset || arch.FPUSize() > frameRoom-2*pageSize/2 {
+	if arch.FPUSize() > answersAt-fpuOffset || arch.FPUSize() > frameRoom-frameMargin {
 		return fmt.Errorf("extended state of %d bytes: %w", arch.FPUSize(), unix.ENOTSUP)
 	}
 	return nil

@@ -188,7 +188,7 @@ func TestHaltAtOnce(t *testing.T) {
 		if s.halted.Load() {
 			g.unhalt(t)
 		}
-		if !g.counts(time.Second) {
+		if !g.counts(20 * time.Second) {
 			t.Fatal("it does not run on")
 		}
 		halt([]*seat{s})
@@ -203,6 +203,27 @@ func TestHaltAtOnce(t *testing.T) {
 		t.Error("the sentry never had its processor")
 	}
 	t.Logf("%d times without a wait", known)
+}
+
+// TestHaltedOften halts a thread time and again that does not run in between: each time it enters the handler from the handler.
+func TestHaltedOften(t *testing.T) {
+	p := testPlatform(t)
+	g := newGuest(t, p, callCode...)
+	g.call(t)
+	proc := g.s.proc
+	g.Leave()
+	seats := proc.Idle()
+	for range 40 {
+		halt(seats)
+		if seats = rouse(seats); len(seats) != 1 {
+			t.Fatal("it has died")
+		}
+	}
+	proc.Keep(seats...)
+	g.call(t)
+	if g.s != seats[0] {
+		t.Error("another thread runs")
+	}
 }
 
 // unhalt has the thread go on where it was.

@@ -173,7 +173,7 @@ func (s *seat) renew() *seat {
 		s.end()
 		return nil
 	}
-	clear(s.mem[stateSize:]) // the frame too
+	s.wipe()
 	fresh := &seat{p: s.p, proc: s.proc, index: s.index, area: s.area, answers: patch.NewPage(s.mem[answersAt:])}
 	fresh.Guest = s.Guest
 	return fresh

@@ -40,7 +40,8 @@ type seat struct {
 	asked  sync.Mutex  // whoever asks for the extended state
 	secret uint64      // the token that it was summoned with, 0 if it was not
 	halted atomic.Bool // executes nothing of the guest's any more, as do all of its process
-	kicked atomic.Bool // since its turn began
+	kicked atomic.Bool // since its turn began, whatever the state says, which the guest may have forged
+	sent   atomic.Bool // the signal for that
 
 	answers patch.Page
 }
@@ -55,13 +56,15 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 		return nil, err
 	}
 	s := &seat{p: p, proc: proc, index: i, area: newArea(p.areas[i*areaSize : (i+1)*areaSize])}
-	clear(s.mem)
+	s.wipe()
+	atomic.StoreUint32(&s.state, stateGuest)
 	s.answers = patch.NewPage(s.mem[answersAt:])
 	s.stack = sigaltstack{sp: s.base() + stackOffset, size: areaSize - stackOffset}
-	file, at := int32(p.areasFD), uint64(i)*areaSize
-	tid, err := proc.SpawnGuest(s.base(),
-		blank.MapCall(s.base(), areaSize, unix.PROT_READ|unix.PROT_WRITE, file, at),
-		blank.MapCall(s.base()+answersAt, pageSize, unix.PROT_READ, file, at+answersAt))
+	calls := []blank.Call{s.mapCall(answersAt, pageSize, unix.PROT_READ)}
+	for _, part := range parts() {
+		calls = append(calls, s.mapCall(part.at, part.length, unix.PROT_READ|unix.PROT_WRITE))
+	}
+	tid, err := proc.SpawnGuest(s.base(), calls...)
 	if err != nil {
 		p.freeArea(i)
 		return nil, err
@@ -72,6 +75,11 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 		return nil, blank.ErrDead
 	}
 	return s, nil
+}
+
+// mapCall is the call that maps a part of the area.
+func (s *seat) mapCall(at, length uint64, prot uint8) blank.Call {
+	return blank.MapCall(s.base()+at, length, prot, int32(s.p.areasFD), uint64(s.index)*areaSize+at)
 }
 
 // errHalted says that the thread was stopped for good.
@@ -98,10 +106,14 @@ func (s *seat) await(cycles uint64, kicked *atomic.Bool) (slept bool, err error)
 		if kicked == nil || !kicked.Load() {
 			continue
 		}
-		if r.proven(s.used()) {
+		ran, proven := r.note(s.used())
+		if proven {
 			return true, blank.ErrDead
 		}
-		s.Kick() // it may have gone to sleep by itself
+		if ran { // it may have gone to sleep by itself
+			s.sent.Store(false)
+			s.interrupt()
+		}
 		patience = firstPatience / 2
 	}
 }
@@ -113,17 +125,17 @@ type resistance struct {
 	first, last time.Duration // processor time used at the first kick and at the last one
 }
 
-// proven takes in how much processor time the thread has used, and tells whether it had its chance: one that has run after a kick
-// has taken that before it did anything else.
-func (r *resistance) proven(used time.Duration) bool {
-	switch {
-	case r.kicks == 0:
-		r.kicks, r.first = 1, used
-	case used > r.last:
+// note takes in how much processor time the thread has used, and tells whether it has run since the last time, and whether it had its chance: one
+// that has run after a kick has taken that before it did anything else.
+func (r *resistance) note(used time.Duration) (ran, proven bool) {
+	if r.kicks == 0 {
+		r.first = used
+	}
+	if ran = r.kicks == 0 || used > r.last; ran {
 		r.kicks++
 	}
 	r.last = used
-	return used-r.first > kickTime || r.kicks > maxKicks
+	return ran, used-r.first > kickTime || r.kicks > maxKicks
 }
 
 // sleep waits for at most d, and tells whether it is the sentry's turn.
@@ -150,10 +162,29 @@ func (s *seat) used() time.Duration {
 // wake wakes the thread.
 func (s *seat) wake() { blank.Wake(&s.state) }
 
-// Kick implements pool.Seat.
+// Kick implements pool.Seat. One that comes before the thread's turn does is for whoever gives it that.
 func (s *seat) Kick() {
 	s.kicked.Store(true)
-	unix.Tgkill(s.TID, s.TID, kickSignal)
+	if atomic.LoadUint32(&s.state)&stateSentry == 0 {
+		s.interrupt()
+	}
+}
+
+// interrupt has a kick reach the thread. One a turn is enough, and each that comes before the thread is done with the last one takes stack.
+func (s *seat) interrupt() {
+	if !s.sent.Swap(true) {
+		unix.Tgkill(s.TID, s.TID, kickSignal)
+	}
+}
+
+// turn says that the thread's next turn is about to begin, and nobody has kicked it yet.
+func (s *seat) turn() {
+	if s.kicked.Load() {
+		s.kicked.Store(false)
+	}
+	if s.sent.Load() {
+		s.sent.Store(false)
+	}
 }
 
 // end kills the thread and gives its area back.
