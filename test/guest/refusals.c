@@ -153,7 +153,54 @@ static void files(void)
 	say("removed", "%s %s", ret(syscall(SYS_mq_unlink, "refusals")), ret(syscall(SYS_mq_unlink, "refusals")));
 }
 
+static const char *handle(int dir, const char *path, int flags, unsigned room)
+{
+	struct {
+		unsigned bytes;
+		int type;
+		unsigned long ino;
+		char more[120];
+	} h = {room, 77, 0, ""};
+	int id[2] = {-5, -5};
+	long r = syscall(SYS_name_to_handle_at, dir, path, &h, id, flags);
+	char *p = scratch();
+	snprintf(p, 256, "%s: %u bytes, type %d, mount %s%s", ret(r), h.bytes, h.type, yes(id[0] != -5), yes(id[1] != -5));
+	return p;
+}
+
+// handles: of what has none that could be opened.
+static void handles(void)
+{
+	const char *paths[] = {"/proc/self/status", "/proc", "/proc/self", "/nothing", "/proc/self/status/x"};
+	for (int i = 0; i < 5; i++) {
+		say(paths[i], "%s, %s", handle(AT_FDCWD, paths[i], 0, 0), handle(AT_FDCWD, paths[i], 0, 128));
+		say(paths[i], "%s, %s", handle(AT_FDCWD, paths[i], 0x200, 0), handle(AT_FDCWD, paths[i], 0x200, 128));
+		say(paths[i], "%s, %s", handle(AT_FDCWD, paths[i], 0x600, 11), handle(AT_FDCWD, paths[i], 0x201, 12));
+		say(paths[i], "%s, %s", handle(AT_FDCWD, paths[i], 0x200, 129), handle(AT_FDCWD, paths[i], 0, -1));
+		say(paths[i], "%s, %s", handle(AT_FDCWD, paths[i], 2, 128), handle(AT_FDCWD, paths[i], 0x202, 128));
+	}
+	int fd = open("/proc/self/status", O_RDONLY), p[2], proc = open("/proc", O_RDONLY), place = open("/proc", O_PATH);
+	say("flags", "%s, %s", handle(AT_FDCWD, paths[0], 0x100, 128), handle(AT_FDCWD, paths[0], 0x800, 128));
+	say("empty", "%s, %s", handle(fd, "", 0x1200, 128), handle(fd, "", 0x200, 128));
+	say("bad", "%s, %s", handle(-1, "x", 0x200, 128), ret(syscall(SYS_name_to_handle_at, AT_FDCWD, "/proc", 8, p, 0x200)));
+	say("a pipe", "%s", pipe(p) ? "?" : handle(p[0], "", 0x1000, 128));
+	struct {
+		unsigned bytes;
+		int type;
+		char data[128];
+	} h = {12, 0x81, ""};
+	say("opened", "%s %s", ret(syscall(SYS_open_by_handle_at, proc, &h, 0)), ret(syscall(SYS_open_by_handle_at, -1, &h, 0)));
+	say("by a place", "%s", ret(syscall(SYS_open_by_handle_at, place, &h, 0)));
+	h.bytes = 0;
+	say("of nothing", "%s %s", ret(syscall(SYS_open_by_handle_at, proc, &h, 0)), ret(syscall(SYS_open_by_handle_at, -1, 8, 0)));
+	h.bytes = 129;
+	say("of too much", "%s", ret(syscall(SYS_open_by_handle_at, proc, &h, 0)));
+	h.bytes = 12;
+	h.type = -1;
+	say("no type", "%s", ret(syscall(SYS_open_by_handle_at, proc, &h, 0)));
+}
+
 static const struct section sections[] = {
-	{"maps", maps}, {"messages", messages}, {"resolved", resolved}, {"capabilities", capabilities}, {"process", process}, {"files", files},
+	{"maps", maps}, {"messages", messages}, {"resolved", resolved}, {"capabilities", capabilities}, {"process", process}, {"files", files}, {"handles", handles},
 };
 GUEST(sections)

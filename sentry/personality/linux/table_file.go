@@ -71,6 +71,8 @@ func fileCalls() []Call {
 		{269, "faccessat", "fd path mode", "", sysFaccessat},
 		{280, "utimensat", "fd path ptr at", "", sysUtimensat},
 		{316, "renameat2", "fd path fd path hex", "no RENAME_WHITEOUT", sysRenameat2},
+		{303, "name_to_handle_at", "fd path ptr ptr hex", "AT_HANDLE_FID only", sysNameToHandleAt},
+		{304, "open_by_handle_at", "fd ptr hex", "no file has a handle to be opened by", sysOpenByHandleAt},
 		{332, "statx", "fd path at hex ptr", "", sysStatx},
 		{437, "openat2", "fd path ptr uint", "", sysOpenat2},
 		{439, "faccessat2", "fd path mode at", "", sysFaccessat2},

@@ -49,8 +49,6 @@ func missingCalls() []Call {
 		{298, "perf_event_open", "hex hex hex hex hex hex", "", nil},
 		{300, "fanotify_init", "hex hex hex hex hex hex", "", nil},
 		{301, "fanotify_mark", "hex hex hex hex hex hex", "", nil},
-		{303, "name_to_handle_at", "hex hex hex hex hex hex", "", nil},
-		{304, "open_by_handle_at", "hex hex hex hex hex hex", "", nil},
 		{313, "finit_module", "hex hex hex hex hex hex", "", nil},
 		{320, "kexec_file_load", "hex hex hex hex hex hex", "", nil},
 		{321, "bpf", "hex hex hex hex hex hex", "", nil},
