@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -35,6 +36,11 @@ func TestMain(m *testing.M) {
 		os.Exit(outerMain())
 	}
 	unix.Umask(0o022) // other users run this program, and look at files
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // what is caught here is not ignored in what is started
+		}
+	}
 	os.Exit(m.Run())
 }
 
