@@ -18,6 +18,8 @@ const (
 	idleFor = 10 * time.Second
 	// idleMost is how much processor time all its threads may take together: less than a clock tick.
 	idleMost = time.Millisecond
+	// idleTries is how often it is watched: Go's runtime has something to do every two minutes, and more on a host without time.
+	idleTries = 3
 )
 
 // TestIdle has sandboxes work for a while and then wait, in a process that sleeps, one that reads and one that waits for a
@@ -46,11 +48,16 @@ func TestIdle(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 			t.Fatalf("%q, %v", line, err)
 		}
-		before := settled(t, cmd.Process.Pid)
-		time.Sleep(idleFor)
-		if used, _ := processorTime(cmd.Process.Pid); used-before > idleMost {
-			t.Errorf("%v of processor time in %v", used-before, idleFor)
+		var took time.Duration
+		for range idleTries {
+			before := settled(t, cmd.Process.Pid)
+			time.Sleep(idleFor)
+			used, _ := processorTime(cmd.Process.Pid)
+			if took = used - before; took <= idleMost {
+				return
+			}
 		}
+		t.Errorf("%v of processor time in %v", took, idleFor)
 	})
 }
 
