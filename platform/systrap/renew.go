@@ -36,8 +36,13 @@ func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 		if kept == nil {
 			return nil
 		}
-		if fresh := kept.renew(); fresh != nil {
-			proc.Keep(fresh)
+		fresh := kept.renew()
+		if fresh == nil {
+			return blank.ErrDead // its area is still mapped, and maybe signals end who comes next
+		}
+		proc.Keep(fresh)
+		if len(seats) > 0 {
+			return proc.SetActions()
 		}
 		return nil
 	}, nil

@@ -66,7 +66,7 @@ func (p *Platform) spawn(proc *process) (*seat, error) {
 	}
 	tid, err := proc.SpawnGuest(s.base(), calls...)
 	if err != nil {
-		p.freeArea(i)
+		s.parcel()
 		return nil, err
 	}
 	s.Guest = pairs.NewGuest(tid, proc.LeaderCPU())
@@ -187,7 +187,7 @@ func (s *seat) turn() {
 	}
 }
 
-// end kills the thread and gives its area back.
+// end kills the thread. Other threads of the guest's may run on in the process, and write to the area, so that is somebody else's only afterwards.
 func (s *seat) end() {
 	if s.dead {
 		return
@@ -195,7 +195,17 @@ func (s *seat) end() {
 	s.dead = true
 	unix.Kill(s.TID, unix.SIGKILL)
 	blank.Reap(s.TID)
-	s.p.freeArea(s.index)
+	s.proc.Afterwards(func() { s.p.freeArea(s.index) })
+}
+
+// parcel gives the area back that a thread was to have, unmapped first: some of it may be mapped already.
+func (s *seat) parcel() {
+	unmap := [1]blank.Call{blank.UnmapCall(s.base(), areaSize)}
+	if s.proc.Do(unmap[:]) == nil && unmap[0].Errno == 0 {
+		s.p.freeArea(s.index)
+		return
+	}
+	s.proc.Afterwards(func() { s.p.freeArea(s.index) })
 }
 
 // saveFPU copies the extended state of the context that ran last to b, made harmless. spin is how many cycles to wait for it awake.

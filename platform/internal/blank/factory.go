@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type Config struct {
 type Factory struct {
 	high    uint64 // end of the guest's part
 	entry   uint64 // where guest processes start
+	actions []Call // have signals enter the platform's code
 	fd      int    // file of orders, a page a process; page 0 is the template's
 	mapping []byte // all of fd
 	parent  uint64
@@ -58,6 +60,7 @@ func NewFactory(cfg Config) (*Factory, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.actions = slices.DeleteFunc(slices.Clone(calls), func(c Call) bool { return c.Nr != unix.SYS_RT_SIGACTION })
 	code, err := stubFile(data)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (cfg *Config) filterProgram() ([]bpf.RawInstruction, error) {
 	clones := []uint32{processFlags, threadFlags}
 	if len(cfg.Code) > 0 {
 		kill = trap
-		allowed = append(allowed, unix.SYS_CLOSE_RANGE, unix.SYS_SIGALTSTACK, unix.SYS_SECCOMP)
+		allowed = append(allowed, unix.SYS_CLOSE_RANGE, unix.SYS_SIGALTSTACK, unix.SYS_SECCOMP, unix.SYS_RT_SIGACTION)
 		clones = []uint32{processFlags, guestFlags}
 	}
 	trapped := []uint32{unix.SYS_GETTIMEOFDAY, unix.SYS_TIME, unix.SYS_GETCPU}

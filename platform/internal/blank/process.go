@@ -191,6 +191,19 @@ func (p *Process) Reset() error {
 	return nil
 }
 
+// SetActions has signals enter the platform's code as they did at first: where the host has no room for a signal's frame it
+// gives SIGSEGV its default action, for all processes of SpawnGuest beside that one. None of those may run meanwhile that could have it do so.
+func (p *Process) SetActions() error {
+	calls := slices.Clone(p.factory.actions)
+	if err := p.Do(calls); err != nil {
+		return err
+	}
+	if errno := failure(calls); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // Kill ends the process, waits until nothing of it is left and gives its page
 // back. No thread of the caller may be waiting for one of its threads.
 func (p *Process) Kill() {

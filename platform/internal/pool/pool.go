@@ -179,6 +179,7 @@ func (p *Pool[S]) newProcess() (*Process[S], error) {
 	s, err := p.Spawn(proc)
 	if err != nil {
 		b.Kill()
+		proc.emptied()
 		return nil, err
 	}
 	proc.idle = append(proc.idle, s)

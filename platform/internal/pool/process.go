@@ -38,7 +38,7 @@ type Process[S Seat] struct {
 	unused bool
 	few    bool          // is mapped there, if it is unused: little to unmap
 	ended  chan struct{} // closed when nothing of it is left
-	after  func()        // to be called when nothing of the guest's is mapped, or nil
+	after  []func()      // to be called when nothing of the guest's is mapped
 }
 
 // pin has the leader run on processor cpu, or with pairs.AnyCPU on any. The lock of the space is held, or there is none.
@@ -252,20 +252,20 @@ func (p *Process[S]) cleaned(unmap []blank.Call, err error, done func() error) e
 	return err
 }
 
-// afterwards has f, which may be nil, called when what the guest had is unmapped.
-func (p *Process[S]) afterwards(f func()) {
+// Afterwards has f called when what the guest had is unmapped, or nothing runs there any more.
+func (p *Process[S]) Afterwards(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.after = f
+	p.after = append(p.after, f)
 }
 
 // emptied says that nothing of the guest's is mapped.
 func (p *Process[S]) emptied() {
 	p.mu.Lock()
-	f := p.after
+	after := p.after
 	p.after = nil
 	p.mu.Unlock()
-	if f != nil {
+	for _, f := range after {
 		f()
 	}
 }

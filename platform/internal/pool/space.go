@@ -392,7 +392,9 @@ func (as *Space[S]) Release() {
 		return
 	}
 	proc.halt()
-	proc.afterwards(after)
+	if after != nil {
+		proc.Afterwards(after)
+	}
 	if queue.Mapped() >= muchMapped {
 		as.pool.discardFull(proc, queue)
 	} else {
