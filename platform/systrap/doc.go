@@ -34,6 +34,10 @@
 // state from the sentry. A thread that computes on when kicked, in a loop of the handler's code entered at
 // a wrong byte, is given up with its guest process. A seat that dies is noticed by whoever waits for it, at the latest after a second.
 //
+// A seat that dies leaves two things to others. Its area is mapped in the blank process, so it is nobody else's before that has ended or has been
+// emptied. And a seat that sets its stack pointer so that there is no room for a signal's frame has the host give SIGSEGV its default action, for all that share the
+// process. So a process whose last seat was found dead is ended, and where seats had to be killed the leader sets the actions anew.
+//
 // The leader of the blank process, whose code and orders the guest cannot write, carries out changes. It shares
 // the sentry's descriptors; the seats do not.
 //
