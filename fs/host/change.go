@@ -36,10 +36,10 @@ func (n *inode) within(name string, fn func(fd int) error) error {
 }
 
 // born makes the inode of what was just made under name, with owner and mode
-// as wanted as far as the host permits.
-func (n *inode) born(dirFD int, name string, a vfs.NewAttr) (vfs.Inode, *inode, error) {
+// as wanted as far as the host permits. fd is a descriptor of it.
+func (n *inode) born(fd int, name string, a vfs.NewAttr) (vfs.Inode, *inode, error) {
 	var st unix.Statx_t
-	if err := statAt(dirFD, name, &st); err != nil {
+	if err := statAt(fd, "", &st); err != nil {
 		return nil, nil, err
 	}
 	if uint32(st.Mode)&unix.S_IFMT != a.Mode&unix.S_IFMT {
@@ -49,18 +49,29 @@ func (n *inode) born(dirFD int, name string, a vfs.NewAttr) (vfs.Inode, *inode, 
 	changed := false
 	if cred.UID(st.Uid) != a.UID || cred.GID(st.Gid) != a.GID {
 		// Where the sentry may not give files away, the host's choice stands.
-		changed = unix.Fchownat(dirFD, name, int(a.UID), int(a.GID), unix.AT_SYMLINK_NOFOLLOW) == nil
+		changed = unix.Fchownat(fd, "", int(a.UID), int(a.GID), unix.AT_EMPTY_PATH) == nil
 	}
 	if a.Mode&unix.S_IFMT != unix.S_IFLNK && (changed || (uint32(st.Mode)^a.Mode)&0o7777 != 0) {
 		changed = true
-		if err := m.chmod(a.Mode & 0o7777); err != nil && err != unix.EPERM {
+		if err := m.chmodBy(fd, a.Mode&0o7777); err != nil && err != unix.EPERM {
 			return nil, nil, err
 		}
 	}
-	if changed {
-		_, _ = m.Attr()
+	if changed && statAt(fd, "", &st) == nil {
+		m.setAttr(&st)
 	}
 	return i, m, nil
+}
+
+// made is born for what the host gives no descriptor of when it is made.
+func (n *inode) made(dirFD int, name string, a vfs.NewAttr) (vfs.Inode, error) {
+	fd, err := openAt(dirFD, name, unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer closeFD(fd)
+	i, _, err := n.born(fd, name, a)
+	return i, err
 }
 
 // Create implements vfs.Inode.
@@ -70,7 +81,7 @@ func (n *inode) Create(_ vfs.Caller, name string, a vfs.NewAttr) (made vfs.Inode
 		if err != nil {
 			return err
 		}
-		i, m, err := n.born(fd, name, a)
+		i, m, err := n.born(file, name, a)
 		if made = i; err == nil && a.Mode&0o600 != 0o600 {
 			n.tree.park(m, file)
 			return nil
@@ -87,7 +98,7 @@ func (n *inode) Mkdir(_ vfs.Caller, name string, a vfs.NewAttr) (made vfs.Inode,
 		if err := unix.Mkdirat(fd, name, a.Mode&0o7777); err != nil {
 			return err
 		}
-		made, _, err = n.born(fd, name, a)
+		made, err = n.made(fd, name, a)
 		return err
 	})
 	return made, err
@@ -104,7 +115,7 @@ func (n *inode) Mknod(_ vfs.Caller, name string, a vfs.NewAttr, _, _ uint32) (ma
 		if err := unix.Mknodat(fd, name, a.Mode&(unix.S_IFMT|0o7777), 0); err != nil {
 			return err
 		}
-		made, _, err = n.born(fd, name, a)
+		made, err = n.made(fd, name, a)
 		return err
 	})
 	return made, err
@@ -117,7 +128,7 @@ func (n *inode) Symlink(_ vfs.Caller, name, target string, a vfs.NewAttr) (made 
 		if err := unix.Symlinkat(target, fd, name); err != nil {
 			return err
 		}
-		made, _, err = n.born(fd, name, a)
+		made, err = n.made(fd, name, a)
 		return err
 	})
 	return made, err
@@ -202,14 +213,22 @@ func (n *inode) Rename(
 	case target == nil:
 		flags = unix.RENAME_NOREPLACE
 	}
-	err = n.within(name, func(fd int) error {
+	t := n.tree
+	return n.within(name, func(fd int) error {
 		return to.within(newName, func(toFD int) error {
-			return renameAt(fd, name, toFD, newName, flags)
+			t.naming.Lock()
+			defer t.naming.Unlock()
+			if err := renameAt(fd, name, toFD, newName, flags); err != nil {
+				return err
+			}
+			n.renamed(name, m, to, newName, target, exchange)
+			return nil
 		})
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// renamed notes what a rename did.
+func (n *inode) renamed(name string, m, to *inode, newName string, target vfs.Inode, exchange bool) {
 	if target != nil && !exchange {
 		to.removed(newName, target)
 	}
@@ -222,5 +241,4 @@ func (n *inode) Rename(
 			o.parent, o.name = n, name
 		}
 	}
-	return nil
 }

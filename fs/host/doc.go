@@ -23,7 +23,8 @@
 // page cache.
 //
 // The host may change the tree at any time, and may do so with malice. What was looked
-// up is compared with what was opened (type, device and inode number); a mismatch is ESTALE.
+// up is compared with what was opened (type, device and inode number); a mismatch is ESTALE. Owners, modes and times are changed by a
+// descriptor of the file that was checked so, never by a name: the guest's permission was for that file.
 // Ids, modes and times are shown as the host shows them to the sentry, and what the
 // host refuses to the sentry is refused to the guest, root or not.
 //
@@ -38,6 +39,6 @@
 // # Locks
 //
 // inode.mu (attributes) and tree.mu (names, descriptor cache) are leaves, never
-// held across a host call; handle.listMu is held across lseek and
+// held across a host call; tree.naming is held across that of a rename; handle.listMu is held across lseek and
 // getdents of one directory. stream.mu is held across host calls that do not wait.
 package host

@@ -32,26 +32,61 @@ func (n *inode) SetAttr(_ vfs.Caller, s vfs.SetAttr) error {
 	return nil
 }
 
-// named calls fn with n's directory and name there, or with n's own descriptor and
-// an empty name where n has no name: the root, and what is open but removed.
-func (n *inode) named(fn func(fd int, name string, flags int) error) error {
+// held calls fn with a descriptor of n itself, of any kind, for calls that take an empty name with AT_EMPTY_PATH. A name could lead to
+// another file by the time that it is used: who may change n would then have changed that.
+func (n *inode) held(fn func(fd int) error) error {
 	t := n.tree
-	dir, name, err := n.at()
-	if err == nil {
-		defer t.release(dir)
-		return fn(dir.fd, name, unix.AT_SYMLINK_NOFOLLOW)
-	}
 	t.mu.Lock()
 	h := n.open
 	if h != nil {
 		h.refs++
 	}
 	t.mu.Unlock()
-	if h == nil {
+	if h != nil {
+		defer n.drop(h)
+		return fn(h.fd)
+	}
+	fd, err := n.openPath()
+	if err != nil {
 		return err
 	}
-	defer n.drop(h)
-	return fn(h.fd, "", unix.AT_EMPTY_PATH)
+	defer closeFD(fd)
+	return fn(fd)
+}
+
+// openPath opens n by its name for nothing but to have it. ENOENT where it has none, ESTALE where another file has taken it.
+func (n *inode) openPath() (int, error) {
+	t := n.tree
+	t.naming.RLock()
+	defer t.naming.RUnlock()
+	dir, name, err := n.at()
+	if err != nil {
+		return -1, err
+	}
+	defer t.release(dir)
+	// Not one of those that guests keep, so it may be among the last that there are.
+	fd, err := openAt(dir.fd, name, unix.O_PATH, 0)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Statx_t
+	if err = statAt(fd, "", &st); err == nil && !n.is(&st) {
+		err = unix.ESTALE
+	}
+	if err == nil && n.isRemoved() {
+		err = unix.ENOENT // what has the name now may have its inode number, too
+	}
+	if err != nil {
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (n *inode) isRemoved() bool {
+	n.tree.mu.Lock()
+	defer n.tree.mu.Unlock()
+	return n.parent == nil
 }
 
 func (n *inode) chown(s vfs.SetAttr) error {
@@ -62,16 +97,19 @@ func (n *inode) chown(s vfs.SetAttr) error {
 	if s.Set&vfs.SetGID != 0 {
 		gid = int(s.GID)
 	}
-	return n.named(func(fd int, name string, flags int) error {
-		return unix.Fchownat(fd, name, uid, gid, flags)
+	return n.held(func(fd int) error {
+		return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH)
 	})
 }
 
 // chmod needs fchmodat2 (Linux 6.6) for what it cannot open.
 func (n *inode) chmod(mode uint32) error {
-	err := n.named(func(fd int, name string, flags int) error {
-		return unix.Fchmodat(fd, name, mode, flags)
-	})
+	return n.held(func(fd int) error { return n.chmodBy(fd, mode) })
+}
+
+// chmodBy is chmod by a descriptor of n.
+func (n *inode) chmodBy(fd int, mode uint32) error {
+	err := unix.Fchmodat(fd, "", mode, unix.AT_EMPTY_PATH)
 	if err != unix.EOPNOTSUPP || n.kind() == unix.S_IFLNK {
 		return err
 	}
@@ -86,9 +124,7 @@ func (n *inode) utimes(s vfs.SetAttr) error {
 	if s.Set&vfs.SetMtime != 0 {
 		ts[1] = s.Mtime
 	}
-	return n.named(func(fd int, name string, flags int) error {
-		return unix.UtimesNanoAt(fd, name, ts[:], flags)
-	})
+	return n.held(func(fd int) error { return unix.UtimesNanoAt(fd, "", ts[:], unix.AT_EMPTY_PATH) })
 }
 
 func (n *inode) truncate(size int64) error {

@@ -27,6 +27,9 @@ type tree struct {
 	rootDev uint64
 	mostFD  int // descriptors from this one on are not for files
 
+	// naming is held for writing while the host renames, and for reading from the look at a name until what has it is open.
+	naming sync.RWMutex
+
 	// mu guards the names and parents of all inodes, their descriptors, and what follows.
 	mu       sync.Mutex
 	lru      handle // head of the ring of directory handles, most recently used first
