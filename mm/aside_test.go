@@ -35,6 +35,29 @@ func TestAside(t *testing.T) {
 	}
 }
 
+// TestGuardsOfAll: ranges of guards count as vmas do, however few mappings they are in.
+func TestGuardsOfAll(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	const pages = 2*commonVMAs + 100
+	a := w.anon(pages * PageSize)
+	w.f.vmas.Add(mostVMAs)
+	defer w.f.vmas.Add(-mostVMAs)
+	made := 0
+	var err error
+	for i := 0; i < pages && err == nil; i += 2 {
+		if err = w.m.MAdvise(a+Addr(i*PageSize), PageSize, madvGuardInstall, nil); err == nil {
+			made++
+		}
+	}
+	if err != unix.ENOMEM || made < commonVMAs-10 || made > commonVMAs+10 {
+		t.Errorf("%v after %d", err, made)
+	}
+	if _, err := w.m.Fork(); err != unix.ENOMEM {
+		t.Errorf("fork: %v", err)
+	}
+}
+
 // TestVMAsOfAll: where all address spaces together have very many vmas, one with few still gets more, one with many does not.
 func TestVMAsOfAll(t *testing.T) {
 	w := newWorld(t, 1<<30)

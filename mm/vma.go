@@ -13,7 +13,7 @@ const (
 	MostMappings    = 1 << 18
 )
 
-// Above mostVMAs of all address spaces together no address space gets more that has commonVMAs already.
+// Above mostVMAs of all address spaces together, ranges of guards among them, no address space gets more that has commonVMAs already.
 const (
 	mostVMAs   = 1 << 22
 	commonVMAs = 1 << 10
@@ -31,7 +31,7 @@ func (m *MemoryManager) maxVMAs() int {
 
 // roomForVMAs tells whether the address space may get more vmas as far as others matter.
 func (m *MemoryManager) roomForVMAs() bool {
-	return m.countVMAs() <= mostVMAs || m.vmas.len() < commonVMAs
+	return m.countVMAs() <= mostVMAs || m.counted < commonVMAs
 }
 
 // countVMAs counts the vmas and ranges of guards among those of all address spaces, and returns how many those are. It is called where
