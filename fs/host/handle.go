@@ -259,12 +259,16 @@ func (t *tree) openName(n *inode, flags int) (int, error) {
 	if fd := t.unpark(n); fd >= 0 {
 		return fd, nil
 	}
+	fd := -1
 	dir, name, err := n.at()
-	if err != nil {
-		return -1, err
+	if err == nil {
+		fd, err = t.openFD(dir.fd, name, flags, 0)
+		t.release(dir)
 	}
-	defer t.release(dir)
-	return t.openFD(dir.fd, name, flags, 0)
+	if err == unix.ENOENT && !t.cfg.Cache {
+		err = unix.ESTALE // it had a name a moment ago, when it was looked up
+	}
+	return fd, err
 }
 
 // releaseFile drops a reference to a file's handle and closes it with the last.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -109,4 +110,42 @@ func TestChangesWhileRenamed(t *testing.T) {
 	}
 	close(stop)
 	renamer.Wait()
+}
+
+// TestOpenWhileReplaced: a name that is replaced by renames can be opened at any time.
+func TestOpenWhileReplaced(t *testing.T) {
+	g := guest(t, t.TempDir(), writable)
+	stop := make(chan struct{})
+	write := func(n string) {
+		f, err := g.Open(n, unix.O_CREAT|unix.O_RDWR, 0o600)
+		must(t, err)
+		f.DecRef()
+	}
+	write("/f")
+	var w sync.WaitGroup
+	w.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				write("/new")
+				must(t, g.Rename("/new", "/f", 0))
+			}
+		}
+	})
+	errs := map[string]int{}
+	for range 20000 {
+		f, err := g.Open("/f", unix.O_RDONLY, 0)
+		if err != nil {
+			errs[fmt.Sprint(err)]++
+			continue
+		}
+		f.DecRef()
+	}
+	close(stop)
+	w.Wait()
+	if len(errs) > 0 {
+		t.Error(errs)
+	}
 }

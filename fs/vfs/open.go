@@ -44,6 +44,18 @@ func Open(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	// A name that another file takes meanwhile is looked up again.
+	const most = 16
+	for n := 1; ; n++ {
+		f, err := openOnce(c, a, name, o)
+		if err != unix.ESTALE || n == most || o.Flags&unix.O_EXCL != 0 {
+			return f, err
+		}
+	}
+}
+
+// openOnce is Open; ESTALE where what was found has lost its name by the time that it is to be opened.
+func openOnce(c Caller, a WalkArgs, name string, o OpenArgs) (*File, error) {
 	if o.Flags&(unix.O_NOFOLLOW) != 0 || o.Flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL {
 		a.NoFollow = true
 	}
