@@ -135,8 +135,9 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if s.give() {
 		s.wake()
 	}
-	if s.kicked.Load() || c.interrupted.Load() || c.tr.Asked() {
-		s.interrupt() // it came before the thread's turn did
+	if s.sent.Load() || s.kicked.Load() || c.interrupted.Load() || c.tr.Asked() {
+		s.sent.Store(false) // it may have reached the thread before its turn did
+		s.interrupt()
 	}
 	slept, err := c.await(s)
 	if err != nil {

@@ -17,7 +17,7 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_WAITID},
 		{Number: unix.SYS_WAIT4, Arg: 2, Values: []uint32{unix.WALL}},
 		{Number: unix.SYS_KILL, Arg: 1, Values: []uint32{uint32(unix.SIGKILL), uint32(unix.SIGSTOP), uint32(unix.SIGCONT)}},
-		{Number: unix.SYS_RT_SIGQUEUEINFO, Arg: 1, Values: []uint32{uint32(summonsSignal)}},
+		{Number: unix.SYS_RT_TGSIGQUEUEINFO, Arg: 2, Values: []uint32{uint32(summonsSignal)}},
 		{Number: unix.SYS_CLOCK_GETTIME},
 		{Number: unix.SYS_PREAD64},
 		{Number: unix.SYS_FSTAT},

@@ -247,6 +247,41 @@ func (g *guest) unhalt(t *testing.T) {
 	}
 }
 
+// TestKickedState has a thread, whose extended state is in the processor, take a kick just before it is halted: the state is there all the same.
+func TestKickedState(t *testing.T) {
+	const state = "sixteen bytes..."
+	p := testPlatform(t)
+	g := textGuest(t, p, siteCode(999))
+	copy(g.FPU()[160:], state)
+	g.FPUChanged()
+	g.hot(t)
+	found := 0
+	for round := range 1000 {
+		s := g.s
+		g.pace.spin, g.pace.poor = 1<<22, 0
+		if g.call(t); !s.live || s.block.live == liveSaved {
+			continue
+		}
+		unix.Tgkill(s.TID, s.TID, kickSignal)
+		for begin := time.Now(); time.Since(begin) < time.Duration(round%200)*50*time.Nanosecond; {
+		}
+		halt([]*seat{s})
+		if got := string(g.FPU()[160:176]); got != state {
+			t.Fatalf("round %d: xmm0 is %q", round, got)
+		}
+		if !s.entered() {
+			t.Fatal("it is not in the handler")
+		}
+		g.FPUChanged()
+		s.secret = 0
+		s.halted.Store(false)
+		found++
+	}
+	if t.Logf("%d times", found); found == 0 {
+		t.Skip("the thread does not stay awake")
+	}
+}
+
 // TestAbandonedState has the process of a thread given up while the thread's extended state is in the processor: it comes along.
 func TestAbandonedState(t *testing.T) {
 	p := testPlatform(t)

@@ -150,16 +150,17 @@ func (s *seat) summon() {
 // entered waits until a thread that was summoned waits in the handler, and tells whether it does.
 func (s *seat) entered() bool {
 	atomic.StoreUint32(&s.waits, 1)
-	for end := time.Now().Add(haltTime); ; {
+	for range haltTime / firstPatience { // not by the clock: all of the sandbox may have been stopped
 		last := atomic.LoadUint32(s.tokenWord())
 		if atomic.LoadUint64(&s.token) == s.secret {
 			return true
 		}
-		if ended, errno := blank.Exited(s.TID); ended || errno != 0 || time.Now().After(end) {
+		if ended, errno := blank.Exited(s.TID); ended || errno != 0 {
 			return false
 		}
 		blank.Wait(s.tokenWord(), last, firstPatience)
 	}
+	return false
 }
 
 // recall has a halted thread enter the handler, if it does not already. Nobody runs in its process.

@@ -229,7 +229,7 @@ func (s *seat) fetchFPU(spin uint64) {
 		return
 	}
 	if s.recall(); s.entered() {
-		s.frameNow() // the host has stored it there
+		s.findState()
 	}
 }
 

@@ -130,8 +130,25 @@ func faultEvent(sig unix.Signal, frame *sigframe, regs *arch.Registers) platform
 var errForged = blank.ErrDead
 
 // frameNow reads the frame that the report names, if it lies in the area.
-func (s *seat) frameNow() (f sigframe, ok bool) {
-	at := atomic.LoadUint64(&s.frame) - s.base()
+func (s *seat) frameNow() (f sigframe, ok bool) { return s.frameAt(atomic.LoadUint64(&s.frame)) }
+
+// findState finds the extended state that a thread had in the processor when it was summoned. If it was at a kick just then, that is in the frame of the
+// kick: the host lets signals begin without any. The frame is where the stack pointer was, which is aligned otherwise where the thread waits.
+func (s *seat) findState() {
+	const entry, aligned = 16, 16 // bytes of code that push something
+	f, ok := s.frameNow()
+	for range nested {
+		at := f.regs.rip - codeAt
+		if !ok || at >= pageSize || f.regs.rsp%aligned == 0 && at >= entry {
+			return
+		}
+		f, ok = s.frameAt((f.regs.rsp + aligned) &^ (aligned - 1))
+	}
+}
+
+// frameAt reads the frame at an address, if it lies in the area.
+func (s *seat) frameAt(addr uint64) (f sigframe, ok bool) {
+	at := addr - s.base()
 	if at < stackOffset || at > areaSize-frameSize || at%8 != 0 {
 		return f, false
 	}

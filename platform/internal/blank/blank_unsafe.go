@@ -59,13 +59,13 @@ func Wake(word *uint32) {
 	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0)
 }
 
-// Queue sends the process id a signal that brings a value along (sigqueue(3)).
+// Queue sends the process id, of one thread, a signal that brings a value along (rt_tgsigqueueinfo(2)).
 func Queue(id int, sig unix.Signal, value uint64) {
 	const codeAt, valueAt, queued = 8, 24, -1 // of siginfo_t; SI_QUEUE
 	var info [128]byte
 	*(*int32)(unsafe.Pointer(&info[codeAt])) = queued
 	*(*uint64)(unsafe.Pointer(&info[valueAt])) = value
-	unix.RawSyscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(id), uintptr(sig), uintptr(unsafe.Pointer(&info)))
+	unix.RawSyscall6(unix.SYS_RT_TGSIGQUEUEINFO, uintptr(id), uintptr(id), uintptr(sig), uintptr(unsafe.Pointer(&info)), 0, 0)
 }
 
 // Exited tells whether the process or traced thread id has ended, without
