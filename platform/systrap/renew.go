@@ -150,7 +150,7 @@ func (s *seat) summon() {
 // entered waits until a thread that was summoned waits in the handler, and tells whether it does.
 func (s *seat) entered() bool {
 	atomic.StoreUint32(&s.waits, 1)
-	for range haltTime / firstPatience { // not by the clock: all of the sandbox may have been stopped
+	for late := 0; late < int(haltTime/firstPatience); { // not by the clock: all of the sandbox may have been stopped
 		last := atomic.LoadUint32(s.tokenWord())
 		if atomic.LoadUint64(&s.token) == s.secret {
 			return true
@@ -158,7 +158,9 @@ func (s *seat) entered() bool {
 		if ended, errno := blank.Exited(s.TID); ended || errno != 0 {
 			return false
 		}
-		blank.Wait(s.tokenWord(), last, firstPatience)
+		if blank.Wait(s.tokenWord(), last, firstPatience) == unix.ETIMEDOUT {
+			late++
+		}
 	}
 	return false
 }
