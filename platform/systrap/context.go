@@ -135,8 +135,8 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if s.give() {
 		s.wake()
 	}
-	if s.sent.Load() || s.kicked.Load() || c.interrupted.Load() || c.tr.Asked() {
-		s.sent.Store(false) // it may have reached the thread before its turn did
+	if s.sent.Load() != 0 || s.kicked.Load() || c.interrupted.Load() || c.tr.Asked() {
+		s.sent.Store(0) // it may have reached the thread before its turn did
 		s.interrupt()
 	}
 	slept, err := c.await(s)

@@ -37,7 +37,7 @@ const (
 	frameRoom   = 0x2000
 	// frameMargin is more than a frame takes besides the extended state.
 	frameMargin = 1024
-	// nested is for how many frames there is room below frameRoom, of which a frameRoom is for the first. A kick that comes as the thread begins
+	// nested is for how many frames of the usual size there is room below frameRoom, of which a frameRoom is for the first. A kick that comes as the thread begins
 	// to wait, another one and a summons are what it has at the most; one that has more of them dies.
 	nested = 6
 )

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
@@ -29,7 +30,8 @@ type Platform struct {
 	areasFD int
 	areas   []byte // all of areasFD
 
-	ids atomic.Uint64
+	ids   atomic.Uint64
+	begun time.Time
 
 	areaMu    sync.Mutex
 	freeAreas []int
@@ -57,7 +59,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{}
+	p := &Platform{begun: time.Now()}
 	if p.pairs, err = pairs.New(running); err != nil {
 		return nil, fmt.Errorf("sched_getaffinity: %w", err)
 	}

@@ -23,6 +23,8 @@ const (
 	// kickTime is how much processor time a thread may take to come out of guest code, maxKicks how many kicks that it runs on after.
 	kickTime = 100 * time.Millisecond
 	maxKicks = 16
+	// kickAgain is how long one kick does for. One may come while the thread is not done with the last, and be taken for a part of that.
+	kickAgain = time.Millisecond
 )
 
 // seat is a thread that runs guest code. It belongs to the context that holds it, or is idle.
@@ -37,11 +39,11 @@ type seat struct {
 	live bool     // that state is in the processor instead
 	dead bool     // reaped
 
-	asked  sync.Mutex  // whoever asks for the extended state
-	secret uint64      // the token that it was summoned with, 0 if it was not
-	halted atomic.Bool // executes nothing of the guest's any more, as do all of its process
-	kicked atomic.Bool // since its turn began, whatever the state says, which the guest may have forged
-	sent   atomic.Bool // the signal for that
+	asked  sync.Mutex   // whoever asks for the extended state
+	secret uint64       // the token that it was summoned with, 0 if it was not
+	halted atomic.Bool  // executes nothing of the guest's any more, as do all of its process
+	kicked atomic.Bool  // since its turn began, whatever the state says, which the guest may have forged
+	sent   atomic.Int64 // when the signal for that was sent, in nanoseconds from the platform's beginning; 0: it was not
 
 	answers patch.Page
 }
@@ -111,7 +113,7 @@ func (s *seat) await(cycles uint64, kicked *atomic.Bool) (slept bool, err error)
 			return true, blank.ErrDead
 		}
 		if ran { // it may have gone to sleep by itself
-			s.sent.Store(false)
+			s.sent.Store(0)
 			s.interrupt()
 		}
 		patience = firstPatience / 2
@@ -170,9 +172,11 @@ func (s *seat) Kick() {
 	}
 }
 
-// interrupt has a kick reach the thread. One a turn is enough, and each that comes before the thread is done with the last one takes stack.
+// interrupt has a kick reach the thread. Mostly one a turn is enough, and each that comes before the thread is done with the last one takes stack.
 func (s *seat) interrupt() {
-	if !s.sent.Swap(true) {
+	now := int64(time.Since(s.p.begun))
+	if last := s.sent.Load(); last == 0 || now-last > int64(kickAgain) {
+		s.sent.Store(now)
 		unix.Tgkill(s.TID, s.TID, kickSignal)
 	}
 }
@@ -182,8 +186,8 @@ func (s *seat) turn() {
 	if s.kicked.Load() {
 		s.kicked.Store(false)
 	}
-	if s.sent.Load() {
-		s.sent.Store(false)
+	if s.sent.Load() != 0 {
+		s.sent.Store(0)
 	}
 }
 
