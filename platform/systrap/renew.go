@@ -14,7 +14,7 @@ import (
 // summonsSignal brings a thread into the handler, with a token that the handler hands back.
 const summonsSignal = unix.SIGBUS
 
-// clean makes proc as good as new. A guest can have its threads run on while the sentry takes them for waiting. So one is stopped and
+// clean makes proc as good as new. A guest can have its threads run on while the sentry takes them for waiting. So one, which was halted,
 // begins anew in the handler; the others are ended.
 func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 	seats := proc.Idle()

@@ -199,17 +199,20 @@ func (s *seat) end() {
 	s.dead = true
 	unix.Kill(s.TID, unix.SIGKILL)
 	blank.Reap(s.TID)
-	s.proc.Afterwards(func() { s.p.freeArea(s.index) })
+	s.proc.Afterwards(s.freeArea)
 }
+
+// freeArea gives the area back.
+func (s *seat) freeArea() { s.p.freeArea(s.index) }
 
 // parcel gives the area back that a thread was to have, unmapped first: some of it may be mapped already.
 func (s *seat) parcel() {
 	unmap := [1]blank.Call{blank.UnmapCall(s.base(), areaSize)}
 	if s.proc.Do(unmap[:]) == nil && unmap[0].Errno == 0 {
-		s.p.freeArea(s.index)
+		s.freeArea()
 		return
 	}
-	s.proc.Afterwards(func() { s.p.freeArea(s.index) })
+	s.proc.Afterwards(s.freeArea)
 }
 
 // saveFPU copies the extended state of the context that ran last to b, made harmless. spin is how many cycles to wait for it awake.

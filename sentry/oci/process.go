@@ -50,13 +50,15 @@ func ProcessOf(p *specs.Process) *control.Process {
 	out := &control.Process{
 		Args: control.BytesOf(p.Args), Env: control.BytesOf(p.Env), Cwd: control.Bytes(p.Cwd),
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: defaultUmask,
-		Capabilities: capabilities(p.Capabilities), NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal, Schedule: times, OOMScoreAdj: InheritedOOMScoreAdj(),
+		Capabilities: capabilities(p.Capabilities), NoNewPrivs: p.NoNewPrivileges, Limits: table, Terminal: p.Terminal, Schedule: times,
 	}
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask & 0o777
 	}
 	if p.OOMScoreAdj != nil {
 		out.OOMScoreAdj = int32(*p.OOMScoreAdj)
+	} else {
+		out.OOMScoreAdj = InheritedOOMScoreAdj()
 	}
 	return out
 }
