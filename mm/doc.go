@@ -38,7 +38,8 @@
 //
 // In this order: hostIO, mappingMu (the vmas), activeMu (the pmas and the AddressSpace), then the
 // locks of files that Mappable's methods take, then the memory file's. No two
-// MemoryManagers' locks are held at once, but for a child that nobody knows yet. hostIO
+// MemoryManagers' locks are held at once, but for those of a child that is being made,
+// each of them behind its parent's: files know the child already. hostIO
 // is held shared, and no other lock is, while a mapped host file is read or
 // written; it is taken exclusively, at the end of an operation that has let go of the
 // others, to withdraw a mapping from its file.

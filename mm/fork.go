@@ -30,6 +30,8 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 		return nil, err
 	}
 	c := newManager(m.platform, m.payer.Load(), as)
+	c.mappingMu.Lock() // files come to know it
+	defer c.mappingMu.Unlock()
 	c.owner.Store(m.owner.Load())
 	if !m.roomForVMAs() {
 		as.Release()
@@ -44,6 +46,8 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	c.layout, c.brk, c.limits = m.layout, m.brk, m.limits
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
+	c.activeMu.Lock()
+	defer c.activeMu.Unlock()
 	m.noticeDrops()
 	m.forkPMAs(c, m.share(c))
 	_ = m.apply() // what the host refused to change is not mapped any more
@@ -109,8 +113,8 @@ func (m *MemoryManager) share(c *MemoryManager) bool {
 	return true
 }
 
-// forkPMAs shares the pages of m with c, which gets those in its vmas that are not wiped. shared tells whether the
-// AddressSpaces have the same already.
+// forkPMAs shares the pages of m with c, which gets those in its vmas that are not wiped, nor about to be taken from m by their file. shared
+// tells whether the AddressSpaces have the same already.
 func (m *MemoryManager) forkPMAs(c *MemoryManager, shared bool) {
 	refs := make([]memRange, 0, m.pmas.len())
 	maps := 0
@@ -119,7 +123,14 @@ func (m *MemoryManager) forkPMAs(c *MemoryManager, shared bool) {
 		if g.v.has(flagWipeOnFork) {
 			continue
 		}
+		losing := g.v.set.invalidates()
 		m.pmas.each(g.start, g.end, func(s, e uint64, p pma) bool {
+			if losing && !p.has(pmaAnon) {
+				if shared {
+					c.change(unmapChange(s, e))
+				}
+				return true
+			}
 			if !p.has(pmaShared) {
 				p.flags |= pmaCow
 			}

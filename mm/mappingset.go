@@ -8,6 +8,7 @@ import "sync"
 type MappingSet struct {
 	mu     sync.Mutex
 	mapped map[*MemoryManager]uint64 // bytes
+	losing int                       // calls of Invalidate
 }
 
 func (s *MappingSet) mappingSet() *MappingSet { return s }
@@ -44,6 +45,7 @@ func (s *MappingSet) Empty() bool {
 // that the Mappable's methods take.
 func (s *MappingSet) Invalidate(off, length uint64) {
 	s.mu.Lock()
+	s.losing++
 	list := make([]*MemoryManager, 0, len(s.mapped))
 	for m := range s.mapped {
 		list = append(list, m)
@@ -52,6 +54,20 @@ func (s *MappingSet) Invalidate(off, length uint64) {
 	for _, m := range list {
 		m.invalidate(s, off, length)
 	}
+	s.mu.Lock()
+	s.losing--
+	s.mu.Unlock()
+}
+
+// invalidates tells whether pages of the file are being taken away, maybe from address spaces that were known a while ago: a child of one of
+// these that the file knows by now must not get what its parent still has. A nil s has a file that loses nothing.
+func (s *MappingSet) invalidates() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.losing > 0
 }
 
 // invalidate drops the pmas of [off, off+length) of the file with the set s.
