@@ -148,6 +148,7 @@ func (b *Buffer) ZeroOut(n uint64) (uint64, error) {
 const (
 	maxSegments = 64
 	maxBounce   = 256 << 10
+	maxRead     = 1 << 20 // a fork waits for it
 )
 
 // directIO is what WithBytes hands out and must give back.
@@ -160,7 +161,8 @@ type directIO struct {
 // moves on by the count that fn returns. write says that fn writes to them. The memory is pinned while fn
 // runs, and no lock is held, so fn may block; the slices are invalid
 // afterwards. fn gets less than is left when memory lies in too many pieces or a part is bad; EFAULT
-// when the first byte is. It is for preadv(2) and its like: with more than a few pages it spares a copy.
+// when the first byte is. It is for preadv(2) and its like: with more than a few pages it spares a copy. What is written to
+// is at most maxRead bytes, and no fork of the address space begins meanwhile, so fn must not wait for long then.
 func (b *Buffer) WithBytes(limit int, write bool, fn func(segs [][]byte) (int, error)) (int, error) {
 	want := min(uint64(max(limit, 0)), b.left)
 	if b.m == nil {
@@ -172,22 +174,34 @@ func (b *Buffer) WithBytes(limit int, write bool, fn func(segs [][]byte) (int, e
 	if b.direct == nil {
 		b.direct = new(directIO)
 	}
-	d := b.direct
-	got := b.gather(want, write)
+	n, got, err := b.inPlace(want, write, fn)
 	if got == 0 && want > 0 {
 		return b.bounce(want, write, fn)
 	}
-	var n int
-	err := b.m.file.Guard(func() (err error) {
+	n = clampCount(n, got)
+	b.Skip(uint64(n))
+	return n, err
+}
+
+// inPlace calls fn for what can be pinned of the next want bytes, got of them; none: not at all.
+func (b *Buffer) inPlace(want uint64, write bool, fn func(segs [][]byte) (int, error)) (n int, got uint64, err error) {
+	d := b.direct
+	if write {
+		want = min(want, maxRead)
+		b.m.direct.RLock()
+		defer b.m.direct.RUnlock()
+	}
+	if got = b.gather(want, write); got == 0 && want > 0 {
+		return 0, 0, nil
+	}
+	err = b.m.file.Guard(func() (err error) {
 		n, err = fn(d.segs)
 		return err
 	})
 	b.m.file.decRefs(d.pins)
 	clear(d.segs)
 	d.segs, d.pins = d.segs[:0], d.pins[:0]
-	n = clampCount(n, got)
-	b.Skip(uint64(n))
-	return n, err
+	return n, got, err
 }
 
 func clampCount(n int, limit uint64) int { return int(min(uint64(max(n, 0)), limit)) }

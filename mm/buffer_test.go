@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"gosentry/platform"
 
@@ -166,6 +167,44 @@ func TestPinnedMemoryOutlivesItsMapping(t *testing.T) {
 	}
 	if w.f.Usage() > 4*pg {
 		t.Errorf("%d bytes allocated", w.f.Usage())
+	}
+}
+
+// TestForkWhileReading forks while a call is reading into memory, and stores beside that: the parent gets all that is read, and the child's
+// memory does not change any more once it is there.
+func TestForkWhileReading(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(4 * pg)
+	w.write(w.m, a, 1)
+	var c *MemoryManager
+	var before byte
+	forked := make(chan struct{})
+	b := SingleBuffer(w.m, a+pg, pg)
+	_, err := b.WithBytes(pg, true, func(segs [][]byte) (int, error) {
+		go func() {
+			defer close(forked)
+			c = w.fork()
+			before = w.read(c, a+pg)
+			w.write(w.m, a, 2)
+		}()
+		select {
+		case <-forked:
+		case <-time.After(50 * time.Millisecond):
+		}
+		segs[0][0] = 0xee
+		return pg, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-forked
+	defer c.DecUsers()
+	if got := w.read(w.m, a+pg); got != 0xee {
+		t.Errorf("what was read is lost: %#x", got)
+	}
+	if after := w.read(c, a+pg); after != before {
+		t.Errorf("the child's memory was %#x and is %#x", before, after)
 	}
 }
 

@@ -36,13 +36,14 @@
 //
 // # Locks
 //
-// In this order: hostIO, mappingMu (the vmas), activeMu (the pmas and the AddressSpace), then the
+// In this order: direct, hostIO, mappingMu (the vmas), activeMu (the pmas and the AddressSpace), then the
 // locks of files that Mappable's methods take, then the memory file's. No two
 // MemoryManagers' locks are held at once, but for those of a child that is being made,
 // each of them behind its parent's: files know the child already. hostIO
 // is held shared, and no other lock is, while a mapped host file is read or
 // written; it is taken exclusively, at the end of an operation that has let go of the
-// others, to withdraw a mapping from its file.
+// others, to withdraw a mapping from its file. direct is held shared while a call writes to memory
+// without the other locks, a bounded piece at a time, and exclusively by a fork.
 //
 // # Invariants
 //

@@ -23,6 +23,8 @@ const (
 // marked so are left out or wiped. ENOMEM when there is not enough for it; nothing has
 // changed then.
 func (m *MemoryManager) Fork() (*MemoryManager, error) {
+	m.direct.Lock()
+	defer m.direct.Unlock()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	as, err := m.platform.NewAddressSpace(m.AddressSpace())

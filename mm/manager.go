@@ -50,6 +50,9 @@ type MemoryManager struct {
 
 	// hostIO guards what files hold for mappings; see the package's doc.
 	hostIO sync.RWMutex
+	// direct is held shared while memory is written to where it lies in the memory file, and exclusively by Fork: what is being
+	// written must not become shared, as the one who has it then may get a copy without what is still to come.
+	direct sync.RWMutex
 }
 
 type spaceBox struct{ as platform.AddressSpace }
