@@ -317,6 +317,32 @@ func TestSeals(t *testing.T) {
 	want(t, "more seals", r.AddSeals(unix.F_SEAL_WRITE), unix.EPERM)
 }
 
+// TestFutureWriteSeal moves, enlarges and inherits a writable mapping of a file that is sealed against new ones.
+func TestFutureWriteSeal(t *testing.T) {
+	mem := memory(t, 64<<20)
+	r := tmpfs.NewRegular(mem, nil, nil)
+	defer r.Drop()
+	r.AllowSeals()
+	want(t, "size", r.Truncate(2*page), 0)
+	m := manager(t, mem)
+	defer m.DecUsers()
+	addr := mapFile(t, m, r, page, false)
+	want(t, "seal", r.AddSeals(unix.F_SEAL_FUTURE_WRITE), 0)
+	want(t, "full seal", r.AddSeals(unix.F_SEAL_WRITE), unix.EBUSY)
+	c, err := m.Fork()
+	if err != nil {
+		t.Fatalf("fork: %v", err)
+	}
+	defer c.DecUsers()
+	moved, err := m.MRemap(mm.MRemapOpts{Old: addr, OldLength: page, NewLength: 2 * page, MayMove: true})
+	if err != nil {
+		t.Fatalf("mremap: %v", err)
+	}
+	if _, err := m.CopyOut(moved+page, []byte{7}); err != nil {
+		t.Errorf("a store: %v", err)
+	}
+}
+
 // TestConcurrentRegular reads, writes, maps and truncates side by side; a read may see
 // zeroes or one writer's byte in each place, and nothing else.
 func TestConcurrentRegular(t *testing.T) {

@@ -14,14 +14,15 @@ const (
 	maxFaultPages = 512
 )
 
-// AddMapping implements mm.Mappable.
+// AddMapping implements mm.Mappable. What was mapped before F_SEAL_FUTURE_WRITE may be moved, enlarged and inherited, so that mmap(2) itself
+// looks at that.
 func (r *Regular) AddMapping(m *mm.MemoryManager, ar mm.Range, off uint64, writable bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.freed:
 		return unix.ENODEV
-	case writable && r.seals&sealsNoWrite != 0:
+	case writable && r.seals&unix.F_SEAL_WRITE != 0:
 		return unix.EPERM
 	}
 	r.mapped += ar.Length()

@@ -294,7 +294,37 @@ static void of_kernel(void)
 	}
 }
 
+// file_sealed: a mapping that may write stays what it is when new ones are sealed off, in a child and in another place too.
+static void file_sealed(void)
+{
+	int fd = memfd_create("f", MFD_ALLOW_SEALING), status = 0;
+	if (ftruncate(fd, 2 * PAGE))
+		return;
+	char *p = mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0);
+	say("seal", "%s", ret(fcntl(fd, F_ADD_SEALS, 0x10 /* F_SEAL_FUTURE_WRITE */)));
+	pid_t child = fork();
+	if (!child) {
+		p[1] = 'c';
+		_exit(0);
+	}
+	say("fork", "%d", child > 0);
+	say("child", "%d %d %c", waitpid(child, &status, 0) == child, status, p[1]);
+	p = mremap(p, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+	say("moved", "%s", okret((long)p));
+	p[PAGE] = 'm';
+	say("another to write", "%s", okret((long)mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0)));
+	char *q = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	say("to read", "%s %c", okret((long)q), q[PAGE]);
+	say("made writable", "%s", ret(mprotect(q, PAGE, RW)));
+	q = mmap(NULL, PAGE, RW, MAP_PRIVATE, fd, 0);
+	say("private", "%s", okret((long)q));
+	munmap(p, 2 * PAGE);
+	say("sealed for all", "%s", ret(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE)));
+	say("to write", "%s", okret((long)mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0)));
+}
+
 static const struct section sections[] = {
 	{"pagemap", pagemap}, {"of_kernel", of_kernel}, {"queried", queried},
-	{"sealed", sealed},{"resident", resident}, {"rearranged", rearranged}};
+	{"sealed", sealed}, {"file_sealed", file_sealed},
+	{"resident", resident}, {"rearranged", rearranged}};
 GUEST(sections)

@@ -118,6 +118,19 @@ func mapFile(f *vfs.File, o *mm.MMapOpts) error {
 	if noExec {
 		o.MaxProt &^= platform.Exec
 	}
+	return mapSealed(file, o)
+}
+
+// mapSealed keeps a new shared mapping from writing to a file that is sealed against that, now and later.
+func mapSealed(file mm.Mappable, o *mm.MMapOpts) error {
+	s, ok := file.(interface{ Seals() uint32 })
+	if !ok || o.Private || s.Seals()&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) == 0 {
+		return nil
+	}
+	if o.Prot&platform.Write != 0 {
+		return unix.EPERM
+	}
+	o.MaxProt &^= platform.Write
 	return nil
 }
 
