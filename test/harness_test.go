@@ -165,9 +165,13 @@ func (r result) String() string {
 }
 
 // environment is what commands get that ask for nothing else: nothing in it depends on
-// who runs the tests.
+// who runs the tests, but for what the race detector of a SENTRY that has one is to do.
 func environment() []string {
-	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TMPDIR=/tmp"}
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TMPDIR=/tmp"}
+	if options := os.Getenv("GORACE"); options != "" {
+		env = append(env, "GORACE="+options)
+	}
+	return env
 }
 
 func (c command) host(t testing.TB) result {
@@ -190,7 +194,7 @@ func (c command) sandbox(t testing.TB, platform string) result {
 	argv = append(append(argv, "--"), c.argv...)
 	r := c.run(t, argv)
 	if b, err := os.ReadFile(log); err == nil {
-		r.log = tail(string(b), 60)
+		r.log = tail(string(b), 150)
 	}
 	return r
 }

@@ -60,7 +60,7 @@ func (g *grants) open(spec Spec) error {
 // openLog opens the log, or takes standard error where messages shall go there.
 func (g *grants) openLog(spec Spec) (err error) {
 	if spec.Log.File == "" {
-		if spec.Log.Debug || spec.Strace.On {
+		if spec.Log.Debug || spec.Strace.On || raceDetector {
 			g.log = 2
 		}
 		return nil

@@ -182,6 +182,7 @@ const gcPercent = 50
 
 // tune sets up Go's runtime.
 func (cfg *config) tune() {
+	reportTo(cfg.LogFD)
 	debug.SetGCPercent(gcPercent)
 	if cfg.Debug {
 		debug.SetTraceback("all")
@@ -218,6 +219,9 @@ func (cfg *config) inside() (*Inside, error) {
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits, Traits: cfg.Traits,
 		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
+	}
+	if raceDetector {
+		in.Log.Warn("this sentry looks for its own data races and does not confine what it runs: it is for tests alone")
 	}
 	for _, b := range cfg.Binds {
 		in.Binds = append(in.Binds, b.directory())

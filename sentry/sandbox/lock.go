@@ -43,7 +43,7 @@ func lock(guest []seccomp.Rule, debug bool) error {
 	if debug {
 		deny = seccomp.Trap
 	}
-	prog, err := seccomp.Assemble(slices.Concat(guest, runtimeCalls()), deny)
+	prog, err := seccomp.Assemble(slices.Concat(guest, runtimeCalls(), detectorCalls()), deny)
 	if err != nil {
 		return &Failure{What: "cannot make the seccomp filter", Cause: err}
 	}

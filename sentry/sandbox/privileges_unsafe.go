@@ -11,8 +11,7 @@ import (
 
 // prctlAllThreads makes a prctl(2) of one argument on every thread.
 func prctlAllThreads(option int, arg uintptr) error {
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, uintptr(option), arg, 0, 0, 0, 0)
-	return nonzero(errno)
+	return everyThread(unix.SYS_PRCTL, uintptr(option), arg, 0)
 }
 
 // keepCapabilitiesAllThreads takes all capabilities but those of the mask, of which it may have some, from the permitted and
@@ -25,11 +24,10 @@ func keepCapabilitiesAllThreads(mask uint32) error {
 	}
 	mask &= data[0].Permitted
 	*data = [2]unix.CapUserData{{Effective: mask, Permitted: mask}}
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
-		uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(data)), 0)
+	err := everyThread(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(data)), 0)
 	runtime.KeepAlive(header)
 	runtime.KeepAlive(data)
-	return nonzero(errno)
+	return err
 }
 
 // nameProcess sets what ps(1) shows instead of the "exe" of /proc/self/exe.

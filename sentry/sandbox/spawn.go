@@ -204,7 +204,7 @@ func execute(name string, files []uintptr, ids idMaps, stays bool) (int, error) 
 		Files: files,
 		// A known number of processors saves the runtime its search in the cgroup tree. Without a time zone it
 		// reads no file for one; the log is in UTC.
-		Env: []string{fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)), "TZ="},
+		Env: append(detectorEnv(), fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0)), "TZ="),
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  namespaces,
 			UidMappings: ids.uid, GidMappings: ids.gid, GidMappingsEnableSetgroups: ids.setgroups,
