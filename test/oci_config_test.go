@@ -125,6 +125,22 @@ func TestContainerMounts(t *testing.T) {
 		})
 }
 
+// TestContainerHasNoneOfTheHostsKernel: a directory of the host is bound with what is mounted below it, and /proc and /sys for themselves.
+func TestContainerHasNoneOfTheHostsKernel(t *testing.T) {
+	for _, mode := range []string{"rw", "ro"} {
+		t.Run(mode, func(t *testing.T) {
+			configured(t,
+				`ls /host/proc /host/sys /host/dev | wc -w; ls /host | grep -c '^etc$'; ls -d /host/proc/1 2>/dev/null; cat /p/1/comm; grep ' /[ps] ' /proc/self/mounts | awk '{print $2, $3}'`,
+				"3\n1\nsh\n/p proc\n/s sysfs\n",
+				func(e *engine, c *specs.Spec) {
+					for source, at := range map[string]string{"/": "/host", "/proc": "/p", "/sys": "/s"} {
+						c.Mounts = append(c.Mounts, specs.Mount{Destination: at, Type: "bind", Source: source, Options: []string{"rbind", mode}})
+					}
+				})
+		})
+	}
+}
+
 // TestContainerPropagation: what the configuration shares passes on what is mounted on it, as in runc 1.2; the host sees none of it.
 func TestContainerPropagation(t *testing.T) {
 	for root, want := range map[string]string{

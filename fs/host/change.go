@@ -1,6 +1,8 @@
 package host
 
 import (
+	"cmp"
+
 	"gosentry/fs/vfs"
 	"gosentry/sentry/cred"
 
@@ -16,8 +18,8 @@ func renameAt(oldFD int, oldName string, newFD int, newName string, flags uint) 
 	return err
 }
 
-// within calls fn with the descriptor of directory n, for a change of what is in it.
-func (n *inode) within(name string, fn func(fd int) error) error {
+// within calls fn with the handle of directory n, for a change of what is in it.
+func (n *inode) within(name string, fn func(dir *handle) error) error {
 	if n.kind() != unix.S_IFDIR {
 		return unix.ENOTDIR
 	}
@@ -32,16 +34,17 @@ func (n *inode) within(name string, fn func(fd int) error) error {
 		return err
 	}
 	defer n.tree.release(dir)
-	return fn(dir.fd)
+	return fn(dir)
 }
 
-// born makes the inode of what was just made under name, with owner and mode
+// born makes the inode of what was just made under name in n, whose handle is dir, with owner and mode
 // as wanted as far as the host permits. fd is a descriptor of it.
-func (n *inode) born(fd int, name string, a vfs.NewAttr) (vfs.Inode, *inode, error) {
+func (n *inode) born(dir *handle, fd int, name string, a vfs.NewAttr) (vfs.Inode, *inode, error) {
 	var st unix.Statx_t
-	if err := statAt(fd, "", &st); err != nil {
+	if err := n.tree.vet(dir, fd, &st); err != nil {
 		return nil, nil, err
 	}
+	n.tree.learn(deviceOf(&st))
 	if uint32(st.Mode)&unix.S_IFMT != a.Mode&unix.S_IFMT {
 		return nil, nil, unix.ESTALE
 	}
@@ -64,24 +67,24 @@ func (n *inode) born(fd int, name string, a vfs.NewAttr) (vfs.Inode, *inode, err
 }
 
 // made is born for what the host gives no descriptor of when it is made.
-func (n *inode) made(dirFD int, name string, a vfs.NewAttr) (vfs.Inode, error) {
-	fd, err := openAt(dirFD, name, unix.O_PATH, 0)
+func (n *inode) made(dir *handle, name string, a vfs.NewAttr) (vfs.Inode, error) {
+	fd, err := openAt(dir.fd, name, unix.O_PATH, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer closeFD(fd)
-	i, _, err := n.born(fd, name, a)
+	i, _, err := n.born(dir, fd, name, a)
 	return i, err
 }
 
 // Create implements vfs.Inode.
 func (n *inode) Create(_ vfs.Caller, name string, a vfs.NewAttr) (made vfs.Inode, err error) {
-	err = n.within(name, func(fd int) error {
-		file, err := n.tree.openFD(fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, a.Mode&0o777)
+	err = n.within(name, func(dir *handle) error {
+		file, err := n.tree.openFD(dir.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, a.Mode&0o777)
 		if err != nil {
 			return err
 		}
-		i, m, err := n.born(file, name, a)
+		i, m, err := n.born(dir, file, name, a)
 		if made = i; err == nil && a.Mode&0o600 != 0o600 {
 			n.tree.park(m, file)
 			return nil
@@ -94,11 +97,11 @@ func (n *inode) Create(_ vfs.Caller, name string, a vfs.NewAttr) (made vfs.Inode
 
 // Mkdir implements vfs.Inode.
 func (n *inode) Mkdir(_ vfs.Caller, name string, a vfs.NewAttr) (made vfs.Inode, err error) {
-	err = n.within(name, func(fd int) error {
-		if err := unix.Mkdirat(fd, name, a.Mode&0o7777); err != nil {
+	err = n.within(name, func(dir *handle) error {
+		if err := unix.Mkdirat(dir.fd, name, a.Mode&0o7777); err != nil {
 			return err
 		}
-		made, err = n.made(fd, name, a)
+		made, err = n.made(dir, name, a)
 		return err
 	})
 	return made, err
@@ -111,11 +114,11 @@ func (n *inode) Mknod(_ vfs.Caller, name string, a vfs.NewAttr, _, _ uint32) (ma
 	default:
 		return nil, unix.EPERM
 	}
-	err = n.within(name, func(fd int) error {
-		if err := unix.Mknodat(fd, name, a.Mode&(unix.S_IFMT|0o7777), 0); err != nil {
+	err = n.within(name, func(dir *handle) error {
+		if err := unix.Mknodat(dir.fd, name, a.Mode&(unix.S_IFMT|0o7777), 0); err != nil {
 			return err
 		}
-		made, err = n.made(fd, name, a)
+		made, err = n.made(dir, name, a)
 		return err
 	})
 	return made, err
@@ -124,11 +127,11 @@ func (n *inode) Mknod(_ vfs.Caller, name string, a vfs.NewAttr, _, _ uint32) (ma
 // Symlink implements vfs.Inode.
 func (n *inode) Symlink(_ vfs.Caller, name, target string, a vfs.NewAttr) (made vfs.Inode, err error) {
 	a.Mode = unix.S_IFLNK | 0o777
-	err = n.within(name, func(fd int) error {
-		if err := unix.Symlinkat(target, fd, name); err != nil {
+	err = n.within(name, func(dir *handle) error {
+		if err := unix.Symlinkat(target, dir.fd, name); err != nil {
 			return err
 		}
-		made, err = n.made(fd, name, a)
+		made, err = n.made(dir, name, a)
 		return err
 	})
 	return made, err
@@ -140,31 +143,36 @@ func (n *inode) Link(_ vfs.Caller, name string, target vfs.Inode) error {
 	if err != nil {
 		return err
 	}
-	return n.within(name, func(fd int) error {
+	if err := n.tree.nameable(m, nil); err != nil {
+		return err
+	}
+	return n.within(name, func(dir *handle) error {
 		from, old, err := m.at()
 		if err != nil {
 			return err
 		}
 		defer n.tree.release(from)
-		return unix.Linkat(from.fd, old, fd, name, 0)
+		return unix.Linkat(from.fd, old, dir.fd, name, 0)
 	})
 }
 
 // Unlink implements vfs.Inode.
 func (n *inode) Unlink(_ vfs.Caller, name string, child vfs.Inode) error {
-	return n.within(name, func(fd int) error {
-		if err := unix.Unlinkat(fd, name, 0); err != nil {
-			return err
-		}
-		n.removed(name, child)
-		return nil
-	})
+	return n.unlink(name, child, 0)
 }
 
 // Rmdir implements vfs.Inode.
 func (n *inode) Rmdir(_ vfs.Caller, name string, child vfs.Inode) error {
-	return n.within(name, func(fd int) error {
-		if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil {
+	return n.unlink(name, child, unix.AT_REMOVEDIR)
+}
+
+func (n *inode) unlink(name string, child vfs.Inode, flags int) error {
+	return n.within(name, func(dir *handle) error {
+		err := dir.movable(name)
+		if err == nil {
+			err = unix.Unlinkat(dir.fd, name, flags)
+		}
+		if err != nil {
 			return err
 		}
 		n.removed(name, child)
@@ -198,12 +206,19 @@ func (n *inode) removed(name string, child vfs.Inode) {
 func (n *inode) Rename(
 	_ vfs.Caller, name string, child, newDir vfs.Inode, newName string, target vfs.Inode, exchange bool,
 ) error {
-	to, err := n.tree.own(newDir)
+	if _, ok := child.(*hidden); ok {
+		return unix.EBUSY
+	}
+	t := n.tree
+	to, err := t.own(newDir)
 	if err != nil {
 		return err
 	}
-	m, err := n.tree.own(child)
+	m, err := t.own(child)
 	if err != nil {
+		return err
+	}
+	if err := t.nameable(m, target); err != nil {
 		return err
 	}
 	flags := uint(0)
@@ -213,12 +228,14 @@ func (n *inode) Rename(
 	case target == nil:
 		flags = unix.RENAME_NOREPLACE
 	}
-	t := n.tree
-	return n.within(name, func(fd int) error {
-		return to.within(newName, func(toFD int) error {
+	return n.within(name, func(dir *handle) error {
+		return to.within(newName, func(toDir *handle) error {
+			if err := cmp.Or(dir.movable(name), toDir.movable(newName)); err != nil {
+				return err
+			}
 			t.naming.Lock()
 			defer t.naming.Unlock()
-			if err := renameAt(fd, name, toFD, newName, flags); err != nil {
+			if err := renameAt(dir.fd, name, toDir.fd, newName, flags); err != nil {
 				return err
 			}
 			n.renamed(name, m, to, newName, target, exchange)

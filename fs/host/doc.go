@@ -10,6 +10,12 @@
 // regular files and directories are ever opened. Sockets of the host can be seen but not used
 // (ENXIO), devices neither (EACCES). A FIFO in a writable tree is the sandbox's own, and in others ENXIO.
 //
+// A tree is of files. What the host's kernel itself shows as files (proc, sysfs, control groups, namespaces and their like) and where it keeps
+// its devices is no part of one: a root among those is refused, and where the host has mounted one below there is an empty directory, or a file that
+// cannot be opened. That goes by the file system of what was looked up or opened, wherever and whenever it was mounted: a descriptor is
+// used only if it is on the device of the directory it was opened from, or fstatfs(2) tells of a kind that keeps files. What is mounted
+// can be neither removed nor renamed: the host would let that be done from another mount namespace, and unmount it in its own.
+//
 // An inode remembers its parent and its name. Descriptors of directories are a
 // cache, bounded and ordered by use; a directory that lost its descriptor is opened again
 // by walking down from the nearest ancestor that still has one. A tree has no end of its own: when nothing leads to it any

@@ -14,9 +14,10 @@ type handle struct {
 	t        *tree
 	owner    *inode
 	fd       int
-	pathOnly bool // O_PATH: the host lets us search but not list
-	access   int  // files: O_RDONLY, O_WRONLY or O_RDWR
-	private  bool // files: not to be shared (O_SYNC and the like)
+	dev      uint64 // directories, and the root: as deviceOf has it
+	pathOnly bool   // O_PATH: the host lets us search but not list
+	access   int    // files: O_RDONLY, O_WRONLY or O_RDWR
+	private  bool   // files: not to be shared (O_SYNC and the like)
 
 	// guarded by tree.mu
 	refs       int
@@ -121,22 +122,20 @@ func (t *tree) forget(h *handle) {
 // openDir opens the directory s below parent and returns a held handle.
 func (t *tree) openDir(parent *handle, s step) (*handle, error) {
 	pathOnly := false
-	fd, err := t.openFD(parent.fd, s.name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	var st unix.Statx_t
+	fd, err := t.openBelow(parent, s.name, unix.O_RDONLY|unix.O_DIRECTORY, &st)
 	if err == unix.EACCES {
 		pathOnly = true
-		fd, err = t.openFD(parent.fd, s.name, unix.O_PATH|unix.O_DIRECTORY, 0)
+		fd, err = t.openBelow(parent, s.name, unix.O_PATH|unix.O_DIRECTORY, &st)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !t.cfg.Cache {
-		var st unix.Statx_t
-		if err := statAt(fd, "", &st); err != nil || !s.n.is(&st) {
-			closeFD(fd)
-			return nil, unix.ESTALE
-		}
+	if !t.cfg.Cache && !s.n.is(&st) {
+		closeFD(fd)
+		return nil, unix.ESTALE
 	}
-	h := &handle{t: t, owner: s.n, fd: fd, pathOnly: pathOnly, refs: 1}
+	h := &handle{t: t, owner: s.n, fd: fd, dev: deviceOf(&st), pathOnly: pathOnly, refs: 1}
 	var evicted []int
 	t.mu.Lock()
 	if other := s.n.open; other != nil {
@@ -174,7 +173,7 @@ func (t *tree) evict(keep int, fds []int) []int {
 // openFD is openAt; when descriptors run out, those of idle directories are
 // given up for a second try.
 func (t *tree) openFD(dirFD int, name string, flags int, mode uint32) (int, error) {
-	fd, err := t.openBelow(dirFD, name, flags, mode)
+	fd, err := t.openSpare(dirFD, name, flags, mode)
 	if err != unix.EMFILE && err != unix.ENFILE {
 		return fd, err
 	}
@@ -184,14 +183,27 @@ func (t *tree) openFD(dirFD int, name string, flags int, mode uint32) (int, erro
 	for _, fd := range evicted {
 		closeFD(fd)
 	}
-	if fd, err = t.openBelow(dirFD, name, flags, mode); err == unix.EMFILE {
+	if fd, err = t.openSpare(dirFD, name, flags, mode); err == unix.EMFILE {
 		err = unix.ENFILE
 	}
 	return fd, err
 }
 
-// openBelow is openAt; EMFILE instead of a descriptor that is not for files. Those that are made do not stay open, but for a few.
-func (t *tree) openBelow(dirFD int, name string, flags int, mode uint32) (int, error) {
+// openBelow opens a name below dir and fills in st; EACCES where that leads to what is hidden.
+func (t *tree) openBelow(dir *handle, name string, flags int, st *unix.Statx_t) (int, error) {
+	fd, err := t.openFD(dir.fd, name, flags, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := t.vet(dir, fd, st); err != nil {
+		closeFD(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// openSpare is openAt; EMFILE instead of a descriptor that is not for files. Those that are made do not stay open, but for a few.
+func (t *tree) openSpare(dirFD int, name string, flags int, mode uint32) (int, error) {
 	fd, err := openAt(dirFD, name, flags, mode)
 	if err == nil && fd >= t.mostFD && flags&unix.O_CREAT == 0 {
 		closeFD(fd)
@@ -208,12 +220,12 @@ func (t *tree) openFile(n *inode, access int, extra int) (*handle, error) {
 	if h := t.shared(n, access, extra); h != nil {
 		return h, nil
 	}
-	fd, err := t.openName(n, access|extra)
+	var st unix.Statx_t
+	fd, err := t.openName(n, access|extra, &st)
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Statx_t
-	if err := statAt(fd, "", &st); err != nil || !n.is(&st) {
+	if !n.is(&st) {
 		closeFD(fd)
 		return nil, unix.ESTALE
 	}
@@ -254,15 +266,19 @@ func (t *tree) shared(n *inode, access, extra int) *handle {
 	return nil
 }
 
-// openName opens n by its name, or takes the descriptor that its creation left.
-func (t *tree) openName(n *inode, flags int) (int, error) {
+// openName opens n by its name, or takes the descriptor that its creation left, and fills in st.
+func (t *tree) openName(n *inode, flags int, st *unix.Statx_t) (int, error) {
 	if fd := t.unpark(n); fd >= 0 {
+		if err := statAt(fd, "", st); err != nil {
+			closeFD(fd)
+			return -1, err
+		}
 		return fd, nil
 	}
 	fd := -1
 	dir, name, err := n.at()
 	if err == nil {
-		fd, err = t.openFD(dir.fd, name, flags, 0)
+		fd, err = t.openBelow(dir, name, flags, st)
 		t.release(dir)
 	}
 	if err == unix.ENOENT && !t.cfg.Cache {

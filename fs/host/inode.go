@@ -55,9 +55,10 @@ var (
 	_ vfs.MapOps      = (*file)(nil)
 )
 
-// newInode makes the inode that st tells of. It returns it as the VFS sees it, too.
+// newInode makes the inode that st tells of, which is one of files. It returns it as the VFS sees it, too.
 func (t *tree) newInode(parent *inode, name string, st *unix.Statx_t) (vfs.Inode, *inode) {
-	dev, typ := t.device(deviceOf(st)), st.Mode&unix.S_IFMT
+	dev, _ := t.device(deviceOf(st))
+	typ := st.Mode & unix.S_IFMT
 	if t.cfg.Cache {
 		n := &inode{tree: t, parent: parent, name: name, dev: dev, typ: typ, attr: attrFrom(st, dev)}
 		return n, n
@@ -95,7 +96,7 @@ func (n *inode) State() *vfs.InodeState {
 
 // is tells whether st is about this inode.
 func (n *inode) is(st *unix.Statx_t) bool {
-	dev := n.tree.device(deviceOf(st))
+	dev, _ := n.tree.device(deviceOf(st))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.attr.Ino == inoFor(dev, st.Ino) && n.typ == st.Mode&unix.S_IFMT
@@ -198,11 +199,19 @@ func (n *inode) Lookup(_ vfs.Caller, name string) (vfs.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer n.tree.release(dir)
 	var st unix.Statx_t
-	err = statAt(dir.fd, name, &st)
-	n.tree.release(dir)
-	if err != nil {
+	if err := statAt(dir.fd, name, &st); err != nil {
 		return nil, err
+	}
+	if _, known := n.tree.device(deviceOf(&st)); !known {
+		hidden, err := n.tree.meet(dir, name, &st)
+		if err != nil {
+			return nil, err
+		}
+		if hidden {
+			return newHidden(&st), nil
+		}
 	}
 	i, _ := n.tree.newInode(n, name, &st)
 	return i, nil
@@ -223,6 +232,9 @@ func (n *liveInode) Revalidate(_ vfs.Caller, name string, child vfs.Inode) bool 
 	t.release(dir)
 	if child == nil {
 		return err == unix.ENOENT
+	}
+	if h, ok := child.(*hidden); ok {
+		return err == nil && h.is(&st)
 	}
 	c, foreign := t.own(child)
 	if err != nil || foreign != nil || !c.is(&st) {

@@ -70,7 +70,7 @@ func (n *inode) openPath() (int, error) {
 		return -1, err
 	}
 	var st unix.Statx_t
-	if err = statAt(fd, "", &st); err == nil && !n.is(&st) {
+	if err = t.vet(dir, fd, &st); err == nil && !n.is(&st) {
 		err = unix.ESTALE
 	}
 	if err == nil && n.isRemoved() {

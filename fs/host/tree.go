@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"math"
 	"sync"
 
@@ -16,6 +17,11 @@ type Config struct {
 	// Cache believes attributes and names until a file is opened again. It goes with
 	// ReadOnly only.
 	Cache bool
+	// Devices is the device number of the file system where the host keeps its devices, as Device has it; it is hidden as those of the
+	// host's kernel are. 0: there is none.
+	Devices uint64
+	// NoDev says that the host itself opens no device through the tree.
+	NoDev bool
 	// MaxDirs bounds the open descriptors of directories; 0 takes an eighth of RLIMIT_NOFILE, between 16 and 512.
 	MaxDirs int
 }
@@ -34,7 +40,7 @@ type tree struct {
 	mu       sync.Mutex
 	lru      handle // head of the ring of directory handles, most recently used first
 	dirs     int
-	devices  map[uint64]uint16
+	devices  map[uint64]uint16 // of files: those seen so far, but for the root's
 	parked   [parkSlots]parkedFile
 	nextPark int
 
@@ -58,7 +64,7 @@ type parkedFile struct {
 
 // New returns the root inode of the directory tree below rootFD, which it takes over; a
 // regular file is a tree of its own, opened only as rootFD is. ENOTDIR for anything
-// else; EINVAL for a cached tree that is writable.
+// else; EACCES where the host's kernel shows itself or keeps its devices; EINVAL for a cached tree that is writable.
 func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if cfg.Cache && !cfg.ReadOnly {
 		return nil, unix.EINVAL
@@ -74,6 +80,9 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	if kind != unix.S_IFDIR && kind != unix.S_IFREG {
 		return nil, unix.ENOTDIR
 	}
+	if kernel, err := cfg.hides(rootFD, &st); kernel || err != nil {
+		return nil, cmp.Or(err, error(unix.EACCES))
+	}
 	flags, err := unix.FcntlInt(uintptr(rootFD), unix.F_GETFL, 0)
 	if err != nil {
 		return nil, err
@@ -86,7 +95,7 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	}
 	root, n := t.newInode(nil, "", &st)
 	t.root = n
-	h := &handle{t: t, owner: n, fd: rootFD, refs: 1, access: flags & unix.O_ACCMODE, pathOnly: flags&unix.O_PATH != 0}
+	h := &handle{t: t, owner: n, fd: rootFD, dev: deviceOf(&st), refs: 1, access: flags & unix.O_ACCMODE, pathOnly: flags&unix.O_PATH != 0}
 	if h.pathOnly && kind == unix.S_IFDIR {
 		// A descriptor that can list is wanted; "." stays below by its nature.
 		if fd, err := openAt(rootFD, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
@@ -123,20 +132,25 @@ func guestFiles() int {
 	return limit - min(reserved, limit/4)
 }
 
-// device returns a small number for a host device, 0 for the root's.
-func (t *tree) device(dev uint64) uint16 {
+// device returns a small number for a host device, 0 for the root's, and whether it is known to be one of files; those that are not have all
+// the same number.
+func (t *tree) device(dev uint64) (index uint16, known bool) {
 	if dev == t.rootDev {
-		return 0
+		return 0, true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i, ok := t.devices[dev]
-	if !ok {
-		if len(t.devices)+1 >= maxDevices {
-			return maxDevices - 1
-		}
-		i = uint16(len(t.devices) + 1)
-		t.devices[dev] = i
+	if i, ok := t.devices[dev]; ok {
+		return i, true
 	}
-	return i
+	return maxDevices - 1, false
+}
+
+// learn makes known that a host device is one of files.
+func (t *tree) learn(dev uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if next := len(t.devices) + 1; t.devices[dev] == 0 && dev != t.rootDev && next < maxDevices-1 {
+		t.devices[dev] = uint16(next)
+	}
 }

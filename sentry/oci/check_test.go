@@ -103,6 +103,9 @@ func TestRefusedFields(t *testing.T) {
 		{`{"linux":{"devices":[{"path":"null","type":"c","major":1,"minor":3}]}}`, "linux.devices[0].path"},
 		{`{"linux":{"devices":[{"path":"/dev/null","type":"x","major":1,"minor":3}]}}`, "linux.devices[0].type"},
 		{`{"linux":{"devices":[{"path":"/dev/null","type":"c","major":-1,"minor":3}]}}`, "linux.devices[0]"},
+		{`{"mounts":[{"destination":"/x","type":"bind","source":"/proc/self"}]}`, "mounts[0].source"},
+		{`{"mounts":[{"destination":"/x","type":"bind","source":"/proc/version"}]}`, "mounts[0].source"},
+		{`{"mounts":[{"destination":"/t","type":"tmpfs"},{"destination":"/x","source":"/sys/kernel","options":["rbind","ro"]}]}`, "mounts[1].source"},
 		{`{"linux":{"maskedPaths":["proc"]}}`, "linux.maskedPaths"},
 		{`{"linux":{"readonlyPaths":["proc"]}}`, "linux.readonlyPaths"},
 		{`{"linux":{"resources":{"memory":{"limit":4096}}}}`, "linux.resources.memory.limit"},
@@ -123,6 +126,16 @@ func TestRefusedFields(t *testing.T) {
 		err := parseChanged(t, c.part)
 		if err == nil || !strings.HasPrefix(err.Error(), c.field) {
 			t.Errorf("%s: %v, want an error that begins with %s", c.part, err, c.field)
+		}
+	}
+}
+
+// TestKernelMounts: what of the host's kernel is bound whole is the file system of that kind of the kernel inside.
+func TestKernelMounts(t *testing.T) {
+	for source, want := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/proc/..": "bind", "/etc/passwd": "bind", "/nothing": "bind"} {
+		m, err := mountOf(specs.Mount{Destination: "/at", Type: "bind", Source: source, Options: []string{"rbind", "ro"}}, "/", "mounts[0]")
+		if err != nil || m.Type != want || !m.ReadOnly || m.At != "/at" {
+			t.Errorf("%s: %+v, %v, want type %s", source, m, err, want)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gosentry/fs/host"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +108,30 @@ func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
 	if !filepath.IsAbs(out.Source) {
 		out.Source = filepath.Join(bundle, out.Source)
 	}
-	return out, nil
+	return out, out.ownKernel(field)
+}
+
+// ownKernel makes of a bind of what shows the host's kernel a mount of the file system of the same kind of the kernel inside. A part of one is refused,
+// and so are those that it does not have. What a tree of files has of them below is hidden by fs/host.
+func (m *Mount) ownKernel(field string) error {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if unix.Stat(m.Source, &st) != nil || unix.Statfs(m.Source, &fs) != nil {
+		return nil // whoever opens it says why
+	}
+	const rootIno = 1 // of a whole proc or sysfs
+	switch kind := host.KernelType(&fs); {
+	case kind == "cgroup", kind == "cgroup2", kind == "mqueue", (kind == "proc" || kind == "sysfs") && st.Ino == rootIno:
+		m.Type, m.Source = kind, kind
+	case kind != "":
+		return refuse(field+".source", "%s: its file system, %s, shows the host's kernel, which no container sees", m.Source, kind)
+	case host.Device(&st) != host.Devices():
+	case m.At == "/dev" && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		m.Type, m.Source = "devtmpfs", "devtmpfs"
+	default:
+		return refuse(field+".source", "%s: it is among the devices of the host, which no container sees", m.Source)
+	}
+	return nil
 }
 
 func checkType(m *Mount, field string) error {

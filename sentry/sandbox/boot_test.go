@@ -131,6 +131,37 @@ func TestKernelMountsHidden(t *testing.T) {
 	expect(t, nobodyOr(), s, 0, "/host/dev:\n\n/host/proc:\n\n/host/sys:\n1\n", "")
 }
 
+// TestRootIsWritten shows the host's root itself: its files are there, and what its kernel shows is not.
+func TestRootIsWritten(t *testing.T) {
+	eachUser(t, func(t *testing.T, uid int) {
+		dir := publicDir(t)
+		s := shell("echo inside > " + dir + "/file; cat /proc/1/comm; ls /sys/kernel/debug; cat /dev/null; cmp /etc/passwd /etc/passwd && echo same")
+		s.Binds = []Bind{{Host: "/", Inside: "/", Writable: true}}
+		expect(t, uid, s, 0, "init\nsame\n", "")
+		if text, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(text) != "inside\n" {
+			t.Errorf("the host has %q, %v", text, err)
+		}
+	})
+}
+
+// TestKernelIsNotBound: nothing of the host's kernel is a directory to show.
+func TestKernelIsNotBound(t *testing.T) {
+	const way = " (the sandbox has a /proc, a /sys and a /dev of its own)\n"
+	for dir, why := range map[string]string{
+		"/proc": "its file system, proc, shows the host's kernel, which no sandbox sees", "/proc/self/fd": "its file system, proc, shows the host's kernel, which no sandbox sees",
+		"/sys/kernel": "its file system, sysfs, shows the host's kernel, which no sandbox sees", "/dev": "it is among the devices of the host, which no sandbox sees",
+	} {
+		for _, write := range []bool{false, true} {
+			s := shell("true")
+			s.Binds = []Bind{{Host: dir, Inside: "/shown", Writable: write}}
+			expect(t, nobodyOr(), s, Failed, "", "sentry: cannot open the directory to bind "+dir+": "+why+way)
+		}
+	}
+	s := shell("true")
+	s.Binds = []Bind{{Host: "/", Inside: "/"}}
+	expect(t, nobodyOr(), s, Failed, "", "sentry: cannot show / at / inside (the root is what --rootfs names, and --rw / makes that of the host writable)\n")
+}
+
 // descendants returns the pids of all processes below pid.
 func descendants(pid int) []int {
 	var list []int

@@ -19,7 +19,8 @@
 // was given as writable, read-only: no later mistake in the sentry can undo that,
 // since the clone belongs to the outer user namespace. Else the inner process does the
 // same by path in its own mount namespace. Where the host has no such calls, a plain
-// descriptor of the directory is used, and read-only rests on fs/host alone.
+// descriptor of the directory is used, and read-only rests on fs/host alone. What these trees have of the host's kernel and its devices
+// (/proc, /sys, /dev and their like) fs/host hides; a directory that is one of those is refused.
 //
 // # Ids
 //

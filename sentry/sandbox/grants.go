@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"gosentry/fs/host"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +32,7 @@ func openGrants(spec Spec) (*grants, error) {
 }
 
 func (g *grants) open(spec Spec) error {
-	write := spec.Persist && !spec.Container.Container.ReadOnlyRoot
+	write := spec.Persist && (spec.Container == nil || !spec.Container.Container.ReadOnlyRoot)
 	root, err := g.directory(Bind{Host: spec.Root, Inside: "/", Writable: write}, "root file system", false)
 	if err != nil {
 		return err
@@ -89,9 +91,10 @@ func (g *grants) directory(b Bind, what string, file bool) (grant, error) {
 	if err != nil {
 		return grant{}, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, b.Host), Cause: err, Way: wayToOpen(err)}
 	}
-	out := grant{FD: fd, Host: opaque(b.Host), Inside: opaque(b.Inside), Write: b.Writable}
-	if !b.Writable {
-		out.Hidden = opaques(kernelMounts(b.Host))
+	out := grant{FD: fd, Host: opaque(b.Host), Inside: opaque(b.Inside), Write: b.Writable, Devices: host.Devices()}
+	if err := out.check(what); err != nil {
+		unix.Close(fd)
+		return grant{}, err
 	}
 	if sealed, err := sealTree(b.Host, b.Writable); err == nil {
 		unix.Close(fd)
@@ -105,6 +108,30 @@ func (g *grants) directory(b Bind, what string, file bool) (grant, error) {
 	}
 	g.opens = append(g.opens, out.FD)
 	return out, nil
+}
+
+// check refuses what shows the host's kernel or devices, of which fs/host would show nothing.
+func (g *grant) check(what string) error {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	err := unix.Fstat(g.FD, &st)
+	if err == nil {
+		err = unix.Fstatfs(g.FD, &fs)
+	}
+	f := &Failure{What: fmt.Sprintf("cannot open the %s %s", what, g.Host), Cause: err}
+	kind := host.KernelType(&fs)
+	switch {
+	case err != nil:
+		return f
+	case kind != "":
+		f.Cause = fmt.Errorf("its file system, %s, shows the host's kernel, which no sandbox sees", kind)
+	case g.Devices != 0 && host.Device(&st) == g.Devices:
+		f.Cause = errors.New("it is among the devices of the host, which no sandbox sees")
+	default:
+		return nil
+	}
+	f.Way = "the sandbox has a /proc, a /sys and a /dev of its own"
+	return f
 }
 
 // openFile replaces the descriptor of a regular file by one that it can be read through, and written
@@ -131,7 +158,7 @@ func (g *grant) openFile() error {
 	}
 	unix.Close(g.FD)
 	// The inner process must not replace it by a clone that cannot be read.
-	g.FD, g.Sealed, g.Hidden = fd, true, nil
+	g.FD, g.Sealed = fd, true
 	return nil
 }
 

@@ -59,8 +59,8 @@ type Directory struct {
 	FD       int
 	Inside   string // absolute path in the guest
 	Writable bool
-	Sealed   bool     // the host itself keeps it as it is given; else fs/host alone does
-	Hidden   []string // relative paths of directories to show empty; none where Writable
+	Sealed   bool   // the host itself keeps it as it is given; else fs/host alone does
+	Devices  uint64 // see host.Config
 	// MaxDirs bounds its descriptors of directories below; 0: as many as fs/host thinks right.
 	MaxDirs int
 }
@@ -236,5 +236,5 @@ func (cfg *config) inside() (*Inside, error) {
 }
 
 func (g grant) directory() Directory {
-	return Directory{FD: g.FD, Inside: string(g.Inside), Writable: g.Write, Sealed: g.Sealed, Hidden: plain(g.Hidden)}
+	return Directory{FD: g.FD, Inside: string(g.Inside), Writable: g.Write, Sealed: g.Sealed, Devices: g.Devices}
 }

@@ -62,12 +62,14 @@ func (d *Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
 	if !d.Sealed {
 		log.Warnf("%s is a plain descriptor: the host does not let its mounts be cloned", d.Inside)
 	}
-	i, err := host.New(d.FD, host.Config{ReadOnly: !d.Writable, Cache: !d.Writable, MaxDirs: d.MaxDirs})
+	i, err := host.New(d.FD, host.Config{
+		ReadOnly: !d.Writable, Cache: !d.Writable, MaxDirs: d.MaxDirs, Devices: d.Devices, NoDev: d.Sealed,
+	})
 	if err != nil {
 		return nil, err
 	}
 	d.FD = -1
-	return newMask(d.Hidden).apply(i), nil
+	return i, nil
 }
 
 // mountSystem mounts what every Linux system has, and the caller's directories.

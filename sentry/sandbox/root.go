@@ -96,7 +96,7 @@ func emptyTree() (int, error) {
 // one. What cannot be mounted is left out.
 func (cfg *config) showGrants() {
 	const here = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
-	if !cfg.Root.Write || !cfg.Root.Sealed {
+	if cfg.Container == nil || !cfg.Root.Write || !cfg.Root.Sealed {
 		return
 	}
 	if unix.MoveMount(cfg.Root.FD, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH) != nil {

@@ -53,8 +53,8 @@ type Spec struct {
 	// ends sees when the guest closes them.
 	ReleaseStdio bool
 
-	// Persist says that a container's program writes to Root itself, unless the configuration has it read-only, and that files
-	// there and in Binds belong to whom it says.
+	// Persist says that the program writes to Root itself, unless a container's configuration has it read-only, and of a container that files
+	// there and in Binds belong to whom it says. A writable Bind of Root at "/" says it, too.
 	Persist bool
 	// Container is what a container's sandbox is made with; nil for any other.
 	Container *oci.LaunchArgs
@@ -131,6 +131,9 @@ func (s Spec) complete() (Spec, error) {
 		return s, &Failure{What: "cannot tell the current directory", Cause: err}
 	}
 	s.Root = root
+	if err := s.bindRoot(); err != nil {
+		return s, err
+	}
 	if s.Cwd != "" && !filepath.IsAbs(s.Cwd) {
 		return s, &Failure{What: fmt.Sprintf("--cwd %q does not begin with /", s.Cwd)}
 	}
@@ -138,6 +141,19 @@ func (s Spec) complete() (Spec, error) {
 		s.Hostname, _ = os.Hostname()
 	}
 	return s, nil
+}
+
+// bindRoot makes a bind at "/" the root: nothing else could be seen over it.
+func (s *Spec) bindRoot() error {
+	for _, b := range s.Binds {
+		if b.Inside == "/" && (!b.Writable || b.Host != s.Root) {
+			return &Failure{What: "cannot show " + b.Host + " at / inside", Way: "the root is what --rootfs names, and --rw / makes that of the host writable"}
+		}
+	}
+	all := len(s.Binds)
+	s.Binds = slices.DeleteFunc(s.Binds, func(b Bind) bool { return b.Inside == "/" })
+	s.Persist = s.Persist || len(s.Binds) < all
+	return nil
 }
 
 // cwd returns the guest's first directory and whether the caller insists on it.

@@ -62,7 +62,8 @@ type grant struct {
 	Inside opaque // path
 	Sealed bool   // a detached clone with its flags set; else a plain descriptor
 	Write  bool
-	Hidden []opaque // relative paths of directories to show empty
+	// Devices is the device of the file system where the host keeps its devices, see host.Config.
+	Devices uint64
 }
 
 // command is a later message to the inner process.
