@@ -2,18 +2,25 @@ package kernel
 
 import "time"
 
-// barrierPoll is how long a barrier waits between two looks at the other threads.
-const barrierPoll = 20 * time.Microsecond
+// barrierPoll is how long a barrier waits between two looks at the other threads, and barrierPolls how often it looks before it makes way for
+// threads that are about to run guest code: these may wait for the one that waits for them.
+const (
+	barrierPoll  = 20 * time.Microsecond
+	barrierPolls = 50
+)
 
 // Barrier returns once every other thread of the sandbox that ran guest code at
 // the call has left it, which is a full memory barrier (membarrier(2)).
 // ERESTARTNOINTR when a signal is due first.
 func (t *Task) Barrier() error {
-	inside := t.interruptGuests()
+	inside, polls := t.interruptGuests(), 0
 	for o, exits := range inside {
 		for o.inside() == exits {
 			if t.Interrupted() {
 				return ERESTARTNOINTR
+			}
+			if polls++; polls == barrierPolls {
+				t.ctx.Leave()
 			}
 			time.Sleep(barrierPoll)
 		}

@@ -54,6 +54,32 @@ static void errors(void)
 	say("bad command", "%s", ret(barrier(3, 0)));
 }
 
-static const struct section table[] = {{"litmus", litmus}, {"errors", errors}};
+enum { CROWD = 150 };
+
+static void *one_of_many(void *arg)
+{
+	long failed = 0;
+	for (int i = 0; i < 20; i++)
+		failed += barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) != 0;
+	return (void *)failed;
+}
+
+// crowd: many threads that wait for each other.
+static void crowd(void)
+{
+	pthread_t threads[CROWD];
+	long failed = 0;
+	barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0);
+	for (int i = 0; i < CROWD; i++)
+		failed += pthread_create(&threads[i], NULL, one_of_many, NULL) != 0;
+	for (int i = 0; i < CROWD; i++) {
+		void *result;
+		pthread_join(threads[i], &result);
+		failed += (long)result;
+	}
+	say("failed", "%ld", failed);
+}
+
+static const struct section table[] = {{"litmus", litmus}, {"crowd", crowd}, {"errors", errors}};
 
 GUEST(table)
