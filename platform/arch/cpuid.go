@@ -22,6 +22,7 @@ type processor struct {
 	fsgsbase  bool
 	rdpid     bool
 	rdtscp    bool
+	hybrid    bool
 }
 
 // host memoizes what never changes: CPUID traps to the hypervisor on virtual
@@ -36,6 +37,7 @@ const (
 	leaf1OSXSAVE  = 1 << 27 // CPUID.1:ECX
 	leaf7FSGSBASE = 1 << 0  // CPUID.7:EBX
 	leaf7RDPID    = 1 << 22 // CPUID.7:ECX
+	leaf7Hybrid   = 1 << 15 // CPUID.7:EDX
 	leafExtRDTSCP = 1 << 27 // CPUID.80000001H:EDX
 )
 
@@ -45,7 +47,8 @@ func detect() processor {
 	_, _, c, d := cpuid(1, 0)
 	p.hwcap = d
 	if maxLeaf >= 7 {
-		_, b7, c7, _ := cpuid(7, 0)
+		_, b7, c7, d7 := cpuid(7, 0)
+		p.hybrid = d7&leaf7Hybrid != 0
 		p.fsgsbase = b7&leaf7FSGSBASE != 0
 		p.rdpid = c7&leaf7RDPID != 0
 	}
@@ -88,6 +91,15 @@ func rdtscpAux() uint32
 
 // Cycles is the time stamp counter, read when everything before is done.
 func Cycles() uint64
+
+// CPUID executes the instruction CPUID with these in EAX and ECX, and returns what it leaves in EAX, EBX, ECX and EDX.
+func CPUID(leaf, sub uint32) [4]uint32 {
+	a, b, c, d := cpuid(leaf, sub)
+	return [4]uint32{a, b, c, d}
+}
+
+// Hybrid tells whether processors of more than one kind are in the host, whose CPUID differs.
+func Hybrid() bool { return host().hybrid }
 
 // CPU returns the number of the processor that the caller runs on, as the host's
 // kernel counts them; 0 where user code cannot tell.

@@ -123,7 +123,7 @@ func (c *context) run(as *addressSpace, regs *arch.Registers) (ev platform.Event
 	if !runnable(regs) {
 		return platform.Event{Kind: platform.Fault, Signal: unix.SIGSEGV, Code: siKernel}, true, nil
 	}
-	if stepping(regs) && as.text.Active() {
+	if stepping(regs) && as.text.Patched() {
 		as.stopPatching()
 		return ev, false, nil
 	}
@@ -181,6 +181,9 @@ func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Regis
 		}
 		return true
 	}
+	if as.answerCPUID(ev, regs) {
+		return false
+	}
 	as.rewind(regs)
 	if c.retries < maxRetries && as.missed(ev) {
 		c.retries++
@@ -203,6 +206,7 @@ func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
 // load writes what the thread is to run with.
 func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 	c.answers.Show(&s.answers)
+	s.tellTraps(as.text.TrapsMapped())
 	c.same = c.plain(as, s, regs)
 	c.fresh = false
 	if c.same {

@@ -63,6 +63,10 @@
 // word a call says whether there is a result, and is read with it. A kick that comes in a trampoline finds the call not begun: it has
 // written to nothing but registers that the call is going to write to, so the thread goes on at the site.
 //
+// Where the host's CPUID is dear, it is a breakpoint in programs that are executed often. The handler finds the breakpoint and what CPUID would leave in a
+// page that the leader maps, read-only, and the guest goes on; what it does not find is the sentry's to answer, as are those leaves that tell processors
+// apart. A kick that comes meanwhile is remembered until that is done.
+//
 // The sentry reads text from the file, so that a tracer sees it plain; the guest itself
 // sees the patch, the table of pointers, and a base of GS that it has not set. When the guest is single-stepped, all patches of
 // its address space are undone for good. Where the guest has a GS of its own, the trampoline makes

@@ -4,6 +4,7 @@
 #define CODE $0x7fffffffa000
 #define DATA $0x7fffffffb000
 #define TRAMPOLINES $0x7fffffe00000
+#define TRAPS $0x7fffffdff000
 #define FROMTRAMPOLINES 0x1fa000
 
 #define STATE   0
@@ -38,8 +39,10 @@
 #define SPIN    216
 #define WAITS   220
 #define TOKEN   224
+#define LATE    232
 #define STACK   304
 #define FPU     0x1000
+#define TRAPPED 0x4ff8
 #define TOP     0xe000
 #define IRET    (TOP-40)
 #define SP0     (TOP-64)
@@ -70,6 +73,13 @@
 #define SYS_close_range 436
 #define SYS_exit        60
 #define PARENT          24
+
+// Offsets in the page of breakpoints (package patch).
+#define TRAP_SITES   0
+#define TRAP_RESULTS 4
+#define TRAP_SITE    8
+#define TRAP_RESULT  1024
+#define RESULT_SIZE  24
 
 // A mark is a no-op by which findMarks finds a place.
 #define MARK(n) BYTE $0x0f; BYTE $0x1f; BYTE $0x80; BYTE $n; BYTE $0x53; BYTE $0x54; BYTE $0x50
@@ -105,9 +115,14 @@ fromguest:
 	SUBQ   CX, AX
 	CMPQ   AX, $(FROMTRAMPOLINES+0x2000)
 	JCS    nested
+	CMPL   DI, $5             // SIGTRAP
+	JEQ    trap
+
+signal:
 	MOVL   $1, MESSAGE(BX)
 
 event:
+	MOVL   $0, LATE(BX)
 	RDFSBASE_AX
 	MOVQ   AX, FSBASE(BX)
 	RDGSBASE_AX
@@ -293,6 +308,52 @@ bus:
 	SYSCALL
 	JMP    wait
 
+	// A breakpoint may stand where CPUID was. What that leaves is known mostly.
+trap:
+	CMPL   (UC_END+8)(DX), $0x80 // SI_KERNEL
+	JNE    signal
+	CMPL   TRAPPED(BX), $0    // the page is not there
+	JEQ    signal
+	MOVQ   TRAPS, SI
+	MOVQ   UC_RIP(DX), AX
+	DECQ   AX
+	MOVL   TRAP_SITES(SI), CX
+
+site:
+	DECL   CX
+	JMI    signal
+	CMPQ   AX, TRAP_SITE(SI)(CX*8)
+	JNE    site
+	MOVL   TRAP_RESULTS(SI), CX
+	ADDQ   $TRAP_RESULT, SI
+	MOVL   UC_RAX(DX), R8
+	MOVL   UC_RCX(DX), R9
+
+result:
+	DECL   CX
+	JMI    signal
+	CMPL   R8, 0(SI)
+	JNE    3(PC)
+	CMPL   R9, 4(SI)
+	JEQ    known
+	ADDQ   $RESULT_SIZE, SI
+	JMP    result
+
+known:
+	MOVL   8(SI), AX
+	MOVQ   AX, UC_RAX(DX)
+	MOVL   12(SI), AX
+	MOVQ   AX, UC_RBX(DX)
+	MOVL   16(SI), AX
+	MOVQ   AX, UC_RCX(DX)
+	MOVL   20(SI), AX
+	MOVQ   AX, UC_RDX(DX)
+	INCQ   UC_RIP(DX)
+	CMPL   LATE(BX), $0
+	JEQ    back
+	MOVL   $23, DI            // a kick has come since
+	JMP    signal
+
 	// The sentry wants the extended state that is in the processor.
 save:
 	STORE_FPU
@@ -309,12 +370,12 @@ nested:
 	TESTL  $1, STATE(BX)
 	JNE    back
 	TESTQ  AX, AX
-	JMI    kicked             // in a trampoline, which may not come here
+	JMI    signal             // in a trampoline, which may not come here
 	MOVQ   DATA, CX
 	CMPQ   AX, 0(CX)          // mark 1
-	JCS    back
+	JCS    late
 	CMPQ   AX, 8(CX)          // mark 2
-	JCC    back
+	JCC    late
 
 abort:
 	MOVQ   UC_FPU(DX), DI
@@ -330,9 +391,8 @@ broken:
 	MOVL   $3, MESSAGE(BX)
 	JMP    event
 
-kicked:
-	MOVL   $1, MESSAGE(BX)
-	JMP    event
+late:
+	MOVL   $1, LATE(BX)
 
 	// Goes on where the signal came in.
 back:

@@ -21,7 +21,7 @@ func Syscalls() []platform.HostCall {
 		{Number: unix.SYS_CLOCK_GETTIME},
 		{Number: unix.SYS_PREAD64},
 		{Number: unix.SYS_FSTAT},
-		{Number: unix.SYS_FCNTL, Arg: 1, Values: []uint32{unix.F_GETFL}},
+		{Number: unix.SYS_FCNTL, Arg: 1, Values: []uint32{unix.F_GETFL, unix.F_DUPFD_CLOEXEC}},
 		{Number: unix.SYS_GETTID},
 		{Number: unix.SYS_GETCPU},
 		{Number: unix.SYS_SCHED_SETAFFINITY},

@@ -23,6 +23,8 @@ const (
 
 	// trampolinesAt is where the trampolines of patched calls lie.
 	trampolinesAt = 0x7fffffe00000
+	// trapsAt is where the page lies that says where breakpoints stand for CPUID, and what that leaves.
+	trapsAt = trampolinesAt - pageSize
 	// codeAt is the handler's page of code, and behind it a page of data that belongs to it.
 	codeAt   = 0x7fffffffa000
 	codeSize = 2 * pageSize
@@ -112,8 +114,9 @@ type block struct {
 	spin    uint32 // cycles that the thread spins before it sleeps
 	waits   uint32 // not 0: the sentry sleeps until token changes
 	token   uint64 // that the thread was last summoned with; futex, by its first half
+	late    uint32 // not 0: a kick has come while the handler was busy with another signal of this turn
 
-	_     [72]byte
+	_     [68]byte
 	stack sigaltstack
 }
 

@@ -27,6 +27,7 @@ type Platform struct {
 	turns *pairs.Turns[pairs.Split] // at being apart
 
 	patches *patch.Store // nil: no calls are patched
+	cpuid   cpuid
 	areasFD int
 	areas   []byte // all of areasFD
 
@@ -42,14 +43,15 @@ type Platform struct {
 // system calls other than those of Syscalls. Its processes die with the thread that calls it:
 // the goroutine must not end locked to a thread. With patching set, calls that are made often are patched.
 func New(patching bool) (*Platform, error) {
-	p, err := newPlatform(pool.MaxProcesses, maxRunning, patching)
+	p, err := newPlatform(pool.MaxProcesses, maxRunning, patching, trapsWanted())
 	if err != nil {
 		return nil, fmt.Errorf("systrap: %w", err)
 	}
 	return p, nil
 }
 
-func newPlatform(limit, running int, patching bool) (*Platform, error) {
+// newPlatform is New with bounds on processes and on contexts that run, and with the place of breakpoints for CPUID, 0 for none.
+func newPlatform(limit, running int, patching bool, traps uint64) (*Platform, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := supported(); err != nil {
@@ -69,7 +71,7 @@ func newPlatform(limit, running int, patching bool) (*Platform, error) {
 	}
 	if patching {
 		code := func(t patch.Trampoline) []byte { return trampoline(t, call) }
-		if p.patches, err = patch.NewStore(patch.Config{At: trampolinesAt, Code: code}); err != nil {
+		if p.patches, err = patch.NewStore(patch.Config{At: trampolinesAt, Code: code, TrapsAt: traps}); err != nil {
 			p.closeFiles()
 			return nil, err
 		}
@@ -127,6 +129,9 @@ func (p *Platform) NewAddressSpace(parent platform.AddressSpace) (platform.Addre
 	as.Space = p.pool.NewSpace()
 	as.text = patch.NewText(p.patches, as.Queue())
 	as.Watch(as.text)
+	if parent == nil {
+		as.text.CatchCPUID()
+	}
 	return as, nil
 }
 

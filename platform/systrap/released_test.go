@@ -143,7 +143,7 @@ func TestRogueMemory(t *testing.T) {
 
 // TestRogueEvicted has the process of an address space taken by another one while a thread runs on there.
 func TestRogueEvicted(t *testing.T) {
-	p, err := newPlatform(1, maxRunning, true)
+	p, err := newPlatform(1, maxRunning, true, 0)
 	if err != nil {
 		t.Skipf("the host cannot run it: %v", err)
 	}

@@ -38,7 +38,7 @@ func (g *guest) choke(t *testing.T, s *seat) {
 func TestHandlersStay(t *testing.T) {
 	for name, threads := range map[string]int{"alone": 1, "one of two": 2} {
 		t.Run(name, func(t *testing.T) {
-			p, err := newPlatform(1, maxRunning, true)
+			p, err := newPlatform(1, maxRunning, true, 0)
 			if err != nil {
 				t.Skipf("the host cannot run it: %v", err)
 			}

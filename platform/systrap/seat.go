@@ -46,6 +46,7 @@ type seat struct {
 	sent   atomic.Int64 // when the signal for that was sent, in nanoseconds from the platform's beginning; 0: it was not
 
 	answers patch.Page
+	trapped bool // the page of breakpoints is there, as the handler is told
 }
 
 // base is where the blank process has the area.

@@ -16,6 +16,12 @@
 // number was in rax each time, and that no usual longer instruction ends so, is taken as enough. A fault of the
 // instruction, made in the trampoline, is said to be at the site.
 //
+// CPUID takes 7 µs and more where the host's hypervisor runs under another one, and programs of the C library begin with some 70 of them. In files that are
+// executed often it becomes a breakpoint, which is one byte, so that who jumps behind it finds what was there; a page in which the guest
+// finds its breakpoints and CPUID's results is for the platform's handler. Nothing that the guest does tells where an instruction begins, since it may
+// jump into the middle of another one, and the copies are everybody's: only functions that the file itself tells of, in .eh_frame, and that
+// a decoder follows to their end, are believed (findCPUID).
+//
 // A Store holds the copies, for all address spaces; a Text is what one address space has executable. A Text is told
 // of every change to the address space (Before, After) and adds changes of its own to the same queue.
 //

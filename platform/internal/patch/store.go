@@ -3,6 +3,7 @@ package patch
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ const (
 	maxSites    = TableSize / 8
 	maxSlots    = 128
 	maxVersions = 1024 // patched pages
+	maxTraps    = 128  // address spaces with a page of breakpoints
 )
 
 // Trampoline is what the code of one has to know.
@@ -47,6 +49,9 @@ type Config struct {
 	At uint64
 	// Code returns that of a trampoline, of at most TrampolineSize bytes.
 	Code func(Trampoline) []byte
+	// TrapsAt is where an address space has the page that says where breakpoints stand for CPUID and what that leaves, outside of what guests may map. 0: none
+	// stands anywhere.
+	TrapsAt uint64
 	// Data is how many bytes lie behind the trampolines that the guest can read and the platform write, Area how many lie
 	// behind these that both can write.
 	Data, Area uint64
@@ -55,8 +60,9 @@ type Config struct {
 // slotSize is what an address space has in the memory file.
 func (c *Config) slotSize() uint64 { return TableSize + TrampolinesSize + c.Data }
 
-// versionsAt is where the patched pages begin there.
+// versionsAt is where the patched pages begin there, trapsAt where those of breakpoints do.
 func (c *Config) versionsAt() uint64 { return maxSlots * c.slotSize() }
+func (c *Config) trapsAt() uint64    { return c.versionsAt() + maxVersions*pageSize }
 
 // Store holds pages of program text in which calls are patched, for all address spaces, and the tables and
 // trampolines of each. All of it lies in one memory file that nobody can map writable any more, but for what guests
@@ -69,10 +75,13 @@ type Store struct {
 	areas   []byte
 
 	mu    sync.Mutex
-	files map[fileKey]map[uint64]*version // by offset of the page
-	pages int                             // versions made
-	sites int                             // indexes given out
-	slots []int                           // free
+	files map[fileKey]map[uint64]*page // by offset
+	runs  map[fileKey]int              // how often it was executed, if CPUID is to be caught; at most maxRuns
+	pages int                          // versions made
+	sites int                          // indexes given out
+	slots []int                        // free
+	traps []int                        // pages of breakpoints that are free
+	known []result                     // of CPUID, at most maxResults; it only grows
 }
 
 // fileKey tells a state of a host file from others.
@@ -82,10 +91,25 @@ type fileKey struct {
 	nano        int64
 }
 
+// page is the newest versions of a page of text, either of which may be nil.
+type page struct {
+	jumps *version // with all that is patched
+	traps *version // with no jumps, for address spaces without a table
+}
+
+// version returns that for an address space that has a table, or has none; nil if there is none.
+func (p *page) version(table bool) *version {
+	if table && p.jumps != nil {
+		return p.jumps
+	}
+	return p.traps
+}
+
 // version is a page of text with all its sites patched that were worth it at a time. It never changes.
 type version struct {
 	at    uint64 // in the memory file
 	sites []site
+	traps []uint64 // offsets of breakpoints
 }
 
 // site is a patched call in a page.
@@ -123,10 +147,10 @@ func (s *site) trampoline(at, addr uint64) Trampoline {
 
 // NewStore returns an empty store.
 func NewStore(cfg Config) (*Store, error) {
-	p := &Store{cfg: cfg, areasFD: -1, files: make(map[fileKey]map[uint64]*version)}
+	p := &Store{cfg: cfg, areasFD: -1, files: make(map[fileKey]map[uint64]*page), runs: make(map[fileKey]int)}
 	const fixed = unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
 	var err error
-	p.fd, p.mem, err = memory("sentry-patches", cfg.versionsAt()+maxVersions*pageSize, fixed|unix.F_SEAL_FUTURE_WRITE)
+	p.fd, p.mem, err = memory("sentry-patches", cfg.trapsAt()+maxTraps*pageSize, fixed|unix.F_SEAL_FUTURE_WRITE)
 	if err == nil && cfg.Area > 0 {
 		if p.areasFD, p.areas, err = memory("sentry-areas", maxSlots*cfg.Area, fixed); err != nil {
 			p.Release()
@@ -137,6 +161,9 @@ func NewStore(cfg Config) (*Store, error) {
 	}
 	for i := maxSlots - 1; i >= 0; i-- {
 		p.slots = append(p.slots, i)
+	}
+	for i := maxTraps - 1; i >= 0; i-- {
+		p.traps = append(p.traps, i)
 	}
 	return p, nil
 }
@@ -181,25 +208,23 @@ func keyOf(fd int32) (key fileKey, ok bool) {
 	return fileKey{st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec}, true
 }
 
-// find returns the patched page at offset of a file, nil if there is none.
-func (p *Store) find(key fileKey, offset uint64) *version {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.files[key][offset]
-}
-
 // patch returns a version of the page at offset of file fd in which also the call is patched that ends at offset back of the page, nil
 // when it cannot be.
 func (p *Store) patch(key fileKey, fd int32, offset, back uint64, number uint64) *version {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.files[key][offset]
-	if old != nil {
-		for _, s := range old.sites {
+	had := p.pageLocked(key, offset)
+	var v version
+	if had.jumps != nil {
+		v.sites = had.jumps.sites
+		for _, s := range v.sites {
 			if s.offset+s.length() == back {
-				return old
+				return had.jumps
 			}
 		}
+	}
+	if had.traps != nil {
+		v.traps = had.traps.traps
 	}
 	text := make([]byte, pageSize)
 	if n, err := unix.Pread(int(fd), text, int64(offset)); err != nil || n < int(back) {
@@ -210,22 +235,57 @@ func (p *Store) patch(key fileKey, fd int32, offset, back uint64, number uint64)
 		return nil
 	}
 	s.index = p.sites
-	v := &version{at: p.cfg.versionsAt() + uint64(p.pages)*pageSize}
-	if old != nil {
-		v.sites = append(v.sites, old.sites...)
-	}
-	v.sites = append(v.sites, s)
-	p.pages++
 	p.sites++
+	v.sites = append(slices.Clip(v.sites), s)
+	had.jumps = p.keep(v, text)
+	p.setPage(key, offset, had)
+	return had.jumps
+}
+
+// pageLocked is the page at offset of a file, without versions if nothing of it is patched. mu is held.
+func (p *Store) pageLocked(key fileKey, offset uint64) page {
+	if had := p.files[key][offset]; had != nil {
+		return *had
+	}
+	return page{}
+}
+
+// setPage keeps a page. mu is held.
+func (p *Store) setPage(key fileKey, offset uint64, now page) {
+	if p.files[key] == nil {
+		p.files[key] = make(map[uint64]*page)
+	}
+	p.files[key][offset] = &now
+}
+
+// keep makes v, a version of a page that is text, for which there is room. mu is held.
+func (p *Store) keep(v version, text []byte) *version {
+	v.at = p.cfg.versionsAt() + uint64(p.pages)*pageSize
+	p.pages++
+	text = slices.Clone(text)
 	for _, s := range v.sites {
 		copy(text[s.offset:], jump(s.index))
 	}
-	copy(p.mem[v.at:], text)
-	if p.files[key] == nil {
-		p.files[key] = make(map[uint64]*version)
+	for _, at := range v.traps {
+		text[at] = breakpoint
 	}
-	p.files[key][offset] = v
-	return v
+	copy(p.mem[v.at:], text)
+	return &v
+}
+
+// find returns the versions that there are of pages of [offset, offset+length) of a file, by offset.
+func (p *Store) find(key fileKey, offset, length uint64, table bool) (list map[uint64]*version) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, page := range p.files[key] {
+		if v := page.version(table); v != nil && at >= offset && at-offset < length {
+			if list == nil {
+				list = make(map[uint64]*version)
+			}
+			list[at] = v
+		}
+	}
+	return list
 }
 
 // jump is what stands at a patched site: jmp *pointer, of which the last two bytes are still SYSCALL, for those who jump there.

@@ -25,6 +25,7 @@ type Text struct {
 	store  *Store // nil: nothing is ever patched
 	queue  Queue
 	active atomic.Bool // textActive, for those without the lock
+	over   atomic.Bool // some page has been patched
 
 	pieces []piece
 	// patched are the pages of it that patched ones lie over, with their versions.
@@ -37,6 +38,8 @@ type Text struct {
 	lost    bool // the table and the trampolines are not mapped
 	open    bool // the area is mapped writable
 	opened  bool // it ever was
+
+	traps traps
 }
 
 type textState int
@@ -56,15 +59,19 @@ type piece struct {
 
 // NewText returns the text of an empty address space whose changes go to q. With a nil store nothing is ever patched.
 func NewText(store *Store, q Queue) *Text {
-	t := &Text{store: store, queue: q}
+	t := &Text{store: store, queue: q, patched: make(map[uint64]*version)}
+	t.traps.page = noPage
 	if store == nil {
 		t.state = textOff
 	}
 	return t
 }
 
-// Active tells whether something may be patched. It may be called without the lock.
+// Active tells whether calls may be patched. It may be called without the lock.
 func (t *Text) Active() bool { return t.active.Load() }
+
+// Patched tells whether anything may be. It may be called without the lock.
+func (t *Text) Patched() bool { return t.active.Load() || t.over.Load() }
 
 // cut forgets [start, end).
 func (t *Text) cut(start, end uint64) {
@@ -118,7 +125,7 @@ func (t *Text) Before(c platform.Change) {
 	}
 	end := c.Addr + c.Length
 	if t.state == textActive && c.Op == platform.Map && c.Addr < TableAt+TableSize && TableAt < end {
-		t.unpatch()
+		t.Stop()
 	}
 	if c.Op == platform.Protect {
 		for page := range t.patched {
@@ -128,6 +135,9 @@ func (t *Text) Before(c platform.Change) {
 		}
 	}
 	t.cut(c.Addr, end)
+	if c.Op == platform.Map {
+		t.cutTraps(c.Addr, end)
+	}
 	if c.Op == platform.Map && c.Prot&(platform.Exec|platform.Write) == platform.Exec && t.state != textOff {
 		t.add(piece{c.Addr, end, c.Offset, c.File})
 	}
@@ -135,11 +145,11 @@ func (t *Text) Before(c platform.Change) {
 
 // After queues what has to come behind c, which has been queued.
 func (t *Text) After(c platform.Change) {
-	if t.state != textActive {
-		return
-	}
-	if c.Addr < TableAt+TableSize && TableAt < c.Addr+c.Length {
+	if t.state == textActive && c.Addr < TableAt+TableSize && TableAt < c.Addr+c.Length {
 		t.keepTable(c)
+	}
+	if t.state != textActive && !t.traps.wanted {
+		return
 	}
 	if c.Op != platform.Map || c.Prot&platform.Exec == 0 || c.Prot&platform.Write != 0 {
 		return
@@ -151,10 +161,11 @@ func (t *Text) After(c platform.Change) {
 	if !ok {
 		return
 	}
-	for at := uint64(0); at < c.Length; at += pageSize {
-		if v := t.store.find(key, c.Offset+at); v != nil {
-			t.overlay(c.Addr+at, v)
-		}
+	if t.traps.wanted {
+		t.executes(key, c.File)
+	}
+	for offset, v := range t.store.find(key, c.Offset, c.Length, t.state == textActive) {
+		t.overlay(c.Addr+offset-c.Offset, v)
 	}
 }
 
@@ -169,20 +180,16 @@ func (t *Text) restore(page uint64) {
 
 // Stop undoes all patches for good.
 func (t *Text) Stop() {
-	if t.state == textActive {
-		t.unpatch()
-	}
-}
-
-// unpatch is Stop where something may be patched.
-func (t *Text) unpatch() {
 	for page := range t.patched {
 		t.restore(page)
 	}
-	t.queue.Add(platform.Change{Op: platform.Unmap, Addr: TableAt, Length: TableSize})
-	t.state = textOff
+	if t.state == textActive {
+		t.queue.Add(platform.Change{Op: platform.Unmap, Addr: TableAt, Length: TableSize})
+	}
+	t.state, t.traps.wanted = textOff, false
 	t.pieces = nil
 	t.active.Store(false)
+	t.over.Store(false)
 }
 
 // Lose says that nothing is mapped any more.
@@ -190,6 +197,7 @@ func (t *Text) Lose() {
 	t.pieces = nil
 	clear(t.patched)
 	t.lost, t.open = true, false
+	t.traps.mapped.Store(false)
 }
 
 // Recover queues the table and the trampolines again where that is due. It is to be called before guest code runs.
@@ -247,8 +255,9 @@ func (t *Text) overlay(addr uint64, v *version) {
 			return // the same page is mapped twice
 		}
 	}
-	slot := t.store.slot(t.slot)
+	t.over.Store(true)
 	for _, s := range v.sites {
+		slot := t.store.slot(t.slot)
 		at := t.store.cfg.At + uint64(s.index)*TrampolineSize
 		copy(slot[TableSize+s.index*TrampolineSize:], t.store.cfg.Code(s.trampoline(at, addr+s.offset)))
 		binary.LittleEndian.PutUint64(slot[8*s.index:], at)
@@ -259,6 +268,9 @@ func (t *Text) overlay(addr uint64, v *version) {
 		}
 	}
 	t.patched[addr] = v
+	if len(v.traps) > 0 {
+		t.addTraps(addr, v.traps)
+	}
 	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(t.store.fd),
 		Addr: addr, Length: pageSize, Offset: v.at})
 }
@@ -275,7 +287,7 @@ func (t *Text) activate() bool {
 	if t.slot = t.store.takeSlot(); t.slot < 0 {
 		return false
 	}
-	t.state, t.patched, t.sites = textActive, make(map[uint64]*version), make(map[int]uint64)
+	t.state, t.sites = textActive, make(map[int]uint64)
 	t.any = make(map[int]bool)
 	t.active.Store(true)
 	t.mapTable()
@@ -315,8 +327,10 @@ func (t *Text) Share(child *Text) bool {
 		from, to := t.store.slot(t.slot), t.store.slot(child.slot)
 		copy(to[:8*t.used], from)
 		copy(to[TableSize:][:TrampolineSize*t.used], from[TableSize:])
-		child.patched, child.sites, child.any, child.used = maps.Clone(t.patched), maps.Clone(t.sites), maps.Clone(t.any), t.used
+		child.sites, child.any, child.used = maps.Clone(t.sites), maps.Clone(t.any), t.used
 	}
+	child.patched = maps.Clone(t.patched)
+	child.over.Store(t.over.Load())
 	child.pieces, child.state, child.lost = slices.Clone(t.pieces), t.state, t.lost
 	t.open = false // what is shared loses the right to write
 	if child.state == textActive {
@@ -326,16 +340,21 @@ func (t *Text) Share(child *Text) bool {
 	return true
 }
 
-// End says that the address space is released. It returns what gives the slot back, to be called when no process has it
+// End says that the address space is released. It returns what gives back what it had of the store, to be called when no process has it
 // mapped, or nil.
 func (t *Text) End() func() {
-	slot, used, area := t.slot, t.used, t.opened
+	slot, used, area, traps := t.slot, t.used, t.opened, t.traps.page
 	had := t.sites != nil
-	t.state, t.pieces, t.patched, t.sites = textOff, nil, nil, nil
-	if !had {
+	t.state, t.traps.wanted, t.pieces, t.patched, t.sites = textOff, false, nil, nil, nil
+	if !had && traps == noPage {
 		return nil
 	}
-	return func() { t.store.freeSlot(slot, used, area) }
+	return func() {
+		if had {
+			t.store.freeSlot(slot, used, area)
+		}
+		t.store.freeTraps(traps)
+	}
 }
 
 // Site returns where a thread that was stopped at addr, in a trampoline, is to go on: at its site, as if it
