@@ -7,8 +7,19 @@ import (
 // FutexKey names a 32-bit word for all who share it: the address space and the
 // address for private memory, the file and the offset for shared memory. Keys are comparable.
 type FutexKey struct {
-	Space  any // *MemoryManager or Mappable
+	Space  any // *MemoryManager, or what sameFile says of a Mappable
 	Offset uint64
+}
+
+// Identified is a Mappable that is one of several for the same file: Identity is equal for these.
+type Identified interface{ Identity() any }
+
+// sameFile is equal for all that map the same file.
+func sameFile(f Mappable) any {
+	if i, ok := f.(Identified); ok {
+		return i.Identity()
+	}
+	return f
 }
 
 // FutexKey returns the key of the word at addr; private says that only this address
@@ -30,7 +41,7 @@ func (m *MemoryManager) FutexKey(addr Addr, private bool) (FutexKey, error) {
 		if g != nil && allowed(g.v.prot, 0) {
 			key := FutexKey{m, uint64(addr)}
 			if !g.v.private() {
-				key = FutexKey{g.v.file, uint64(addr) + g.v.delta}
+				key = FutexKey{sameFile(g.v.file), uint64(addr) + g.v.delta}
 			}
 			m.mappingMu.RUnlock()
 			return key, m.present(uint64(addr))

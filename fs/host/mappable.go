@@ -103,3 +103,15 @@ func (h *handle) MappedName() (string, uint32, uint32, uint64) {
 	a := h.owner.lastAttr()
 	return "", a.Major, a.Minor, a.Ino
 }
+
+// identity names a file for all who have a descriptor of it.
+type identity struct {
+	major, minor uint32
+	ino          uint64
+}
+
+// Identity implements mm.Identified: each way of opening a file has a handle of its own.
+func (h *handle) Identity() any {
+	a := h.owner.lastAttr()
+	return identity{a.Major, a.Minor, a.Ino}
+}

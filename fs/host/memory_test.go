@@ -10,6 +10,7 @@ import (
 
 	"gosentry/fs/host/fstest"
 	"gosentry/mm"
+	"gosentry/platform"
 
 	"golang.org/x/sys/unix"
 )
@@ -161,6 +162,38 @@ func TestSharedMapping(t *testing.T) {
 }
 
 // TestTerminalIoctls asks and sets what may be, and tries what may not.
+// TestFutexOfFile has words of a file be the same for whoever maps it, however it was opened.
+func TestFutexOfFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"f", "other"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), make([]byte, mm.PageSize), 0o600))
+	}
+	must(t, os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "link")))
+	g := guest(t, dir, writable)
+	m := fstest.Memory(t, 16<<20)
+	var keys []mm.FutexKey
+	for _, open := range []struct {
+		name  string
+		flags int
+	}{{"/f", unix.O_RDWR}, {"/f", unix.O_RDONLY}, {"/f", unix.O_RDWR | unix.O_SYNC}, {"/link", unix.O_RDWR}, {"/other", unix.O_RDWR}} {
+		f, err := g.Open(open.name, open.flags, 0)
+		must(t, err)
+		defer f.DecRef()
+		mappable, err := f.Mappable()
+		must(t, err)
+		at, err := m.MMap(mm.MMapOpts{Length: mm.PageSize, Prot: platform.Read, MaxProt: platform.Read, File: mappable})
+		must(t, err)
+		key, err := m.FutexKey(at+8, false)
+		must(t, err)
+		keys = append(keys, key)
+	}
+	for i, key := range keys {
+		if same := i < len(keys)-1; (key == keys[0]) != same {
+			t.Errorf("word %d is the first one: %v", i, !same)
+		}
+	}
+}
+
 func TestTerminalIoctls(t *testing.T) {
 	master, slave := openTerminal(t)
 	defer unix.Close(master)
