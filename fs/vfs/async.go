@@ -168,6 +168,8 @@ func newAsyncWatch(f *File, fd int32) *asyncWatch {
 
 // disarm ends telling, when the file is closed. What was due is not told any more.
 func (f *File) disarm() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if w := f.armed; w != nil {
 		f.armed = nil
 		f.ops.(AsyncOps).AsyncQueue().Unregister(&w.entry)

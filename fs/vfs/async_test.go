@@ -37,6 +37,22 @@ func TestAsyncFlagRace(t *testing.T) {
 	}
 }
 
+// TestAsyncCloseRace closes a file while something that happened to it is being told; it is for the race detector.
+func TestAsyncCloseRace(t *testing.T) {
+	sys := vfs.NewSystem()
+	sys.OnAsync(func(vfs.AsyncEvent) {})
+	for range 1000 {
+		r, w := pipe.New(sys, root, 0)
+		if err := r.SetFlags(root, unix.O_ASYNC, 3); err != nil {
+			t.Fatal(err)
+		}
+		r.Ops().(vfs.AsyncOps).AsyncQueue().Notify(waiter.In)
+		r.DecRef()
+		sys.TellAsync()
+		w.DecRef()
+	}
+}
+
 // TestAsyncOnce: what happens twice before it is told is told once, each kind of it.
 func TestAsyncOnce(t *testing.T) {
 	sys := vfs.NewSystem()
