@@ -29,13 +29,13 @@ race: setup
 
 # Programs in sandboxes whose sentry is under the race detector; the first report ends its sandbox and with it the test. Such a sentry
 # confines nothing, so no other target makes it.
-RACE_GUESTS = TestGuest/.*/.*/dynamic|TestFork$$|TestWild|TestGoProgram|TestFatalSignals|TestForkBombs|TestKilled
+RACE_GUESTS = TestGuest/.*/.*/dynamic|TestFork$$|TestWild|TestGoProgram|TestFatalSignals|TestForkBombs|TestKilled|TestStorm
 RACE_PLATFORMS = systrap,ptrace
 .PHONY: race-guests
 race-guests: setup
 	CGO_ENABLED=1 $(GO) build -race -trimpath -o bin/sentry-race ./cmd/sentry
 	$(GO) build -o bin/count ./test/count
-	@SENTRY=$(CURDIR)/bin/sentry-race SENTRY_PLATFORMS=$(RACE_PLATFORMS) GORACE="halt_on_error=1 atexit_sleep_ms=0" \
+	@SENTRY=$(CURDIR)/bin/sentry-race SENTRY_PLATFORMS=$(RACE_PLATFORMS) GORACE="halt_on_error=1 atexit_sleep_ms=0" SENTRY_STORM=20s \
 		bin/count $(GO) test -json -count=1 -timeout 30m -run '$(RACE_GUESTS)' ./test
 
 # Random forks, execs, signals, traces and waits for a while, under the race detector. -stress.seed repeats what was printed.

@@ -81,6 +81,30 @@ func TestFuzz(t *testing.T) {
 	})
 }
 
+// TestStorm has threads of several processes do what they like to what they share; SENTRY_STORM is for how long, such as 10s. It is
+// meant for a SENTRY with the race detector above all.
+func TestStorm(t *testing.T) {
+	path := compile(t, "hostile/storm.c", "-static")
+	long, err := time.ParseDuration(os.Getenv("SENTRY_STORM"))
+	if err != nil {
+		long = time.Second
+	}
+	seed := time.Now().UnixNano() % 100000
+	eachPlatform(t, func(t *testing.T, platform string) {
+		for _, area := range []string{"files", "memory", "processes", "sockets", "times", "files memory processes sockets times"} {
+			t.Run(area, func(t *testing.T) {
+				t.Logf("seed %d", seed)
+				argv := append([]string{path, fmt.Sprint(seed), fmt.Sprint(long.Milliseconds())}, strings.Fields(area)...)
+				r := command{argv: argv, timeout: usualTime + long}.sandbox(t, platform)
+				if r.stdout != "storm: much was done\n" || r.status != 0 {
+					t.Errorf("%v\nlog:\n%s", r, r.log)
+				}
+				t.Log(r.stderr)
+			})
+		}
+	})
+}
+
 // TestExhaustion takes what there is until it is refused, then more in the same sandbox.
 func TestExhaustion(t *testing.T) {
 	path := compile(t, "guest/exhaust.c", "-static")

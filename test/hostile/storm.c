@@ -639,7 +639,7 @@ static void process(uintptr_t seed)
 		if (pthread_create(&t[i], NULL, thread, (void *)(seed * 100 + i + 1)))
 			_exit(1);
 	while (now_ms() < end) {
-		usleep(2000);
+		usleep(20000);
 		for (int i = 0; i < THREADS; i++)
 			pthread_kill(t[i], SIGUSR2);
 	}
