@@ -13,6 +13,11 @@ var podmanVolumes = []engineStep{
 	{args: "run --rm --mount type=image,src=IMAGE,dst=/i IMAGE sh -c 'head -n 1 /i/etc/passwd; touch /i/x'", status: 1, out: "root:.*\n", err: "Read-only"},
 	{args: "run --rm -v HOME/pod.yaml:/f:z IMAGE head -n 1 /f", out: "apiVersion: v1\n"},
 	{args: "run --rm --tmpfs /etc IMAGE sh -c 'head -n 1 /etc/passwd; touch /etc/x && ls /etc/x'", out: "root:.*\n/etc/x\n"},
+	{args: "run --rm -v /sys:/sys:ro -v /proc:/p -v /:/host:ro IMAGE sh -c 'cat /p/1/comm; ls -d /sys/kernel /host/etc /host/proc/1'", status: 1,
+		out: "sh\n/host/etc\n/sys/kernel\n", err: "/host/proc/1"},
+	{args: "run --rm -v /dev:/dev IMAGE sh -c 'echo x >/dev/null; test -e /dev/vda || ls /dev/zero'", out: "/dev/zero\n"},
+	{args: "run --rm --ipc=host --pid=host --systemd=always IMAGE sh -c 'ls -d /dev/mqueue'", out: "/dev/mqueue\n"},
+	{args: "run --rm -v /proc/sys:/x:ro IMAGE true", status: 126, err: `mounts\[\d+\].source: /proc/sys: its file system, proc, shows the host's kernel`},
 }
 
 // podmanHealth looks after a container, and keeps it within bounds.

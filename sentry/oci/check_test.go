@@ -133,9 +133,10 @@ func TestRefusedFields(t *testing.T) {
 // TestKernelMounts: what of the host's kernel is bound whole is the file system of that kind of the kernel inside.
 func TestKernelMounts(t *testing.T) {
 	for source, want := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/proc/..": "bind", "/etc/passwd": "bind", "/nothing": "bind"} {
-		m, err := mountOf(specs.Mount{Destination: "/at", Type: "bind", Source: source, Options: []string{"rbind", "ro"}}, "/", "mounts[0]")
-		if err != nil || m.Type != want || !m.ReadOnly || m.At != "/at" {
-			t.Errorf("%s: %+v, %v, want type %s", source, m, err, want)
+		bind := specs.Mount{Destination: "/at", Type: "bind", Source: source, Options: []string{"rbind", "ro"}}
+		list, err := (&Bundle{Dir: "/", Config: &specs.Spec{Mounts: []specs.Mount{bind}}}).mounts()
+		if err != nil || list[0].Type != want || !list[0].ReadOnly || list[0].At != "/at" {
+			t.Errorf("%s: %+v, %v, want type %s", source, list, err, want)
 		}
 	}
 }

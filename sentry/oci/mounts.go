@@ -108,7 +108,7 @@ func mountOf(m specs.Mount, bundle, field string) (Mount, error) {
 	if !filepath.IsAbs(out.Source) {
 		out.Source = filepath.Join(bundle, out.Source)
 	}
-	return out, out.ownKernel(field)
+	return out, nil
 }
 
 // ownKernel makes of a bind of what shows the host's kernel a mount of the file system of the same kind of the kernel inside. A part of one is refused,
@@ -149,13 +149,19 @@ func (b *Bundle) mounts() ([]Mount, error) {
 	var list []Mount
 	groups := "\x00" // where control groups are
 	for i, m := range b.Config.Mounts {
-		out, err := mountOf(m, b.Dir, fmt.Sprintf("mounts[%d]", i))
+		field := fmt.Sprintf("mounts[%d]", i)
+		out, err := mountOf(m, b.Dir, field)
 		if err != nil {
 			return nil, err
 		}
 		// What engines show of the host's other hierarchies has no place in the one that there is inside.
 		if out.Type == "bind" && strings.HasPrefix(out.At, groups+"/") {
 			continue
+		}
+		if out.Type == "bind" {
+			if err := out.ownKernel(field); err != nil {
+				return nil, err
+			}
 		}
 		if out.Type == "cgroup" || out.Type == "cgroup2" {
 			groups = out.At
