@@ -46,7 +46,11 @@ type machine struct {
 
 // BootKernel is the Boot of the sentry itself.
 func BootKernel(in *Inside) (Guest, error) {
-	m := &machine{in: in, hurried: make(chan struct{}), hostMemory: hostMemory()}
+	room, err := guestRoom()
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{in: in, hurried: make(chan struct{}), hostMemory: room}
 	sameCPUs := numbersCPUsAlike()
 	plat, calls, err := in.newPlatform()
 	if err != nil {
@@ -104,16 +108,6 @@ func numbersCPUsAlike() bool {
 		}
 	}
 	return true
-}
-
-// hostMemory is how much memory a guest may have that nobody limits.
-func hostMemory() uint64 {
-	const least = 1 << 30
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
-		return least
-	}
-	return max(least, uint64(info.Totalram)*uint64(info.Unit)) &^ (mm.PageSize - 1)
 }
 
 // openStdio makes files of the caller's standard streams.

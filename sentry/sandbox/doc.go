@@ -28,6 +28,12 @@
 // mapped as itself, so that owners show right. Any other caller gets its own user and group mapped
 // as themselves; everybody else's files show as 65534.
 //
+// # Limits of the caller's
+//
+// The guest has the caller's resource limits, which the kernel inside keeps. Where they are too low for the sentry itself the outer process raises its
+// own if it may (CAP_SYS_RESOURCE); else the guest gets as much memory as a file may be large and be mapped, and what cannot do at all is
+// an error that names the limit.
+//
 // # The way to the lock
 //
 // In this order, and each step's error ends the sandbox with a line that names it:

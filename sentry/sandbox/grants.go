@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"gosentry/fs/host"
+	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,11 +20,16 @@ type grants struct {
 	// device is what the platform needs, -1 for none.
 	device int
 	opens  []int
+	// limits are the caller's, as they were before this process made room for the sandbox.
+	limits limits.Table
 }
 
 // openGrants opens everything that spec asks for.
 func openGrants(spec Spec) (*grants, error) {
-	g := &grants{log: -1, trace: -1, device: -1}
+	g := &grants{log: -1, trace: -1, device: -1, limits: resourceLimits()}
+	if err := makeRoom(spec); err != nil {
+		return nil, err
+	}
 	if err := g.open(spec); err != nil {
 		g.close()
 		return nil, err

@@ -97,7 +97,9 @@ func (c *child) broken(status unix.WaitStatus, trace []byte, spec Spec, g *grant
 	default:
 		f.Cause = errors.New(firstLine(trace))
 		keepTrace(trace, spec, g)
-		f.Way = fault + whereLog(spec, g)
+		if f.Way = wayToRoom(f.Cause.Error()); f.Way == "" {
+			f.Way = fault + whereLog(spec, g)
+		}
 	}
 	return f.Status, f
 }

@@ -102,7 +102,7 @@ func newConfig(spec Spec, g *grants, traits kernel.Traits) (*config, error) {
 		TraceFD: -1, Trace: Trace{Format: spec.Trace.Format, FirstOnly: spec.Trace.FirstOnly},
 		Stdio: [3]int{0, 1, 2},
 		UID:   os.Getuid(), GID: os.Getgid(), Groups: groups,
-		Umask: umask(), Limits: resourceLimits(), Traits: traits,
+		Umask: umask(), Limits: g.limits, Traits: traits,
 	}
 	if a := spec.Container; a != nil {
 		text, err := json.Marshal(a.Container)
@@ -193,7 +193,11 @@ func start(name string, files []uintptr, stays bool) (int, error) {
 	}
 	pid, err := execute(name, files, ownIDs(), stays)
 	if err != nil {
-		return 0, &Failure{What: "cannot make the sandbox's namespaces", Cause: err, Way: wayToNamespaces()}
+		f := &Failure{What: "cannot make the sandbox's namespaces", Cause: err, Way: wayToNamespaces()}
+		if errors.Is(err, unix.EAGAIN) {
+			f.Way = wayToThreads
+		}
+		return 0, f
 	}
 	return pid, nil
 }
@@ -235,6 +239,9 @@ func wayToNamespaces() string {
 		if text, err := os.ReadFile(s.file); err == nil && strings.TrimSpace(string(text)) == s.forbids {
 			return s.way
 		}
+	}
+	if way := wayToOwnID(); way != "" {
+		return way
 	}
 	return "user namespaces are needed; a container must allow clone and unshare in its seccomp profile, or run as root"
 }
