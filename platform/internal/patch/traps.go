@@ -3,7 +3,6 @@ package patch
 import (
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"sync/atomic"
 
@@ -91,9 +90,8 @@ func (t *Text) executes(key fileKey, fd int32) {
 		return
 	}
 	go func() {
-		file := os.NewFile(uintptr(own), "text")
-		defer file.Close()
-		t.store.trap(key, file)
+		defer unix.Close(own)
+		t.store.trap(key, int32(own))
 	}()
 }
 
@@ -156,19 +154,31 @@ func (p *Store) executed(key fileKey) bool {
 	return p.runs[key] == oftenRun
 }
 
-// trap makes versions of the pages of a file in which every CPUID that is found is a breakpoint.
-func (p *Store) trap(key fileKey, file *os.File) {
+// textFile is a file that is read by its descriptor, whose flags belong to others, too.
+type textFile int32
+
+// ReadAt implements io.ReaderAt.
+func (f textFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := unix.Pread(int(f), b, at)
+	if err == nil && n < len(b) {
+		err = io.EOF
+	}
+	return max(n, 0), err
+}
+
+// trap makes versions of the pages of file fd in which every CPUID that is found is a breakpoint.
+func (p *Store) trap(key fileKey, fd int32) {
 	defer func() { _ = recover() }() // the decoder may meet bytes that nobody has thought of
 	pages := make(map[uint64][]uint64)
-	for _, at := range findCPUID(file) {
+	for _, at := range findCPUID(textFile(fd)) {
 		pages[at&^(pageSize-1)] = append(pages[at&^(pageSize-1)], at%pageSize)
 	}
 	for offset, traps := range pages {
 		text := make([]byte, pageSize)
-		if n, err := file.ReadAt(text, int64(offset)); n < pageSize && err != io.EOF {
+		if n, err := textFile(fd).ReadAt(text, int64(offset)); n < pageSize && err != io.EOF {
 			return
 		}
-		if now, ok := keyOf(int32(file.Fd())); !ok || now != key {
+		if now, ok := keyOf(fd); !ok || now != key {
 			return
 		}
 		p.trapPages(key, offset, traps, text)
