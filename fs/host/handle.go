@@ -281,8 +281,8 @@ func (t *tree) openName(n *inode, flags int, st *unix.Statx_t) (int, error) {
 		fd, err = t.openBelow(dir, name, flags, st)
 		t.release(dir)
 	}
-	if err == unix.ENOENT && !t.cfg.Cache {
-		err = unix.ESTALE // it had a name a moment ago, when it was looked up
+	if !t.cfg.Cache {
+		err = lostName(err)
 	}
 	return fd, err
 }

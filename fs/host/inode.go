@@ -246,7 +246,7 @@ func (n *liveInode) Revalidate(_ vfs.Caller, name string, child vfs.Inode) bool 
 	return true
 }
 
-// Readlink implements vfs.Inode.
+// Readlink implements vfs.Inode. ESTALE as of openPath.
 func (n *inode) Readlink(vfs.Caller) (string, error) {
 	if n.kind() != unix.S_IFLNK {
 		return "", unix.EINVAL
@@ -259,13 +259,16 @@ func (n *inode) Readlink(vfs.Caller) (string, error) {
 	}
 	dir, name, err := n.at()
 	if err != nil {
-		return "", err
+		return "", lostName(err)
 	}
 	defer n.tree.release(dir)
 	buf := make([]byte, unix.PathMax)
 	k, err := unix.Readlinkat(dir.fd, name, buf)
+	if err == unix.EINVAL {
+		err = unix.ESTALE // what has the name now is no link
+	}
 	if err != nil {
-		return "", err
+		return "", lostName(err)
 	}
 	text := string(buf[:k])
 	if n.tree.cfg.Cache {

@@ -54,33 +54,41 @@ func (n *inode) held(fn func(fd int) error) error {
 	return fn(fd)
 }
 
-// openPath opens n by its name for nothing but to have it. ENOENT where it has none, ESTALE where another file has taken it.
+// openPath opens n by its name for nothing but to have it. ESTALE where it has none any more, and where another file has taken it.
 func (n *inode) openPath() (int, error) {
 	t := n.tree
 	t.naming.RLock()
 	defer t.naming.RUnlock()
 	dir, name, err := n.at()
 	if err != nil {
-		return -1, err
+		return -1, lostName(err)
 	}
 	defer t.release(dir)
 	// Not one of those that guests keep, so it may be among the last that there are.
 	fd, err := openAt(dir.fd, name, unix.O_PATH, 0)
 	if err != nil {
-		return -1, err
+		return -1, lostName(err)
 	}
 	var st unix.Statx_t
 	if err = t.vet(dir, fd, &st); err == nil && !n.is(&st) {
 		err = unix.ESTALE
 	}
 	if err == nil && n.isRemoved() {
-		err = unix.ENOENT // what has the name now may have its inode number, too
+		err = unix.ESTALE // what has the name now may have its inode number, too
 	}
 	if err != nil {
 		closeFD(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// lostName is the error about a name that led to the file a moment ago, when it was looked up.
+func lostName(err error) error {
+	if err == unix.ENOENT {
+		return unix.ESTALE
+	}
+	return err
 }
 
 func (n *inode) isRemoved() bool {

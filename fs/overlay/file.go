@@ -42,7 +42,7 @@ func (n *node) Open(c vfs.Caller, flags int) (vfs.FileOps, error) {
 
 func (n *node) openFile(c vfs.Caller, flags int) (vfs.FileOps, error) {
 	if !n.Hold() {
-		return nil, unix.ENOENT
+		return nil, unix.ESTALE
 	}
 	f := &file{n: n, writable: flags&unix.O_ACCMODE != unix.O_RDONLY}
 	if n.content.Load() == nil {

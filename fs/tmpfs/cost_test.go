@@ -124,7 +124,7 @@ func TestTmpfileLink(t *testing.T) {
 	}
 	held.DecRef()
 	_, err = vfs.OpenPath(caller{}, p, unix.O_RDONLY)
-	want(t, "open what is gone", err, unix.ENOENT)
+	want(t, "open what is gone", err, unix.ESTALE)
 	f = open(unix.O_EXCL)
 	want(t, "name with O_EXCL", vfs.LinkAt(caller{}, f.Path(), a, "f"), unix.ENOENT)
 	f.DecRef()

@@ -72,14 +72,14 @@ func (f *file) SetAttr(c vfs.Caller, s vfs.SetAttr) error {
 	return f.inode.SetAttr(c, s)
 }
 
-// Open implements vfs.Inode.
+// Open implements vfs.Inode. ESTALE where the last name went before it.
 func (f *file) Open(_ vfs.Caller, flags int) (vfs.FileOps, error) {
 	f.mu.Lock()
 	first := f.fresh
 	f.fresh = false
 	f.mu.Unlock()
 	if !first && !f.data.Hold() {
-		return nil, unix.ENOENT
+		return nil, unix.ESTALE
 	}
 	o := &openFile{f: f, unnamed: first}
 	o.SetFlags(flags)

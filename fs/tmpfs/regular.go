@@ -64,11 +64,11 @@ func (r *Regular) Drop() {
 // Release is Drop.
 func (r *Regular) Release() { r.Drop() }
 
-// freeUnused frees the pages of a file that nobody can see. mu is held.
+// freeUnused frees the pages of a file that nobody can open or map any more. mu is held. Who found its name a moment ago still sees how long
+// it was.
 func (r *Regular) freeUnused() {
 	if r.holds == 0 && r.mapped == 0 && !r.freed {
 		r.freed = true
-		r.size = 0
 		r.store.clear()
 	}
 }

@@ -10,6 +10,7 @@ package linux
 
 import (
 	"errors"
+	"time"
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
@@ -79,8 +80,20 @@ func (p *Personality) dispatch(t *kernel.Task, c *Call, number uint64, a arch.Sy
 		t.Kernel().MissingCall(c.Name)
 		return 0, unix.ENOSYS
 	}
-	return c.fn(t, a)
+	ret, err := c.fn(t, a)
+	for n := time.Duration(1); err == unix.ESTALE && n < staleTries; n++ {
+		time.Sleep(n * staleWait)
+		ret, err = c.fn(t, a)
+	}
+	return ret, err
 }
+
+// staleTries is how often a call is tried that finds a file by a name which leads to another one, or to none, by the time that it gets at the
+// file: the name is looked up again, once who changes it may have gone on. It waits staleWait the first time, and longer each time.
+const (
+	staleTries = 32
+	staleWait  = 20 * time.Microsecond
+)
 
 // setResult puts the result where programs look for it. SYSCALL clobbers rcx and r11.
 func (p *Personality) setResult(t *kernel.Task, ret uint64, err error) error {
