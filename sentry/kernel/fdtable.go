@@ -138,10 +138,17 @@ func (f *FDTable) SetCloseOnExec(fd int32, on bool) error {
 	return nil
 }
 
-// NewFD gives file the lowest free number from least on; the table takes over
+// NewFD gives file, which was just made, the lowest free number; the table takes over
 // the caller's reference only when there is no error. EMFILE at RLIMIT_NOFILE and fs.nr_open, ENFILE
 // and ENOMEM where the sentry cannot hold as many files, or such a table.
-func (f *FDTable) NewFD(lim *limits.Set, least int32, file *vfs.File, cloexec bool) (int32, error) {
+func (f *FDTable) NewFD(lim *limits.Set, file *vfs.File, cloexec bool) (int32, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.takeNewLocked(lim, descriptor{file, cloexec})
+}
+
+// Dup is NewFD for a file that is open already, and from least on: EINVAL where that is past the limits, and never ENFILE.
+func (f *FDTable) Dup(lim *limits.Set, least int32, file *vfs.File, cloexec bool) (int32, error) {
 	if least < 0 || least > 0 && uint64(least) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EINVAL
 	}
@@ -156,14 +163,25 @@ func (f *FDTable) takeLocked(lim *limits.Set, least int, d descriptor) (int32, e
 	if uint64(fd) >= lim.Soft(limits.NoFile) {
 		return -1, unix.EMFILE
 	}
-	if f.k.VFS().OpenFiles()*fileCost > f.k.memory.MostAside() {
-		return -1, unix.ENFILE
-	}
 	if err := f.growLocked(fd); err != nil {
 		return -1, err
 	}
 	f.slots.put(fd, d)
 	return int32(fd), nil
+}
+
+// takeNewLocked is takeLocked for a file that was just made, or that is to be made where d has none.
+func (f *FDTable) takeNewLocked(lim *limits.Set, d descriptor) (int32, error) {
+	files := f.k.VFS().OpenFiles()
+	if d.file == nil {
+		files++
+	}
+	fd, err := f.takeLocked(lim, 0, d)
+	if err == nil && files*fileCost > f.k.memory.MostAside() {
+		f.slots.free(int(fd))
+		return -1, unix.ENFILE
+	}
+	return fd, err
 }
 
 // growLocked tells whether the table may have a descriptor fd: EMFILE, ENOMEM.
@@ -286,7 +304,7 @@ func (f *FDTable) MarkRange(first, last uint32) {
 func (f *FDTable) reserve(lim *limits.Set) (int32, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.takeLocked(lim, 0, descriptor{})
+	return f.takeNewLocked(lim, descriptor{})
 }
 
 // Open gives the file that open returns the lowest free number, which is taken before: EMFILE comes

@@ -30,7 +30,7 @@ func prepareForks(g *guest) forkProps {
 		if err != nil {
 			return err
 		}
-		if p.cgroup, err = tk.FDs().NewFD(tk.Limits(), 0, vfs.NewFile(ops, path, unix.O_RDONLY), true); err != nil {
+		if p.cgroup, err = tk.FDs().NewFD(tk.Limits(), vfs.NewFile(ops, path, unix.O_RDONLY), true); err != nil {
 			return err
 		}
 		sems := &tk.SysV().Semaphores

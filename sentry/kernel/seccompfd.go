@@ -61,7 +61,7 @@ func (l *CallListener) install(a addition, file *vfs.File) (fd int32, old *vfs.F
 	if a.flags&addAtNumber != 0 {
 		old, err = table.SetFD(n.task.Limits(), fd, file, cloexec)
 	} else {
-		fd, err = table.NewFD(n.task.Limits(), 0, file, cloexec)
+		fd, err = table.Dup(n.task.Limits(), 0, file, cloexec)
 	}
 	if err == nil && a.flags&addAndSend != 0 {
 		n.answerLocked(uint64(fd), false)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gosentry/mm"
+	"gosentry/sentry/limits"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,8 @@ const (
 	leastRoom = 32 << 20
 	// leastFiles are the descriptors for a small program, enoughFiles those for a large one; and so for threads.
 	leastFiles, enoughFiles = 64, 1024
+	// leastSignals are those pending of this user, of which Go's runtime needs a few for its threads: without it waits for ever.
+	leastSignals, enoughSignals = 32, 128
 )
 
 // makeRoom raises limits of this process, which the sandbox's inherits, where they are too low for a sandbox and the
@@ -27,24 +30,32 @@ const (
 func makeRoom(spec Spec) error {
 	for resource, need := range map[int]uint64{
 		unix.RLIMIT_FSIZE: 2 * physicalMemory(), unix.RLIMIT_AS: 2*physicalMemory() + ownSpace, unix.RLIMIT_DATA: ownMemory,
-		unix.RLIMIT_NPROC: enoughFiles, unix.RLIMIT_NOFILE: enoughFiles,
+		unix.RLIMIT_NPROC: enoughFiles, unix.RLIMIT_NOFILE: enoughFiles, int(limits.SigPending): enoughSignals,
 	} {
-		l := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-		if resource == unix.RLIMIT_NOFILE {
-			l = unix.Rlimit{Cur: need, Max: need}
-		}
-		if hardLimit(resource) < need && unix.Setrlimit(resource, &l) != nil && resource == unix.RLIMIT_NPROC {
-			// Go's runtime cannot do without a thread that it wants.
-			l.Cur, l.Max = hardLimit(resource), hardLimit(resource)
-			unix.Setrlimit(resource, &l) //nolint:errcheck // it stays as it is
-		}
+		raiseLimit(resource, need)
 	}
 	least := uint64(leastFiles + len(spec.Binds))
 	if have := hardLimit(unix.RLIMIT_NOFILE); have < least {
 		return lowLimit("open files", "RLIMIT_NOFILE", have, least, "ulimit -n")
 	}
+	if have := hardLimit(int(limits.SigPending)); have < leastSignals {
+		return lowLimit("pending signals", "RLIMIT_SIGPENDING", have, leastSignals, "ulimit -i")
+	}
 	_, err := guestRoom()
 	return err
+}
+
+// raiseLimit raises a limit that is below need, as far as the caller may.
+func raiseLimit(resource int, need uint64) {
+	var l unix.Rlimit
+	if unix.Getrlimit(resource, &l) != nil || l.Cur >= need {
+		return
+	}
+	if l.Max < need && unix.Setrlimit(resource, &unix.Rlimit{Cur: need, Max: need}) == nil {
+		return
+	}
+	l.Cur = l.Max
+	unix.Setrlimit(resource, &l) //nolint:errcheck // it stays as it is
 }
 
 // guestRoom is how much memory guests may have where nobody limits them, in bytes: what the machine has, or as much as the limits of this

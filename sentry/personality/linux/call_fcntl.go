@@ -23,12 +23,7 @@ func sysFcntl(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	switch cmd {
 	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC:
 		f.IncRef()
-		n, err := t.FDs().NewFD(t.Limits(), int32(a[2]), f, cmd == unix.F_DUPFD_CLOEXEC)
-		if err != nil {
-			f.DecRef()
-			return 0, err
-		}
-		return uint64(n), nil
+		return dupFD(t, f, int32(a[2]), cmd == unix.F_DUPFD_CLOEXEC)
 	case unix.F_GETFD:
 		on, err := t.FDs().CloseOnExec(fd)
 		return boolean(on), err

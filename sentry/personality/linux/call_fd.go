@@ -56,7 +56,7 @@ func sysDup(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return newFD(t, f, false)
+	return dupFD(t, f, 0, false)
 }
 
 func sysDup2(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

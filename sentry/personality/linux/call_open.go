@@ -64,9 +64,20 @@ func fdName(dirfd int32, name string) string {
 	return s
 }
 
-// newFD gives a file a descriptor, dropping it if there is none left.
+// newFD gives a file that was just made a descriptor, dropping it if there is none left.
 func newFD(t *kernel.Task, f *vfs.File, cloexec bool) (uint64, error) {
-	fd, err := t.FDs().NewFD(t.Limits(), 0, f, cloexec)
+	fd, err := t.FDs().NewFD(t.Limits(), f, cloexec)
+	return orDrop(f, fd, err)
+}
+
+// dupFD is newFD for a file that is open already, with a reference of the caller's; the descriptor is least at least.
+func dupFD(t *kernel.Task, f *vfs.File, least int32, cloexec bool) (uint64, error) {
+	fd, err := t.FDs().Dup(t.Limits(), least, f, cloexec)
+	return orDrop(f, fd, err)
+}
+
+// orDrop is a call's result, fd, and drops the file where it has none.
+func orDrop(f *vfs.File, fd int32, err error) (uint64, error) {
 	if err != nil {
 		f.DecRef()
 		return 0, err

@@ -151,7 +151,7 @@ func sysPidfdGetfd(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return newFD(t, file, true)
+	return dupFD(t, file, 0, true)
 }
 
 func sysProcessMrelease(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {

@@ -208,7 +208,7 @@ func (w *controlWriter) putRights(m *socket.Message) {
 	var fds []byte
 	for i, f := range files {
 		if i < room {
-			fd, err := newFD(w.t, f, w.flags&unix.MSG_CMSG_CLOEXEC != 0)
+			fd, err := dupFD(w.t, f, 0, w.flags&unix.MSG_CMSG_CLOEXEC != 0)
 			if err == nil {
 				fds = binary.LittleEndian.AppendUint32(fds, uint32(fd))
 				continue
