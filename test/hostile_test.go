@@ -91,11 +91,16 @@ func TestStorm(t *testing.T) {
 	}
 	seed := time.Now().UnixNano() % 100000
 	eachPlatform(t, func(t *testing.T, platform string) {
-		for _, area := range []string{"files", "memory", "processes", "sockets", "times", "files memory processes sockets times"} {
-			t.Run(area, func(t *testing.T) {
+		for name, areas := range map[string]string{"files": "files", "names": "names", "memory": "memory", "processes": "processes",
+			"sockets": "sockets", "times": "times", "all": "", "host": "files names memory"} {
+			t.Run(name, func(t *testing.T) {
 				t.Logf("seed %d", seed)
-				argv := append([]string{path, fmt.Sprint(seed), fmt.Sprint(long.Milliseconds())}, strings.Fields(area)...)
-				r := command{argv: argv, timeout: usualTime + long}.sandbox(t, platform)
+				c := command{dir: workDir(t), timeout: usualTime + long}
+				c.argv = append([]string{path, fmt.Sprint(seed), fmt.Sprint(long.Milliseconds())}, strings.Fields(areas)...)
+				if name == "host" {
+					c.flags = []string{"--rw", c.dir}
+				}
+				r := c.sandbox(t, platform)
 				if r.stdout != "storm: much was done\n" || r.status != 0 {
 					t.Errorf("%v\nlog:\n%s", r, r.log)
 				}

@@ -45,6 +45,7 @@ static struct {
 } *all;
 
 static char *area; // private memory of a process, which its threads map anew
+static char home[200];
 static int64_t end;
 static __thread uint64_t state;
 static __thread sigjmp_buf *back;
@@ -144,7 +145,7 @@ static void o_dirs(void)
 	int f = open(name(), O_DIRECTORY);
 	syscall(SYS_getdents64, f < 0 ? fd() : f, buf, sizeof buf);
 	close(f);
-	rnd(2) ? chdir(rnd(2) ? "." : "/tmp/storm") : fchdir(fd());
+	rnd(2) ? chdir(rnd(2) ? "." : home) : fchdir(fd());
 	getcwd(buf, 200);
 }
 static void o_copy(void)
@@ -164,6 +165,58 @@ static void o_watch(void)
 	case 0: keep(inotify_init1(IN_NONBLOCK)); break;
 	case 1: inotify_rm_watch(fd(), rnd(5)); break;
 	default: inotify_add_watch(fd(), name(), IN_ALL_EVENTS); break;
+	}
+}
+
+// old gives a name that was there before, which the first change copies.
+static const char *old(void)
+{
+	static const char *const names[] = {"/etc/passwd", "/etc/group", "/etc/hosts", "/etc/profile", "/etc/fstab", "/etc/shells", "/bin/true", "/usr/bin/env", "/etc/ld.so.cache", "/etc/new", "/dev/shm/x", "/etc", "/usr/bin"};
+	return names[rnd(sizeof names / sizeof *names)];
+}
+static void n_open(void) { keep(open(old(), (rnd(2) ? O_RDONLY : O_RDWR | O_CREAT) | (rnd(8) ? 0 : O_TRUNC) | O_NONBLOCK, 0644)); }
+static void n_change(void)
+{
+	switch (rnd(8)) {
+	case 0: rename(old(), old()); break;
+	case 1: link(old(), rnd(2) ? old() : name()); break;
+	case 2: if (!rnd(4)) unlink(old()); break;
+	case 3: chmod(old(), 0755); break;
+	case 4: chown(old(), rnd(2), 0); break;
+	case 5: truncate(old(), rnd(9000)); break;
+	case 6: setxattr(old(), "user.x", buf, rnd(64), 0); break;
+	case 7: symlink(name(), old()); break;
+	}
+}
+static void n_look(void)
+{
+	struct statx sx;
+	int f = open(rnd(2) ? "/etc" : "/usr/bin", O_DIRECTORY);
+	syscall(SYS_getdents64, f, buf, sizeof buf);
+	close(f);
+	statx(AT_FDCWD, old(), 0, STATX_ALL, &sx);
+	access(old(), R_OK);
+}
+static void n_mount(void)
+{
+	static const int kinds[] = {MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE, MS_SHARED | MS_REC};
+	const char *on = rnd(2) ? "d" : "e";
+	switch (rnd(8)) {
+	case 0: mount("t", on, "tmpfs", 0, NULL); break;
+	case 1: mount(rnd(2) ? "/etc" : "d", on, NULL, MS_BIND | (rnd(2) ? MS_REC : 0), NULL); break;
+	case 2: mount("d", "e", NULL, MS_MOVE, NULL); break;
+	case 3: mount(NULL, on, NULL, kinds[rnd(5)], NULL); break;
+	case 4: mount("o", on, "overlay", 0, "lowerdir=/etc:/usr/bin"); break;
+	case 5: mount(NULL, on, NULL, MS_REMOUNT | MS_BIND | (rnd(2) ? MS_RDONLY : 0), NULL); break;
+	default: umount2(on, rnd(2) ? MNT_DETACH : 0); break;
+	}
+}
+static void n_run(void)
+{
+	pid_t p = vfork();
+	if (p == 0) {
+		execl("/bin/true", "true", NULL);
+		_exit(1);
 	}
 }
 
@@ -591,11 +644,12 @@ static void t_queues(void)
 
 typedef void op(void);
 static op *const files[] = {o_open, o_open, o_tmpfile, o_dup, o_read, o_write, o_seek, o_size, o_stat, o_lock, o_fcntl, o_names, o_names, o_attrs, o_dirs, o_copy, o_watch, NULL};
-static op *const memory[] = {m_map, m_map, m_unmap, m_remap, m_advise, m_look, m_touch, m_touch, m_calls, m_other, m_shm, o_tmpfile, o_size, p_fork, NULL};
+static op *const names[] = {n_open, n_open, n_change, n_change, n_look, n_mount, n_run, o_read, o_write, o_dup, o_watch, o_names, o_stat, o_dirs, m_map, m_touch, m_calls, p_proc, p_wait, NULL};
+static op *const memory[] = {m_map, m_map, m_unmap, m_remap, m_advise, m_look, m_touch, m_touch, m_calls, m_other, m_shm, o_open, o_tmpfile, o_size, o_size, p_fork, p_long, NULL};
 static op *const processes[] = {p_fork, p_long, p_thread, p_exec, p_wait, p_wait, p_kill, p_kill, p_ids, p_sched, p_limits, p_ptrace, p_pidfd, p_spaces, p_proc, p_proc, p_tell, p_groups, NULL};
 static op *const sockets[] = {s_make, s_make, s_names, s_names, s_message, s_message, s_options, s_poll, s_poll, s_pty, o_dup, o_read, o_write, o_fcntl, p_fork, NULL};
 static op *const times_[] = {t_timers, t_signals, t_futex, t_futex, t_ipc, t_queues, p_kill, p_fork, p_thread, o_read, NULL};
-static const struct { const char *name; op *const *ops; } areas[] = {{"files", files}, {"memory", memory}, {"processes", processes}, {"sockets", sockets}, {"times", times_}};
+static const struct { const char *name; op *const *ops; } areas[] = {{"files", files}, {"names", names}, {"memory", memory}, {"processes", processes}, {"sockets", sockets}, {"times", times_}};
 enum { AREAS = sizeof areas / sizeof *areas };
 static int chosen[AREAS], choices;
 
@@ -629,12 +683,25 @@ static void *thread(void *seed)
 	return NULL;
 }
 
+// share opens and maps what the processes of a round have in common.
+static void share(void)
+{
+	for (int i = 0; i < 60; i++) {
+		o_tmpfile();
+		o_open();
+		if (rnd(2))
+			s_make();
+		o_size();
+		s_poll();
+		m_map();
+	}
+}
+
 // process runs threads and wakes them from calls that wait.
 static void process(uintptr_t seed)
 {
 	pthread_t t[THREADS];
 	know(getpid());
-	area = mmap(NULL, (AREA + 16) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&t[i], NULL, thread, (void *)(seed * 100 + i + 1)))
 			_exit(1);
@@ -660,15 +727,17 @@ int main(int argc, char **argv)
 				chosen[choices++] = a;
 	if (!choices || prctl(PR_SET_CHILD_SUBREAPER, 1))
 		return 2;
-	mkdir("/tmp/storm", 0777);
-	if (chdir("/tmp/storm"))
+	mkdir("storm", 0777);
+	if (chdir("storm") || !getcwd(home, sizeof home))
 		return 3;
 	struct rlimit r = {1 << 20, 1 << 20};
 	setrlimit(RLIMIT_FSIZE, &r);
 	for (int s = 1; s < 32; s++)
 		signal(s, s == SIGSEGV || s == SIGBUS ? wild : s == SIGCHLD ? SIG_DFL : nothing);
 	signal(40, nothing);
+	area = mmap(NULL, (AREA + 16) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (uintptr_t round = 0; now_ms() < end; round++) {
+		share();
 		pid_t p[PROCESSES];
 		for (int i = 0; i < PROCESSES; i++)
 			if ((p[i] = fork()) == 0) {
