@@ -745,8 +745,10 @@ int main(int argc, char **argv)
 				process(atoi(argv[1]) * 1000 + round * 10 + i);
 			}
 		// Who has ended early, by a call of another or of its own, is made anew.
-		while (now_ms() < end && waitpid(p[rnd(PROCESSES)], NULL, WNOHANG) == 0)
+		while (now_ms() < end && waitpid(p[rnd(PROCESSES)], NULL, WNOHANG) == 0) {
 			usleep(20000);
+			kill(-1, SIGCONT); // some stop themselves
+		}
 		for (int i = 0; i < PROCESSES; i++)
 			kill(p[i], SIGKILL);
 	}
