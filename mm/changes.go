@@ -6,9 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// change queues a change of the AddressSpace; apply carries the queue out. A
-// change that continues the one before is joined with it.
+// change queues a change of the AddressSpace; apply carries the queue out.
 func (m *MemoryManager) change(c platform.Change) {
+	m.suspects.acquit(c.Addr, c.Addr+c.Length)
+	m.queue(c)
+}
+
+// queue is change for what changes nothing as far as is known. A change that continues the one before is joined with it.
+func (m *MemoryManager) queue(c platform.Change) {
 	if n := len(m.changes); n > 0 {
 		last := &m.changes[n-1]
 		joined := last.Op == c.Op && last.Addr+last.Length == c.Addr && last.Prot == c.Prot

@@ -21,7 +21,7 @@
 // what is mapped cannot have failed for a right that it has. A page mapped with every
 // right that the guest has is ambiguous: either another thread's fault was answered
 // meanwhile, or the access is forbidden. The guest is let go again, and a few faults in a row at
-// one address settle it. An AddressSpace with a method Drops() uint64, counting how
+// one address, with nothing changed there, settle it. An AddressSpace with a method Drops() uint64, counting how
 // often everything was forgotten, makes the record exact.
 //
 // Private memory is copied on write after a fork: both sides' pmas are marked, and the

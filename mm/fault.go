@@ -196,7 +196,7 @@ func (m *MemoryManager) remap(page uint64, g *vmaSeg, p pmaSeg, exact bool) erro
 	}
 	if !exact {
 		lo, hi := window(page, maxChunk, p.start, p.end)
-		m.change(m.mapChange(lo, hi, p.v))
+		m.queue(m.mapChange(lo, hi, p.v))
 	}
 	return nil
 }
@@ -257,6 +257,15 @@ const (
 	suspectBase  = 3
 	suspectUsers = 64
 )
+
+// acquit forgets faults in [start, end): what is mapped there changes, and threads that were late for that may have to fault once more.
+func (s *suspects) acquit(start, end uint64) {
+	for i := range s.entries {
+		if e := &s.entries[i]; uint64(e.addr) >= start && uint64(e.addr) < end {
+			e.count = 0
+		}
+	}
+}
 
 // guilty counts a fault at addr in an address space with so many users.
 func (s *suspects) guilty(addr Addr, users int) bool {

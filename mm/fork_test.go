@@ -440,3 +440,25 @@ func TestNoexecFile(t *testing.T) {
 		t.Errorf("reads %q", b)
 	}
 }
+
+// TestLateFaultsAfterForks has threads fault on a page, whose right to be written to each fork withdraws, after another one's fault was
+// answered: they are not taken for threads that do what is forbidden, however often that happens.
+func TestLateFaultsAfterForks(t *testing.T) {
+	w := newWorld(t, 1<<30)
+	defer w.close()
+	a := w.anon(pg)
+	for range 100 {
+		w.fork().DecUsers()
+		for range suspectBase {
+			if err := w.m.HandleFault(a, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range suspectBase + 2 {
+		if w.m.HandleFault(a, 0) != nil {
+			return
+		}
+	}
+	t.Error("a thread that comes again and again is let go")
+}
