@@ -76,9 +76,13 @@ func (as *addressSpace) answerCPUID(ev platform.Event, regs *arch.Registers) boo
 	if !as.text.Trapped(regs.Rip - 1) {
 		return false
 	}
+	if stepping(regs) && as.text.Patched() {
+		regs.Rip-- // all patches are about to be undone, and CPUID itself is stepped over
+		return true
+	}
 	leaf, sub := uint32(regs.Rax), uint32(regs.Rcx)
 	r := as.p.cpuid.result(leaf, sub)
-	if !ofProcessor(leaf) {
+	if !as.p.cpuid.ofProcessor(leaf) {
 		as.text.Leaves(leaf, sub, r)
 	}
 	regs.Rax, regs.Rbx, regs.Rcx, regs.Rdx = uint64(r[0]), uint64(r[1]), uint64(r[2]), uint64(r[3])
@@ -86,14 +90,16 @@ func (as *addressSpace) answerCPUID(ev platform.Event, regs *arch.Registers) boo
 	return true
 }
 
-// ofProcessor tells whether a leaf of CPUID says something of the very processor that executes it, or what is the hypervisor's to say. The others are the same for all
+// ofProcessor tells whether a leaf of CPUID says something of the very processor that executes it, or what is the hypervisor's to say, or may: one that there is not
+// leaves what the last one does that there is. The others are the same for all
 // processors, so guest threads may find them for themselves (Intel's Software Developer's Manual, volume 2A, CPUID; AMD's, volume 3, appendix E).
-func ofProcessor(leaf uint32) bool {
+func (c *cpuid) ofProcessor(leaf uint32) bool {
+	const extended = 1 << 31
 	switch leaf {
-	case 1, 0xb, 0x1f, 0x8000001e:
+	case 1, 0xb, 0x1f, 0x8000001e, 0x80000026:
 		return true
 	}
-	return leaf>>28 == 4
+	return leaf > c.result(leaf&extended, 0)[0]
 }
 
 // tellTraps tells the handler whether the page of breakpoints is mapped.

@@ -20,10 +20,13 @@ const (
 	cpuidAt   = 0  // CPUID and a call
 	cpuidLoop = 9  // CPUID for ever
 	ownBreak  = 20 // a breakpoint of the guest's
+	ownStep   = 23 // CPUID that the guest steps over by itself
 )
 
-// cpuidCode is cpuid; mov %ecx,%r8d; syscall; jmp back; and mov $4,%eax; xor %ecx,%ecx; cpuid; jmp back; and int3; jmp back.
-var cpuidCode = []byte{0x0f, 0xa2, 0x41, 0x89, 0xc8, 0x0f, 0x05, 0xeb, 0xf7, 0xb8, 4, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0xeb, 0xf5, 0xcc, 0xeb, 0xfd}
+// cpuidCode is cpuid; mov %ecx,%r8d; syscall; jmp back; and mov $4,%eax; xor %ecx,%ecx; cpuid; jmp back; and int3; jmp back;
+// and push $TF; popf; cpuid; nop; jmp back.
+var cpuidCode = []byte{0x0f, 0xa2, 0x41, 0x89, 0xc8, 0x0f, 0x05, 0xeb, 0xf7, 0xb8, 4, 0, 0, 0, 0x31, 0xc9, 0x0f, 0xa2, 0xeb, 0xf5, 0xcc, 0xeb, 0xfd,
+	0x68, 2, 1, 0, 0, 0x9d, 0x0f, 0xa2, 0x90, 0xeb, 0xfd}
 
 // cpuidGuest is a guest whose code is cpuidCode in a program that has been executed so often that its CPUID is caught.
 func cpuidGuest(t *testing.T) *guest {
@@ -105,13 +108,31 @@ func TestCPUID(t *testing.T) {
 func TestCPUIDOnTheSpot(t *testing.T) {
 	g := cpuidGuest(t)
 	bad := [4]uint32{1, 2, 3, 4}
-	for leaf, asked := range map[uint32]bool{4: false, 1: true} {
+	for leaf, asked := range map[uint32]bool{4: false, 1: true, 0x12345678: true, 0xc0000000: true} {
 		g.cpuid(t, leaf, 0)
 		for key := range g.p.cpuid.results {
-			g.p.cpuid.results[key] = bad
+			if key.leaf == leaf {
+				g.p.cpuid.results[key] = bad
+			}
 		}
 		if got := g.cpuid(t, leaf, 0); got == bad != asked {
 			t.Errorf("leaf %d: %#x", leaf, got)
+		}
+	}
+}
+
+// TestOfProcessor asks which leaves differ between processors, where there are many.
+func TestOfProcessor(t *testing.T) {
+	c := cpuid{results: make(map[cpuidKey][4]uint32)}
+	for cpu := range 1 << 12 {
+		c.results[cpuidKey{cpu, 0, 0}], c.results[cpuidKey{cpu, 1 << 31, 0}] = [4]uint32{0x1f}, [4]uint32{0x80000028}
+	}
+	for leaf, want := range map[uint32]bool{
+		0: false, 1: true, 4: false, 0xb: true, 0x1f: true, 0x20: true, 0x40000000: true, 0x40000001: true,
+		1 << 31: false, 0x8000001d: false, 0x8000001e: true, 0x80000026: true, 0x80000028: false, 0x80000029: true, 0xc0000000: true,
+	} {
+		if got := c.ofProcessor(leaf); got != want {
+			t.Errorf("leaf %#x: %v", leaf, got)
 		}
 	}
 }
@@ -180,6 +201,21 @@ func TestCPUIDStepped(t *testing.T) {
 		t.Errorf("%+v %v, at %#x", ev, err, g.regs.Rip)
 	}
 	if want := arch.CPUID(4, 0); uint32(g.regs.Rbx) != want[1] || g.as.text.Patched() {
+		t.Errorf("%#x, want %#x", g.regs.Rbx, want[1])
+	}
+}
+
+// TestCPUIDStepsItself has the guest set the trap flag just before CPUID.
+func TestCPUIDStepsItself(t *testing.T) {
+	g := cpuidGuest(t)
+	g.cpuid(t, 4, 0)
+	g.regs.Rip, g.regs.Rax, g.regs.Rcx, g.regs.Rsp = guestAt+ownStep, 4, 0, guestAt+2*pageSize
+	ev, err := g.Run(g.as, g.regs)
+	const behind = guestAt + ownStep + 8
+	if err != nil || ev.Kind != platform.Fault || ev.Signal != unix.SIGTRAP || g.regs.Rip != behind {
+		t.Errorf("%+v %v, at %#x, want %#x", ev, err, g.regs.Rip, uint64(behind))
+	}
+	if want := arch.CPUID(4, 0); uint32(g.regs.Rbx) != want[1] {
 		t.Errorf("%#x, want %#x", g.regs.Rbx, want[1])
 	}
 }

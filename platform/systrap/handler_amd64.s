@@ -314,6 +314,8 @@ trap:
 	JNE    signal
 	CMPL   TRAPPED(BX), $0    // the page is not there
 	JEQ    signal
+	TESTL  $0x100, UC_FLAGS(DX) // TF: CPUID itself is to be stepped over
+	JNE    signal
 	MOVQ   TRAPS, SI
 	MOVQ   UC_RIP(DX), AX
 	DECQ   AX

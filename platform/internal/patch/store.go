@@ -74,20 +74,21 @@ type Store struct {
 	areasFD int // -1: there are none
 	areas   []byte
 
-	mu    sync.Mutex
-	files map[fileKey]map[uint64]*page // by offset
-	runs  map[fileKey]int              // how often it was executed, if CPUID is to be caught; at most maxRuns
-	pages int                          // versions made
-	sites int                          // indexes given out
-	slots []int                        // free
-	traps []int                        // pages of breakpoints that are free
-	known []result                     // of CPUID, at most maxResults; it only grows
+	mu      sync.Mutex
+	files   map[fileKey]map[uint64]*page // by offset
+	runs    map[fileKey]int              // how often it was executed, if CPUID is to be caught; at most maxRuns
+	looking bool                         // for CPUID in a file
+	pages   int                          // versions made
+	sites   int                          // indexes given out
+	slots   []int                        // free
+	traps   []int                        // pages of breakpoints that are free
+	known   []result                     // of CPUID, at most maxResults; it only grows
 }
 
-// fileKey tells a state of a host file from others.
+// fileKey tells a state of a host file from others. The time is that of its last change, which nobody can set.
 type fileKey struct {
 	dev, ino    uint64
-	size, mtime int64
+	size, ctime int64
 	nano        int64
 }
 
@@ -205,7 +206,7 @@ func keyOf(fd int32) (key fileKey, ok bool) {
 	if err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY {
 		return key, false
 	}
-	return fileKey{st.Dev, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec}, true
+	return fileKey{st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec}, true
 }
 
 // patch returns a version of the page at offset of file fd in which also the call is patched that ends at offset back of the page, nil

@@ -255,6 +255,9 @@ func (t *Text) overlay(addr uint64, v *version) {
 			return // the same page is mapped twice
 		}
 	}
+	if !t.traps.fits(len(v.traps)) {
+		return
+	}
 	t.over.Store(true)
 	for _, s := range v.sites {
 		slot := t.store.slot(t.slot)

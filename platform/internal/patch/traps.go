@@ -18,6 +18,8 @@ const (
 	// maxRuns bounds the files whose runs are counted, maxSeen those of one address space that are.
 	maxRuns = 512
 	maxSeen = 32
+	// maxTrapped bounds the breakpoints of one address space, with those that have been unmapped.
+	maxTrapped = 4096
 	// maxSites and maxResults are for how many breakpoints and results there is room in a page.
 	maxTrapSites = 127
 	maxResults   = 128
@@ -87,15 +89,20 @@ func (t *Text) executes(key fileKey, fd int32) {
 	}
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
+		t.store.looked()
 		return
 	}
 	go func() {
+		defer t.store.looked()
 		defer unix.Close(own)
 		t.store.trap(key, int32(own))
 	}()
 }
 
-// addTraps says that the page at addr is about to have breakpoints at those offsets.
+// fits tells whether there may be n more breakpoints.
+func (t *traps) fits(n int) bool { return len(t.at)+n <= maxTrapped }
+
+// addTraps says that the page at addr is about to have breakpoints at those offsets, for which there is room.
 func (t *Text) addTraps(addr uint64, offsets []uint64) {
 	if t.traps.at == nil {
 		t.traps.at = make(map[uint64]struct{})
@@ -143,15 +150,28 @@ func (t *Text) showTraps() {
 	p.sites.Store(uint32(n))
 }
 
-// executed notes that a file is executed once more, and tells whether that is when to look for CPUID.
+// executed notes that a file is executed once more, and tells whether that is when to look for CPUID: looked is to be called then. One
+// file is looked through at a time, others wait for their next run: that takes memory and time.
 func (p *Store) executed(key fileKey) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, known := p.runs[key]; !known && len(p.runs) == maxRuns {
 		clear(p.runs) // what is run often counts up again
 	}
+	due := p.runs[key] == oftenRun-1
+	if due && p.looking {
+		return false
+	}
+	p.looking = p.looking || due
 	p.runs[key]++
-	return p.runs[key] == oftenRun
+	return due
+}
+
+// looked says that a file has been looked through.
+func (p *Store) looked() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looking = false
 }
 
 // textFile is a file that is read by its descriptor, whose flags belong to others, too.
@@ -223,12 +243,14 @@ func (p *Store) showResults(i int) {
 	page.results.Store(uint32(len(p.known)))
 }
 
-// freeTraps takes page i back, if it is one. Nobody has it mapped.
+// freeTraps takes page i back, if it is one. Nobody has it mapped; who gets it next is not to learn what was where.
 func (p *Store) freeTraps(i int) {
 	if i == noPage {
 		return
 	}
-	p.trapPage(i).sites.Store(0)
+	page := p.trapPage(i)
+	page.sites.Store(0)
+	clear(page.site[:])
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.traps = append(p.traps, i)

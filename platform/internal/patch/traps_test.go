@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,9 +54,9 @@ func trapping(t *testing.T) *space {
 	t.Helper()
 	s, file := newSpace(t), programFile(t)
 	s.store.cfg.TrapsAt = trapsAt
-	for range oftenRun {
+	for i := range oftenRun {
 		p := s.program(file)
-		if p.run(); p.Trapped(textAt + cpuidAt) {
+		if p.run(); p.Trapped(textAt+cpuidAt) && i < oftenRun-1 {
 			t.Fatal("a breakpoint at once")
 		}
 		p.run() // counts no more
@@ -180,6 +181,9 @@ func TestTrapsEnd(t *testing.T) {
 	if free(); len(s.store.traps) != maxTraps {
 		t.Errorf("%d pages are free", len(s.store.traps))
 	}
+	if at := s.store.trapPage(s.traps.page).site[0]; at != 0 {
+		t.Errorf("who gets the page finds %#x", at)
+	}
 	s.store.traps = nil
 	p := s.program(s.file)
 	if p.run(); !p.Trapped(textAt+cpuidAt) || p.TrapsMapped() {
@@ -200,5 +204,73 @@ func TestRunsBounded(t *testing.T) {
 	}
 	if n := len(s.store.runs); n > maxRuns {
 		t.Errorf("%d files are counted", n)
+	}
+}
+
+// TestLooksOneByOne has many files executed often at once: one is looked through at a time, and each once.
+func TestLooksOneByOne(t *testing.T) {
+	s := newSpace(t)
+	for i, want := range []struct {
+		ino    uint64
+		due    bool
+		looked bool // before
+	}{{1, true, false}, {2, false, false}, {2, false, false}, {1, false, false}, {2, true, true}, {1, false, true}, {2, false, false}} {
+		if want.looked {
+			s.store.looked()
+		}
+		for n := s.store.runs[fileKey{ino: want.ino}]; n < oftenRun-1; n++ {
+			if s.store.executed(fileKey{ino: want.ino}) {
+				t.Fatalf("due after %d runs", n+1)
+			}
+		}
+		if got := s.store.executed(fileKey{ino: want.ino}); got != want.due {
+			t.Errorf("%d: %+v: %v", i, want, got)
+		}
+	}
+}
+
+// TestTrapsBounded maps text with a breakpoint in more and more places.
+func TestTrapsBounded(t *testing.T) {
+	s := trapping(t)
+	for i := range uint64(maxTrapped + 100) {
+		at := textAt + (i+1)*pageSize
+		s.apply(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: s.file, Addr: at, Length: pageSize, Offset: patchtest.CodeAt})
+		if trapped := s.Text.patched[at] != nil; trapped != s.Trapped(at+cpuidAt) {
+			t.Fatalf("page %d is mapped with a breakpoint: %v", i, trapped)
+		}
+		s.apply(platform.Change{Op: platform.Unmap, Addr: at, Length: pageSize})
+		s.q.Done()
+	}
+	if n := len(s.traps.at); n != maxTrapped {
+		t.Errorf("%d breakpoints are kept in mind", n)
+	}
+}
+
+// TestFileKey writes to a file and sets its times back.
+func TestFileKey(t *testing.T) {
+	file := programFile(t)
+	was, ok := keyOf(file)
+	if again, _ := keyOf(file); !ok || again != was {
+		t.Errorf("%+v, and then %+v", was, again)
+	}
+	name := fmt.Sprintf("/proc/self/fd/%d", file)
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond) // longer than a tick of the host's
+	to, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := to.WriteAt([]byte{0xc3}, patchtest.CodeAt); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(name, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := keyOf(file); now == was {
+		t.Errorf("%+v as before", now)
 	}
 }
