@@ -12,6 +12,7 @@ import (
 	"gosentry/fs/host/fstest"
 	"gosentry/fs/vfs"
 	"gosentry/mm"
+	"gosentry/sentry/cred"
 
 	"golang.org/x/sys/unix"
 )
@@ -466,5 +467,30 @@ func TestHugeDirectory(t *testing.T) {
 			t.Fatalf("%d a call: from the middle on it differs", per)
 		}
 		f.DecRef()
+	}
+}
+
+// TestSetIDThroughAnotherName: a write takes set-id bits from a file whose names are different inodes to the tree.
+func TestSetIDThroughAnotherName(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the host itself takes them where the sentry has no CAP_FSETID")
+	}
+	dir := t.TempDir()
+	h := fstest.Host{Dir: dir}
+	must(t, h.Create("/f", 0o666))
+	must(t, h.Chmod("/f", 0o666))
+	must(t, h.Link("/f", "/hard"))
+	g := guest(t, dir, writable)
+	f, err := g.Open("/f", unix.O_WRONLY, 0)
+	must(t, err)
+	defer f.DecRef()
+	other := &fstest.Caller{Cred: cred.New(7, 7, nil, nil)}
+	for range 2 {
+		_, err = f.Write(other, mm.BytesBuffer([]byte("x")))
+		must(t, err)
+		if s, err := h.Stat("/f"); err != nil || s.Mode != unix.S_IFREG|0o666 {
+			t.Errorf("after a write: %+v, %v", s, err)
+		}
+		must(t, g.Chmod("/hard", 0o4666))
 	}
 }

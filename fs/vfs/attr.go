@@ -80,7 +80,9 @@ func ChangeMode(c Caller, p Path, mode uint32) error {
 		mode &^= unix.S_ISGID
 	}
 	err = d.setAttr(c, SetAttr{Set: SetMode, Mode: mode})
-	d.state.plain.Store(false)
+	if mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		d.fs.sys.privileged.Add(1)
+	}
 	return err
 }
 
@@ -148,19 +150,17 @@ func dropFileCaps(c Caller, d *Dentry) error {
 // dropPrivileges clears set-id bits and file capabilities before a regular file's content
 // changes. The file's write lock is held.
 func dropPrivileges(c Caller, d *Dentry) error {
-	st := d.state
-	if st.plain.Load() {
+	// Read before the look: whoever adds a bit meanwhile counts after that.
+	seen := d.fs.sys.privileged.Load()
+	if d.state.plain.Load() == seen {
 		return nil
 	}
-	// Set before the look: whoever adds a bit meanwhile resets it after.
-	st.plain.Store(true)
 	attr, err := d.inode.Attr()
 	if err != nil {
-		st.plain.Store(false)
 		return err
 	}
-	if attr.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
-		st.plain.Store(false)
+	bits := attr.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
+	if bits {
 		creds := c.Creds()
 		if mode := withoutSetID(creds, &attr); mode != attr.Mode&modeBits && !capable(creds, &attr, unix.CAP_FSETID) {
 			if err := d.inode.SetAttr(c, SetAttr{Set: SetMode, Mode: mode}); err != nil {
@@ -169,8 +169,10 @@ func dropPrivileges(c Caller, d *Dentry) error {
 		}
 	}
 	if err := dropFileCaps(c, d); err != nil {
-		st.plain.Store(false)
 		return err
+	}
+	if !bits {
+		d.state.plain.Store(seen)
 	}
 	return nil
 }

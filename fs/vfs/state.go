@@ -38,9 +38,8 @@ type InodeState struct {
 	// leased counts leases, and whoever is about to take one.
 	leased atomic.Int32
 
-	// plain is set once a write found no set-id bits and no file capabilities to clear,
-	// and reset by whatever may add them.
-	plain atomic.Bool
+	// plain is what System.privileged was when a write found no set-id bits and no file capabilities to clear, 0 for never.
+	plain atomic.Uint64
 	// linkable marks an unnamed file (O_TMPFILE) that may still be given a name.
 	linkable atomic.Bool
 	// hint is what F_SET_RW_HINT said (RWH_WRITE_LIFE_*).

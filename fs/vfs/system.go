@@ -41,6 +41,10 @@ type System struct {
 
 	files atomic.Int64 // open files
 
+	// privileged counts what may have given any file set-id bits or file capabilities, from 1 on. It is common to
+	// all, since a file with several names may have several inodes.
+	privileged atomic.Uint64
+
 	// nesting is held while one epoll instance is added to another.
 	nesting sync.Mutex
 	watches atomic.Int64
@@ -69,6 +73,7 @@ type System struct {
 func NewSystem() *System {
 	s := &System{seed: maphash.MakeSeed(), ring: ring{max: keptDentries}, pipeBytes: Budget{limit: PipeBytes}}
 	s.ino.Store(1)
+	s.privileged.Store(1)
 	s.LeaseBreak.Store(defaultLeaseBreak)
 	s.inotify.init()
 	s.PipeMax.Store(defaultPipeMax)

@@ -96,7 +96,9 @@ func SetXattr(c Caller, p Path, name string, value []byte, flags int) error {
 		return err
 	}
 	err := p.Dentry.inode.SetXattr(c, name, value, flags)
-	p.Dentry.state.plain.Store(false)
+	if name == capsXattr {
+		p.Dentry.fs.sys.privileged.Add(1)
+	}
 	if err == nil {
 		p.Dentry.notify(unix.IN_ATTRIB)
 	}
