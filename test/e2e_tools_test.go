@@ -42,7 +42,7 @@ E`},
 		{name: "pgrep_kill", needs: []string{"pgrep"}, text: `sleep 31.5 & until grep -q ^sleep /proc/$!/comm; do :; done; pgrep -P $$ -x sleep | wc -l; { pkill -P $$ -x sleep; wait $!; echo $?; } 2>/dev/null`},
 		{name: "maps", text: `sed -n 's,^[^/]* /,/,p' /proc/self/maps | sort -u; cp /bin/sleep here; ./here 30 & until grep -q ^here /proc/$!/comm && grep -q '^State:.S' /proc/$!/status; do sleep 0.01; done; rm here; sed -n 's,^[^/]* /.*/,,p' /proc/$!/maps | sort -u | grep here; kill $!`},
 		{name: "flock", needs: []string{"flock"}, text: `flock f sh -c 'echo locked; flock -n f echo again; echo $?'; (flock 9; echo in) 9>f; flock -w 0.1 f true; echo $?`},
-		{name: "setsid_nice", needs: []string{"setsid", "ionice"}, text: `setsid -w sh -c 'ps -o sid= -p $$ | tr -d " " | grep -qx $$ && echo leader'; nice -n 5 nice; taskset -c 0 true; echo $?`},
+		{name: "setsid_nice", needs: []string{"setsid", "ionice"}, text: `setsid -w sh -c 'ps -o sid= -p $$ | tr -d " " | grep -qx $$ && echo leader'; nice -n 5 nice; taskset -c 0 grep Cpus_allowed_list /proc/self/status; echo $?`},
 		{name: "setpriv", needs: []string{"setpriv"}, text: `[ $(id -u) = 0 ] || exit 0; setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'id -u; id -g; touch /etc/x; cat /etc/shadow' 2>&1; setpriv --reuid=1000 sh -c 'kill -0 1' 2>&1 | grep -c permitted`},
 		{name: "unshare_nsenter", needs: []string{"unshare", "nsenter", "ps"}, text: `unshare -Urpf --mount-proc sh -c 'id -u; ps -o pid=,comm= >p; tr -s " " <p; rm p; cat /proc/self/uid_map | tr -s " "'
 unshare -Urmn sh -c 'mount -t tmpfs x /mnt && echo in >/mnt/f && cat /mnt/f; mount --bind /mnt /tmp && cat /tmp/f; umount /tmp; wc -l </proc/net/unix'; ls /mnt/f 2>/dev/null

@@ -349,9 +349,19 @@ func TestSettingsAreOnHost(t *testing.T) {
 }
 
 func TestCPUMasks(t *testing.T) {
-	for n, want := range map[int]string{1: "1", 2: "3", 32: "ffffffff", 33: "1,ffffffff", 64: "ffffffff,ffffffff"} {
-		if got := cpuMask(n); got != want {
-			t.Errorf("%d processors: %s", n, got)
+	for _, c := range []struct {
+		n          int
+		may        []uint64
+		mask, list string
+	}{
+		{1, nil, "1", "0"}, {2, nil, "3", "0-1"}, {2, []uint64{2}, "2", "1"}, {2, []uint64{^uint64(0)}, "3", "0-1"}, {8, []uint64{1}, "01", "0"},
+		{32, nil, "ffffffff", "0-31"}, {33, nil, "1,ffffffff", "0-32"}, {64, []uint64{0xb}, "00000000,0000000b", "0-1,3"},
+		{70, []uint64{1 << 63, 1}, "01,80000000,00000000", "63-64"}, {70, []uint64{1}, "00,00000000,00000001", "0"},
+	} {
+		var b bytes.Buffer
+		writeCPUs(&b, c.n, c.may)
+		if want := fmt.Sprintf("Cpus_allowed:\t%s\nCpus_allowed_list:\t%s\n", c.mask, c.list); !strings.HasPrefix(b.String(), want) {
+			t.Errorf("%d processors, %x:\n%swant\n%s", c.n, c.may, b.String(), want)
 		}
 	}
 }

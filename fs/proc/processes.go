@@ -135,6 +135,9 @@ type Status struct {
 	TTY      uint32 // device of the controlling terminal, 0 for none
 	TTYGroup int32  // its foreground process group, -1 for none
 
+	// Affinity has a bit for each processor that the thread may use; nil: all.
+	Affinity []uint64
+
 	KernelThread bool
 	Threads      int
 	ExitSignal   signal.Signal

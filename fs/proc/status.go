@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gosentry/fs/vfs"
@@ -45,7 +46,7 @@ func writeStatus(d *taskDir, c vfs.Caller, b *bytes.Buffer) error {
 	}
 	fmt.Fprintf(b, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%d\n", noNew, s.Seccomp, s.SeccompCount)
 	b.WriteString("Speculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown\n")
-	writeCPUs(b, d.fs.processes.Info().CPUs)
+	writeCPUs(b, d.fs.processes.Info().CPUs, s.Affinity)
 	fmt.Fprintf(b, "voluntary_ctxt_switches:\t%d\nnonvoluntary_ctxt_switches:\t%d\n", s.Switches, s.Preemptions)
 	return nil
 }
@@ -110,27 +111,49 @@ func writeMemory(b *bytes.Buffer, m *mm.MemoryManager) {
 	b.WriteString("CoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n")
 }
 
-func writeCPUs(b *bytes.Buffer, n int) {
+// writeCPUs tells which of n processors a thread may use.
+func writeCPUs(b *bytes.Buffer, n int, affinity []uint64) {
 	n = max(n, 1)
-	fmt.Fprintf(b, "Cpus_allowed:\t%s\nCpus_allowed_list:\t%s\n", cpuMask(n), cpuList(n))
+	may := func(cpu int) bool {
+		return cpu < n && (affinity == nil || cpu/64 < len(affinity) && affinity[cpu/64]&(1<<(cpu%64)) != 0)
+	}
+	fmt.Fprintf(b, "Cpus_allowed:\t%s\nCpus_allowed_list:\t%s\n", cpuMask(n, may), cpuList(n, may))
 	b.WriteString("Mems_allowed:\t1\nMems_allowed_list:\t0\n")
 }
 
-// cpuMask is the mask of n processors in words of 32 bits, the highest first.
-func cpuMask(n int) string {
-	words := make([]string, 0, (n+31)/32)
-	if rest := n % 32; rest != 0 {
-		words = append(words, fmt.Sprintf("%x", uint32(1)<<rest-1))
-	}
-	for range n / 32 {
-		words = append(words, "ffffffff")
+// cpuMask is the mask of those of n processors that may be used, in words of 32 bits, the highest first.
+func cpuMask(n int, may func(cpu int) bool) string {
+	const word = 32
+	var words []string
+	for first := (n - 1) / word * word; first >= 0; first -= word {
+		bits := uint32(0)
+		for i := range word {
+			if may(first + i) {
+				bits |= 1 << i
+			}
+		}
+		words = append(words, fmt.Sprintf("%0*x", (min(n-first, word)+3)/4, bits))
 	}
 	return strings.Join(words, ",")
 }
 
-func cpuList(n int) string {
-	if n == 1 {
-		return "0"
+// cpuList is the list of those of n processors that may be used: numbers and ranges, with commas between.
+func cpuList(n int, may func(cpu int) bool) string {
+	var list []string
+	for first := 0; first < n; first++ {
+		if !may(first) {
+			continue
+		}
+		last := first
+		for may(last + 1) {
+			last++
+		}
+		if first == last {
+			list = append(list, strconv.Itoa(first))
+		} else {
+			list = append(list, fmt.Sprintf("%d-%d", first, last))
+		}
+		first = last
 	}
-	return fmt.Sprintf("0-%d", n-1)
+	return strings.Join(list, ",")
 }

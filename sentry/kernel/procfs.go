@@ -194,7 +194,7 @@ func (p procTask) Status(process bool) proc.Status {
 	s.Personality = tg.persona.Load()
 	s.Dumpable = tg.Dumpable() && t.MM() != nil
 	s.KernelThread = t.main != nil
-	s.Nice = t.nice.Load()
+	s.Nice, s.Affinity = t.nice.Load(), t.sched.Affinity
 	s.StartTime = int64(tg.start.Sub(t.k.boot)) + t.k.bootUptime
 	s.TimerSlack = int64(t.slackNS.Load())
 	s.OOMScoreAdj = tg.oomScore.Load()
