@@ -147,7 +147,8 @@ static void processes(void)
 
 static void names(void)
 {
-	int id = fresh(PAGE), keyed = shmget(0x12ab, PAGE, IPC_CREAT | 0600);
+	key_t key = 0x12ab0000 + (getpid() & 0xffff);
+	int id = fresh(PAGE), keyed = shmget(key, PAGE, IPC_CREAT | 0600);
 	char *a = shmat(id, NULL, SHM_EXEC);
 	(void)shmat(keyed, NULL, 0);
 	a[0] = 1;
@@ -156,7 +157,8 @@ static void names(void)
 	snprintf(line, sizeof line, "rwxs 00000000 00:01 %d ", id);
 	say("private", "%s", yes(strstr(maps, line) != NULL));
 	say("named", "%s", yes(strstr(maps, "/SYSV00000000 (deleted)\n") != NULL));
-	say("named by key", "%s", yes(strstr(maps, "/SYSV000012ab (deleted)\n") != NULL));
+	snprintf(line, sizeof line, "/SYSV%08x (deleted)\n", key);
+	say("named by key", "%s", yes(strstr(maps, line) != NULL));
 	snprintf(line, sizeof line, "         0 %10d   600                  4096 %5d %5d      1 ", id, getpid(), getpid());
 	say("in /proc", "%s", yes(has_line("/proc/sysvipc/shm", line)));
 	shmctl(id, IPC_RMID, NULL);
