@@ -58,6 +58,7 @@ enum { CROWD = 150 };
 
 static void *one_of_many(void *arg)
 {
+	(void)arg;
 	long failed = 0;
 	for (int i = 0; i < 20; i++)
 		failed += barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) != 0;
