@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"gosentry/mm"
 	"gosentry/platform/arch"
@@ -68,6 +69,9 @@ func sysNameToHandleAt(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	return 0, t.CopyOut(mm.Addr(a[2]), le.AppendUint32(b, 0))
 }
 
+// errHandle is ESTALE for good: a bare one has the call tried again.
+var errHandle = fmt.Errorf("a handle: %w", unix.ESTALE)
+
 // sysOpenByHandleAt is open_by_handle_at(2): as no file system here knows handles that can be opened, they are all stale.
 func sysOpenByHandleAt(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	header := make([]byte, handleHeader)
@@ -94,5 +98,5 @@ func sysOpenByHandleAt(t *kernel.Task, a arch.SyscallArgs) (uint64, error) {
 	if err := t.CopyIn(mm.Addr(a[1]+handleHeader), make([]byte, size)); err != nil {
 		return 0, err
 	}
-	return 0, unix.ESTALE
+	return 0, errHandle
 }
