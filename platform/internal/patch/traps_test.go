@@ -60,7 +60,11 @@ func trapping(t *testing.T) *space {
 			t.Fatal("a breakpoint at once")
 		}
 		p.run() // counts no more
-		defer p.End()
+		defer func() {
+			if free := p.End(); free != nil {
+				free()
+			}
+		}()
 	}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		p := s.program(file)
