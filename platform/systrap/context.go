@@ -25,6 +25,7 @@ type context struct {
 	pace    pace // how it hands over
 	calls   patch.Calls
 	retries int
+	cuts    uint64 // Text.Replaced's
 
 	called arch.Registers // at the patched call that came last
 	fresh  bool           // nothing else has happened since
@@ -181,7 +182,7 @@ func (c *context) consider(as *addressSpace, ev platform.Event, regs *arch.Regis
 		}
 		return true
 	}
-	if as.answerCPUID(ev, regs) {
+	if as.answerCPUID(&c.cuts, ev, regs) {
 		return false
 	}
 	as.rewind(regs)

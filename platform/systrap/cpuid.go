@@ -66,13 +66,17 @@ func (c *cpuid) result(leaf, sub uint32) [4]uint32 {
 	return r
 }
 
-// answerCPUID does what CPUID does if ev is the breakpoint in its place.
-func (as *addressSpace) answerCPUID(ev platform.Event, regs *arch.Registers) bool {
+// answerCPUID does what CPUID does if ev is the breakpoint in its place. cuts is what Text.Replaced wants of the thread.
+func (as *addressSpace) answerCPUID(cuts *uint64, ev platform.Event, regs *arch.Registers) bool {
 	if ev.Kind != platform.Fault || ev.Signal != unix.SIGTRAP || ev.Code != siKernel {
 		return false
 	}
 	as.Lock()
 	defer as.Unlock()
+	if as.text.Replaced(regs.Rip-1, cuts) {
+		regs.Rip--
+		return true
+	}
 	if !as.text.Trapped(regs.Rip - 1) {
 		return false
 	}

@@ -271,10 +271,14 @@ func TestRacingBreakpoints(t *testing.T) {
 		})
 	}
 	plain := g.program()
-	for round := range 100 {
+	copy(g.mem, cpuidCode)
+	for round := range 200 {
 		time.Sleep(300 * time.Microsecond)
 		var c platform.Change
-		switch round % 3 {
+		switch round % 4 {
+		case 3: // as a write to the page does
+			c = g.program()
+			c.File, c.Offset = g.codeFD, 0
 		case 0:
 			c = platform.Change{Op: platform.Protect, Addr: guestAt, Length: pageSize, Prot: platform.Read | platform.Exec}
 		case 1:

@@ -65,7 +65,8 @@
 //
 // Where the host's CPUID is dear, it is a breakpoint in programs that are executed often. The handler finds the breakpoint and what CPUID would leave in a
 // page that the leader maps, read-only, and the guest goes on; what it does not find is the sentry's to answer, as are those leaves that tell processors
-// apart. A kick that comes meanwhile is remembered until that is done.
+// apart. A kick that comes meanwhile is remembered until that is done. A thread that has met a breakpoint just before something else was mapped there executes
+// what is there then. A guest that copies its own text copies breakpoints with it, which are not answered elsewhere.
 //
 // The sentry reads text from the file, so that a tracer sees it plain; the guest itself
 // sees the patch, the table of pointers, and a base of GS that it has not set. When the guest is single-stepped, all patches of

@@ -2,7 +2,6 @@ package patch
 
 import (
 	"io"
-	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -33,8 +32,9 @@ type traps struct {
 	seen   []fileKey // files that are executed, in that case
 	page   int       // of the store that says where they are, or noPage
 	mapped atomic.Bool
-	// at is where any were put since something else was mapped there. A thread may have met one just before it was taken away.
-	at map[uint64]struct{}
+	// at is where any were put, and whether nothing else was mapped there since. A thread may have met one just before it was taken away.
+	at   map[uint64]bool
+	cuts uint64 // how often something else was mapped where there were any
 }
 
 // trapPage is what the guest is shown of breakpoints.
@@ -59,9 +59,17 @@ func (t *Text) CatchCPUID() { t.traps.wanted = t.store != nil && t.store.cfg.Tra
 func (t *Text) TrapsMapped() bool { return t.traps.mapped.Load() }
 
 // Trapped tells whether a breakpoint that was met at addr is one that stands for CPUID.
-func (t *Text) Trapped(addr uint64) bool {
-	_, ok := t.traps.at[addr]
-	return ok
+func (t *Text) Trapped(addr uint64) bool { return t.traps.at[addr] }
+
+// Replaced tells whether a breakpoint that was met at addr may be one that stood for CPUID until something else was mapped there, so that what is there
+// now is to be executed. seen belongs to the thread, which is told so once for each such change: a breakpoint that it meets again is the guest's own.
+func (t *Text) Replaced(addr uint64, seen *uint64) bool {
+	stands, had := t.traps.at[addr]
+	if !had || stands || *seen == t.traps.cuts {
+		return false
+	}
+	*seen = t.traps.cuts
+	return true
 }
 
 // Leaves says what CPUID leaves for leaf and sub on whatever processor.
@@ -105,10 +113,10 @@ func (t *traps) fits(n int) bool { return len(t.at)+n <= maxTrapped }
 // addTraps says that the page at addr is about to have breakpoints at those offsets, for which there is room.
 func (t *Text) addTraps(addr uint64, offsets []uint64) {
 	if t.traps.at == nil {
-		t.traps.at = make(map[uint64]struct{})
+		t.traps.at = make(map[uint64]bool)
 	}
 	for _, at := range offsets {
-		t.traps.at[addr+at] = struct{}{}
+		t.traps.at[addr+at] = true
 	}
 	if t.traps.page == noPage {
 		t.traps.page = t.store.takeTraps()
@@ -121,14 +129,19 @@ func (t *Text) addTraps(addr uint64, offsets []uint64) {
 	}
 }
 
-// cutTraps forgets the breakpoints in [start, end), where something else is about to be.
+// cutTraps says that no breakpoints stand in [start, end), where something else is about to be.
 func (t *Text) cutTraps(start, end uint64) {
 	if len(t.traps.at) == 0 {
 		return
 	}
-	had := len(t.traps.at)
-	maps.DeleteFunc(t.traps.at, func(at uint64, _ struct{}) bool { return start <= at && at < end })
-	if len(t.traps.at) < had {
+	cut := false
+	for at, stood := range t.traps.at {
+		if stood && start <= at && at < end {
+			t.traps.at[at], cut = false, true
+		}
+	}
+	if cut {
+		t.traps.cuts++
 		t.showTraps()
 	}
 }
@@ -141,8 +154,8 @@ func (t *Text) showTraps() {
 	p := t.store.trapPage(t.traps.page)
 	p.sites.Store(0)
 	n := 0
-	for at := range t.traps.at {
-		if n < len(p.site) {
+	for at, stands := range t.traps.at {
+		if stands && n < len(p.site) {
 			p.site[n] = at
 			n++
 		}

@@ -278,3 +278,26 @@ func TestFileKey(t *testing.T) {
 		t.Errorf("%+v as before", now)
 	}
 }
+
+// TestReplaced maps something else where a breakpoint is, which a thread has met just before.
+func TestReplaced(t *testing.T) {
+	s := trapping(t)
+	const at = textAt + cpuidAt
+	own := platform.Change{Op: platform.Map, Addr: textAt, Length: pageSize, File: s.file, Prot: platform.Read | platform.Write}
+	var one, other uint64
+	if s.Replaced(at, &one) {
+		t.Error("it stands")
+	}
+	for range 2 {
+		s.apply(own)
+		for _, seen := range []*uint64{&one, &other} {
+			if s.Replaced(at+1, seen) || !s.Replaced(at, seen) || s.Replaced(at, seen) {
+				t.Error("a thread is not to go on once, or to do so elsewhere or again")
+			}
+		}
+		s.run()
+		if s.Replaced(at, new(uint64)) || !s.Trapped(at) {
+			t.Error("it stands again")
+		}
+	}
+}
