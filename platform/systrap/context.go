@@ -207,7 +207,7 @@ func (c *context) plain(as *addressSpace, s *seat, regs *arch.Registers) bool {
 // load writes what the thread is to run with.
 func (c *context) load(as *addressSpace, s *seat, regs *arch.Registers) {
 	c.answers.Show(&s.answers)
-	s.tellTraps(as.text.TrapsMapped())
+	s.tellTraps(as)
 	c.same = c.plain(as, s, regs)
 	c.fresh = false
 	if c.same {

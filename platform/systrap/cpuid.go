@@ -107,9 +107,15 @@ func (c *cpuid) ofProcessor(leaf uint32) bool {
 }
 
 // tellTraps tells the handler whether the page of breakpoints is mapped.
-func (s *seat) tellTraps(mapped bool) {
+func (s *seat) tellTraps(as *addressSpace) {
+	mapped := as.text.TrapsMapped()
 	if s.trapped == mapped {
 		return
+	}
+	as.Lock()
+	defer as.Unlock()
+	if mapped && as.Queue().Len() > 0 {
+		return // it may be about to be
 	}
 	s.trapped = mapped
 	var told uint64

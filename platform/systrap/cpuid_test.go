@@ -286,6 +286,9 @@ func TestRacingBreakpoints(t *testing.T) {
 		case 2:
 			c = plain
 		}
+		g.as.Lock()
+		g.as.text.CatchCPUID() // again, though guest code runs
+		g.as.Unlock()
 		if err := g.as.Apply([]platform.Change{c}); err != nil {
 			t.Fatal(err)
 		}

@@ -202,6 +202,7 @@ func (t *Text) Lose() {
 
 // Recover queues the table and the trampolines again where that is due. It is to be called before guest code runs.
 func (t *Text) Recover() {
+	t.traps.wanted = false // what comes from now on some program may want to read
 	if t.lost && t.state == textActive {
 		t.mapTable()
 	}

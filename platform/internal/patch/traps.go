@@ -51,8 +51,8 @@ type result struct {
 	registers [4]uint32
 }
 
-// CatchCPUID has the text, which is of an empty address space, patched where CPUID is, if Config.TrapsAt says so. Texts that begin as copies of others
-// need it not: CPUID is what programs and libraries begin with.
+// CatchCPUID has what is mapped until guest code runs, which is to say by exec, patched where CPUID is, if Config.TrapsAt says so. What a program maps itself it may
+// read as well, as those do that translate others. Texts that begin as copies of others need it not: CPUID is what programs begin with.
 func (t *Text) CatchCPUID() { t.traps.wanted = t.store != nil && t.store.cfg.TrapsAt != 0 }
 
 // TrapsMapped tells whether the guest finds its breakpoints in a page at Config.TrapsAt. It may be called without the lock.

@@ -301,3 +301,14 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 }
+
+// TestTrapsOfExec maps the program where guest code has run already: it is plain.
+func TestTrapsOfExec(t *testing.T) {
+	s := trapping(t)
+	s.Recover()
+	s.apply(platform.Change{Op: platform.Unmap, Addr: textAt, Length: pageSize})
+	s.q.Done()
+	if s.run(); !s.maps(s.file, textAt) || s.maps(int32(s.store.fd), textAt) {
+		t.Errorf("%+v", s.q.Pending())
+	}
+}
