@@ -28,7 +28,7 @@ func shellScripts() []script {
 		{name: "background", text: `mkfifo go; (read x <go; sleep 0.1; echo late) & echo early; echo >go; wait; echo all`},
 		{name: "background_status", text: `(exit 3) & p=$!; wait $p; echo $?; sh -c 'kill -9 $$' & wait $!; echo $?`},
 		{name: "many_jobs", text: `for i in 1 2 3 4 5 6 7 8; do (sleep 0.0$i; echo $i >>f) & done; wait; sort f | tr '\n' ' '; echo`},
-		{name: "kill_job", text: `sleep 30 & p=$!; kill $p; wait $p; echo $?; kill -0 $p 2>/dev/null; echo $?`},
+		{name: "kill_job", text: `exec 2>/dev/null; sleep 30 & p=$!; kill $p; wait $p; echo $?; kill -0 $p; echo $?`},
 		{name: "wait_unknown", text: `wait 999999 2>/dev/null; echo $?; wait; echo $?`},
 		{name: "ulimit", text: `ulimit -n 64; ulimit -n; ulimit -S -c 0; ulimit -c; sh -c 'ulimit -n'; ulimit -t; ulimit -f 8; ulimit -f`},
 		{name: "ulimit_file_size", text: `(ulimit -f 4; head -c 100000 /dev/zero >f) 2>/dev/null; echo $?; wc -c <f`},
