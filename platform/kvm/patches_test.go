@@ -1,8 +1,6 @@
 package kvm
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +8,7 @@ import (
 
 	"gosentry/platform"
 	"gosentry/platform/arch"
+	"gosentry/platform/internal/patch/patchtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,17 +55,9 @@ func siteGuest(t *testing.T, p *Platform, site ...byte) *testGuest {
 // textGuest is a guest whose code is mapped from a file that cannot change.
 func textGuest(t *testing.T, p *Platform, code []byte) *testGuest {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(name, append(code, make([]byte, 2*pageSize-len(code))...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
+	fd := patchtest.Open(t, append(code, make([]byte, 2*pageSize-len(code))...))
 	g := newGuest(t, p)
-	g.text = platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(fd), Addr: codeAt, Length: pageSize}
+	g.text = platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: fd, Addr: codeAt, Length: pageSize}
 	g.apply(g.text)
 	g.regs.Rip = codeAt
 	return g

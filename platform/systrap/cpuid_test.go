@@ -1,8 +1,6 @@
 package systrap
 
 import (
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -36,17 +34,8 @@ func cpuidGuest(t *testing.T) *guest {
 		t.Skipf("the host cannot run it: %v", err)
 	}
 	t.Cleanup(p.Release)
-	name := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(name, patchtest.Program(cpuidCode), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
 	g := newGuest(t, p)
-	g.textFD = int32(fd)
+	g.textFD = patchtest.Open(t, patchtest.Program(cpuidCode))
 	soon(t, "breakpoints", func() bool {
 		g.Leave()
 		g.as.Release()

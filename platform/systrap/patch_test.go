@@ -2,8 +2,6 @@ package systrap
 
 import (
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +9,7 @@ import (
 	"gosentry/platform"
 	"gosentry/platform/arch"
 	"gosentry/platform/internal/patch"
+	"gosentry/platform/internal/patch/patchtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,23 +33,15 @@ func siteCode(number uint32) []byte {
 func textGuest(t testing.TB, p *Platform, code []byte) *guest {
 	t.Helper()
 	g := newGuest(t, p)
-	name := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(name, append(code, make([]byte, 2*pageSize-len(code))...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
+	fd := patchtest.Open(t, append(code, make([]byte, 2*pageSize-len(code))...))
 	g.text(t, fd)
 	return g
 }
 
 // text maps the first page of fd as the guest's code.
-func (g *guest) text(t testing.TB, fd int) {
+func (g *guest) text(t testing.TB, fd int32) {
 	t.Helper()
-	g.textFD = int32(fd)
+	g.textFD = fd
 	if err := g.as.Apply([]platform.Change{g.plain()}); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +104,7 @@ func TestPatchedAgain(t *testing.T) {
 	g.Leave()
 	g.as.Release()
 	g.as, g.regs = as.(*addressSpace), startRegs()
-	g.text(t, int(g.textFD))
+	g.text(t, g.textFD)
 	g.hot(t)
 }
 

@@ -3,12 +3,11 @@ package patch
 import (
 	"bytes"
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/changes"
+	"gosentry/platform/internal/patch/patchtest"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,16 +38,7 @@ func newSpace(t *testing.T) *space {
 	t.Cleanup(store.Release)
 	text := bytes.Repeat([]byte{0x90}, 2*pageSize)
 	copy(text[siteAt:], []byte{0xb8, number & 0xff, number >> 8, 0, 0, 0x0f, 0x05})
-	name := filepath.Join(t.TempDir(), "text")
-	if err := os.WriteFile(name, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	s := &space{file: int32(fd), store: store}
+	s := &space{file: patchtest.Open(t, text), store: store}
 	s.Text = NewText(store, &s.q)
 	return s
 }

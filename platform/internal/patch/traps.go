@@ -33,8 +33,9 @@ type traps struct {
 	page   int       // of the store that says where they are, or noPage
 	mapped atomic.Bool
 	// at is where any were put, and whether nothing else was mapped there since. A thread may have met one just before it was taken away.
-	at   map[uint64]bool
-	cuts uint64 // how often something else was mapped where there were any
+	at       map[uint64]bool
+	from, to uint64 // all of them lie in [from, to)
+	cuts     uint64 // how often something else was mapped where there were any
 }
 
 // trapPage is what the guest is shown of breakpoints.
@@ -113,8 +114,9 @@ func (t *traps) fits(n int) bool { return len(t.at)+n <= maxTrapped }
 // addTraps says that the page at addr is about to have breakpoints at those offsets, for which there is room.
 func (t *Text) addTraps(addr uint64, offsets []uint64) {
 	if t.traps.at == nil {
-		t.traps.at = make(map[uint64]bool)
+		t.traps.at, t.traps.from = make(map[uint64]bool), addr
 	}
+	t.traps.from, t.traps.to = min(t.traps.from, addr), max(t.traps.to, addr+pageSize)
 	for _, at := range offsets {
 		t.traps.at[addr+at] = true
 	}
@@ -131,8 +133,8 @@ func (t *Text) addTraps(addr uint64, offsets []uint64) {
 
 // cutTraps says that no breakpoints stand in [start, end), where something else is about to be.
 func (t *Text) cutTraps(start, end uint64) {
-	if len(t.traps.at) == 0 {
-		return
+	if end <= t.traps.from || t.traps.to <= start {
+		return // as what most faults bring
 	}
 	cut := false
 	for at, stood := range t.traps.at {

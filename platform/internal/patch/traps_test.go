@@ -3,7 +3,6 @@ package patch
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -37,16 +36,7 @@ func programFile(t *testing.T) int32 {
 	code := slices.Repeat([]byte{0x90}, siteAt)
 	copy(code[cpuidAt:], []byte{0x0f, 0xa2})
 	code = append(code, 0xb8, number&0xff, number>>8, 0, 0, 0x0f, 0x05, 0xc3)
-	name := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(name, patchtest.Program(code), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	return int32(fd)
+	return patchtest.Open(t, patchtest.Program(code))
 }
 
 // trapping is a space with a program that has been executed so often that its CPUID is a breakpoint. All is carried out but that.

@@ -1,4 +1,4 @@
-// Package patchtest makes program files for tests.
+// Package patchtest makes files of programs and other text for tests.
 package patchtest
 
 import (
