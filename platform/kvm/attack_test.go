@@ -1,7 +1,9 @@
 package kvm
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -120,4 +122,57 @@ func TestAttackMeeting(t *testing.T) {
 	g.regs = arch.Registers{Rip: codeAt}
 	g.next(asked)
 	g.next(marker)
+}
+
+// TestAttackCompat makes 32-bit calls by SYSCALL, which AMD's processors take to ring 0: with stack pointers that lead to what ring 0 alone can
+// write, and with memory of the guest's at each address that 32 bits of the stub's make.
+func TestAttackCompat(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	g := newGuest(t, p, 0x0f, 0x05)
+	text := g.mem[2*pageSize : 3*pageSize]
+	for i := range text {
+		text[i] = 0x90 // nop
+	}
+	copy(text[pageSize-8:], []byte{0x0f, 0x20, 0xd8, 0xe6, exitPort, halt}) // mov %cr3,%rax; out %al,$exitPort; hlt
+	for at := uint32(kernelBase & (1<<32 - 1)); at < kernelBase&(1<<32-1)+0x10*pageSize; at += pageSize {
+		g.apply(g.at(uint64(at), 2, platform.Read|platform.Write|platform.Exec))
+	}
+	g.want(syscallEvent) // takes a processor
+	const frameBits = 1<<52 - 1<<12
+	gdt := bytesOf(p.pool.Table(p.kernel[(gdtAddr-kernelBase)/pageSize] & frameBits))
+	own := vcpuPage(g.c.v.id)
+	wantGDT, wantTSS := bytes.Clone(gdt), bytes.Clone(g.c.v.page[:tssSize])
+	var first platform.Event
+	for i, rsp := range []uint64{
+		stackAt - 64, gdtAddr + 0x40, own + 0x40, own + tssSize, own + mainStack, idtAddr + pageSize, vectorsAddr + pageSize, 0, codeAt + pageSize, 1 << 63,
+	} {
+		for _, flags := range []uint64{0, arch.FlagTF, 1 << 18, 1 << 10} { // none, TF, AC, DF
+			clear(g.mem[pageSize : 2*pageSize])
+			g.regs = arch.Registers{Rip: codeAt, Rsp: rsp, Cs: arch.UserCS32, Eflags: flags, Rbx: 7}
+			ev, err := g.c.Run(g.as, &g.regs)
+			if err != nil {
+				t.Fatalf("stack pointer %#x, flags %#x: %v", rsp, flags, err)
+			}
+			if i == 0 && flags == 0 {
+				first = ev
+				t.Logf("%+v", ev)
+			}
+			called := ev == platform.Event{Kind: platform.Syscall32}
+			if ev != first || !called && ev != fault(unix.SIGILL, illIllOpn, codeAt) { // as on Intel
+				t.Errorf("stack pointer %#x, flags %#x: %+v", rsp, flags, ev)
+			}
+			if r := g.regs; called && r.Rip != codeAt+2 || r.Cs != arch.UserCS32 || r.Rsp != rsp || r.Rbx != 7 || r.Eflags&^0x10000 != flags|fixedFlags {
+				t.Errorf("stack pointer %#x, flags %#x: %+v", rsp, flags, r)
+			}
+			if !bytes.Equal(gdt, wantGDT) || !bytes.Equal(g.c.v.page[:tssSize], wantTSS) {
+				t.Fatalf("stack pointer %#x, flags %#x: the processor's tables were written to", rsp, flags)
+			}
+			if slices.Max(g.mem[pageSize:2*pageSize]) != 0 {
+				t.Fatalf("stack pointer %#x, flags %#x: the guest's stack was written to", rsp, flags)
+			}
+		}
+	}
+	g.regs = arch.Registers{}
+	g.want(syscallEvent)
 }

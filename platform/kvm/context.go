@@ -125,7 +125,7 @@ func (v *vcpu) gone(x exit, regs *arch.Registers) {
 		regs.Rsp, regs.Ss = x.frame.rsp, x.frame.ss
 	case exitCompat:
 		v.save(regs)
-		regs.Rip, regs.Eflags = regs.Rcx, regs.R11
+		regs.Rip, regs.Eflags, regs.Rsp = regs.Rcx, regs.R11, x.frame.rsp
 		regs.Cs, regs.Ss = arch.UserCS32, arch.UserDS
 	case exitInterrupted, exitNoPage:
 		v.save(regs)

@@ -17,6 +17,10 @@
 // invalid opcode, the instruction is looked at. An emulator of ring 0 also judges what user code may not execute, and where
 // it judges otherwise than processors do, the instruction is looked at too.
 //
+// On AMD, SYSCALL of 32-bit code is a call too. It goes to an address where nothing is ever mapped, and the fault there, in ring 0, leaves
+// the machine. Page faults have a stack of their own for that: the stack pointer is the guest's. An emulator of ring 0 takes half of the address
+// (see compatAddr), which must not lead to memory of the guest's, that ring 0 would execute.
+//
 // Where SYSCALL stays in ring 3, calls made often are patched (package patch): a trampoline makes the same store, which saves
 // the landing, or finds the call's answer in a page that the sentry alone writes, and goes back without an exit. The page is
 // one of the address space's, for each processor, and GS leads to it where the guest has no GS of its own. What was stopped in a

@@ -76,11 +76,12 @@ func (v *vcpu) fromRing0() exit {
 	switch at := rip &^ (vectorSize - 1); {
 	case at == syscallAddr, v.meeting.ring0 && v.meets(rip):
 		return exit{kind: exitSyscall}
-	case at == compatAddr:
-		return exit{kind: exitCompat}
 	case at-vectorsAddr < pageSize:
 		vector := int(at-vectorsAddr) / vectorSize
 		f, ok := v.frame(vector)
+		if ok && vector == vectorPageFault && f.cs == kernelCS && f.rip == compatAddr {
+			return exit{kind: exitCompat, frame: f}
+		}
 		if !ok || f.cs&3 != 3 {
 			return v.broken(fmt.Sprintf("exception %d in ring 0: frame %+v", vector, f))
 		}

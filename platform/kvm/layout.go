@@ -34,7 +34,6 @@ const (
 	kernelBase  = 0xffffffff80000000
 	vectorsAddr = kernelBase          // 256 handlers, ring 0
 	syscallAddr = kernelBase + 0x1000 // where SYSCALL goes, ring 0
-	compatAddr  = syscallAddr + 16    // where SYSCALL of 32-bit code goes on AMD
 	userEntry   = kernelBase + 0x2000 // where SYSCALL goes when it stays in ring 3
 	idtAddr     = kernelBase + 0x3000
 	gdtAddr     = kernelBase + 0x4000
@@ -44,6 +43,11 @@ const (
 
 	vectorSize = 16 // bytes of a handler
 )
+
+// compatAddr is where SYSCALL of 32-bit code goes on AMD: nowhere, in ring 0, and the fault is the call. Nobody can map anything there. It is below
+// 4 GiB since KVM's emulator, which makes such a SYSCALL where ring 0 is emulated, keeps only 32 bits of the address: what any other one leads to
+// then is the guest's own memory.
+const compatAddr = userLow - pageSize
 
 // A processor's page: its TSS, and two stacks that grow down from these offsets.
 const (

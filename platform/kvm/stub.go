@@ -31,7 +31,6 @@ func syscallPage() []byte {
 		b[i] = halt
 	}
 	copy(b[syscallAddr&(pageSize-1):], out())
-	copy(b[compatAddr&(pageSize-1):], out())
 	return b
 }
 
@@ -72,7 +71,7 @@ func idtPage() []byte {
 		switch v {
 		case vectorBreakpoint, vectorOverflow, vectorCall:
 			g[5] |= 3 << 5
-		case vectorDebug, vectorNMI, vectorDoubleFault, vectorMachine:
+		case vectorDebug, vectorNMI, vectorDoubleFault, vectorMachine, vectorPageFault: // the latter at compatAddr
 			g[4] = 1
 		}
 	}
