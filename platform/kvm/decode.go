@@ -144,10 +144,16 @@ func (c *context) behindInt(as *addressSpace, vector int, regs *arch.Registers) 
 // intN is the first byte of int n.
 const intN = 0xcd
 
-// debugTrap tells a step from INT1.
+// debugTrap tells a step from INT1. The latter's trap is said to be behind it or, on AMD's processors, may be said to be at it: without the trap
+// flag that was no step, but for one over POPF.
 func (as *addressSpace) debugTrap(regs *arch.Registers) platform.Event {
-	const int1 = 0xf1
-	if b, ok := as.peek(regs.Rip-1, 1); ok && b[0] == int1 && regs.Eflags&arch.FlagTF == 0 {
+	const int1, popf = 0xf1, 0x9d
+	is := func(addr uint64, opcode byte) bool {
+		b, ok := as.peek(addr, 1)
+		return ok && b[0] == opcode
+	}
+	before := regs.Rip - 1
+	if regs.Eflags&arch.FlagTF == 0 && (is(before, int1) || is(regs.Rip, int1) && !is(before, popf)) {
 		return fault(unix.SIGTRAP, trapBrkpt, regs.Rip)
 	}
 	return fault(unix.SIGTRAP, trapTrace, regs.Rip)

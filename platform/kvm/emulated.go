@@ -1,6 +1,22 @@
 package kvm
 
-import "slices"
+import (
+	"slices"
+
+	"gosentry/platform/arch"
+)
+
+// svmOn tells whether the processor knows the instructions of SVM, which it refuses user code otherwise than those it does not know. Where AMD's
+// processors have a hypervisor they do, whatever that lets its guests use.
+func svmOn() bool {
+	const hypervisor = 1 << 31 // leaf 1, ECX
+	vendor, features := arch.CPUID(0, 0), arch.CPUID(1, 0)
+	var name []byte
+	for _, register := range []int{1, 3, 2} { // EBX, EDX, ECX
+		name = le.AppendUint32(name, vendor[register])
+	}
+	return (string(name) == "AuthenticAMD" || string(name) == "HygonGenuine") && features[2]&hypervisor != 0
+}
 
 // judged is what an exception of vector should have been. Where ring 0 is emulated, KVM's emulator has a say in
 // instructions that user code may not execute, and knows some of them otherwise than processors do.
@@ -19,7 +35,12 @@ func (c *context) judged(as *addressSpace, vector int, rip uint64) int {
 	switch field := modrm(1) >> 3 & 7; {
 	case is(0x0f, 0x01):
 		switch modrm(2) {
-		case 0xc8, 0xc9, 0xd8, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf: // monitor, mwait, and what SVM alone has
+		case 0xc8, 0xc9: // monitor, mwait
+			return vectorOpcode
+		case 0xd8, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf: // what SVM alone has
+			if c.p.svm {
+				return vectorProtection
+			}
 			return vectorOpcode
 		}
 	case is(0x0f, 0xc7): // xrstors, xsaves

@@ -489,3 +489,30 @@ func fileKeyOf(t *testing.T, fd int) fileKey {
 	}
 	return fileKey{st.Dev, st.Ino}
 }
+
+// TestDebugTraps tells steps from INT1, which is as easily taken for one.
+func TestDebugTraps(t *testing.T) {
+	p := testPlatform(t)
+	defer p.Release()
+	trap := func(code int32, addr uint64) platform.Event { return fault(unix.SIGTRAP, code, addr) }
+	for _, test := range []struct {
+		name  string
+		code  []byte
+		flags uint64
+		want  []platform.Event // any of them
+	}{
+		{"int1", []byte{0xf1, 0x90}, 0, []platform.Event{
+			trap(trapBrkpt, codeAt), trap(trapBrkpt, codeAt+1), fault(unix.SIGILL, illIllOpn, codeAt), // QEMU does not know it
+		}},
+		{"step", []byte{0x90, 0x90}, arch.FlagTF, []platform.Event{trap(trapTrace, codeAt+1)}},
+		{"step to int1", []byte{0x90, 0xf1}, arch.FlagTF, []platform.Event{trap(trapTrace, codeAt+1)}},
+		{"last step to int1", []byte{0x9d, 0xf1}, arch.FlagTF, []platform.Event{trap(trapTrace, codeAt+1)}}, // popf
+	} {
+		g := newGuest(t, p, test.code...)
+		le.PutUint64(g.mem[2*pageSize-64:], fixedFlags) // what popf finds
+		g.regs.Rip, g.regs.Eflags = codeAt, test.flags
+		if ev, err := g.c.Run(g.as, &g.regs); err != nil || !slices.Contains(test.want, ev) {
+			t.Errorf("%s: %+v %v, want one of %+v", test.name, ev, err, test.want)
+		}
+	}
+}

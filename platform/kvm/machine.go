@@ -37,6 +37,7 @@ type machine struct {
 	lstar uint64
 	entry entryKind
 	ring0 bool // calls are answered and passed over in ring 0
+	svm   bool // see svmOn
 
 	callTime time.Duration // of one that leaves the machine
 
@@ -65,7 +66,7 @@ func newMachine(fd int) (*machine, error) {
 	if sys.CheckExtension(kvmapi.CapSyncRegs)&sync != sync {
 		return nil, errExtensions
 	}
-	m := &machine{sys: sys, lstar: syscallAddr, meeting: newMeeting(), vcpus: min(maxRunning, max(sys.CheckExtension(kvmapi.CapMaxVCPUs), 1))}
+	m := &machine{sys: sys, lstar: syscallAddr, svm: svmOn(), meeting: newMeeting(), vcpus: min(maxRunning, max(sys.CheckExtension(kvmapi.CapMaxVCPUs), 1))}
 	if err := m.features(); err != nil {
 		return nil, err
 	}
