@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,9 @@ func LoadBundle(dir string) (*Bundle, error) {
 	}
 	name := filepath.Join(dir, "config.json")
 	text, err := readBounded(name, maxConfig)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read the bundle's configuration: %w (--bundle DIR names a bundle, sentry spec writes a config.json)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the bundle's configuration: %w", err)
 	}

@@ -44,6 +44,10 @@ func (g *grants) open(spec Spec) error {
 		return err
 	}
 	g.root = root
+	// A path descriptor is given of any directory, and nothing can be mounted in one that this user may not search.
+	if err := unix.Faccessat(root.FD, ".", unix.X_OK, 0); err != nil {
+		return &Failure{What: "cannot open the root file system " + spec.Root, Cause: err, Way: wayToOpen(err)}
+	}
 	for _, b := range spec.Binds {
 		d, err := g.directory(b, "directory to bind", spec.Container != nil)
 		if err != nil {
@@ -81,7 +85,7 @@ func (g *grants) openLog(spec Spec) (err error) {
 func (g *grants) output(file string, flags int, what string) (int, error) {
 	fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, 0o644)
 	if err != nil {
-		return -1, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, file), Cause: err}
+		return -1, &Failure{What: fmt.Sprintf("cannot open the %s %s", what, file), Cause: err, Way: wayToWrite(err)}
 	}
 	g.opens = append(g.opens, fd)
 	return fd, nil
@@ -183,6 +187,19 @@ func wayToOpen(err error) string {
 		return "name a directory"
 	case errors.Is(err, unix.EACCES):
 		return "name one that this user may search"
+	}
+	return ""
+}
+
+// wayToWrite is for files that are made where they are missing.
+func wayToWrite(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "make its directory first, or name another file"
+	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR):
+		return "name a file"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
+		return "name one that this user may write"
 	}
 	return ""
 }

@@ -198,10 +198,15 @@ func (w *mounter) mountInstance(at string, i *vfs.Instance, attr vfs.Attr, flags
 	if err == nil {
 		_, err = w.ns.MountInstance(p, i, flags)
 	}
-	if err != nil {
-		return &Failure{What: "cannot mount on " + at + " inside", Cause: err}
+	f := &Failure{What: "cannot mount on " + at + " inside", Cause: err}
+	switch err {
+	case nil:
+		return nil
+	case unix.EACCES:
+		// That of root had been asked by a process with capabilities.
+		f.Way = "the user who starts the sandbox must be allowed to search the directories there, without capabilities"
 	}
-	return nil
+	return f
 }
 
 // makeTarget makes what is mounted on: a directory or a file, and the directories above it.

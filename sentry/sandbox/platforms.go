@@ -28,7 +28,7 @@ func checkPlatform(name string) error {
 	if slices.Contains(Platforms(), name) {
 		return nil
 	}
-	return &Failure{What: "no platform " + name, Way: "there is " + strings.Join(Platforms(), ", ")}
+	return &Failure{What: "no platform " + name, Way: "there are " + strings.Join(Platforms(), ", ")}
 }
 
 // platformRules makes rules of what a platform says it needs.

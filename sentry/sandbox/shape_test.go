@@ -81,9 +81,9 @@ func TestBadDirectories(t *testing.T) {
 		{Spec{Root: "/does/not/exist"}, "cannot open the root file system /does/not/exist: no such file or directory (make it first, or name another)"},
 		{Spec{Root: file}, "cannot open the root file system " + file + ": not a directory (name a directory)"},
 		{Spec{Binds: []Bind{{Host: "/does/not/exist", Inside: "/x"}}}, "cannot open the directory to bind /does/not/exist: no such file or directory (make it first, or name another)"},
-		{Spec{Log: Log{File: "/does/not/exist"}}, "cannot open the log /does/not/exist: no such file or directory"},
-		{Spec{Platform: "vax"}, "no platform vax (there is systrap, ptrace, kvm)"},
-		{Spec{Cwd: "relative"}, `--cwd "relative" does not begin with /`},
+		{Spec{Log: Log{File: "/does/not/exist"}}, "cannot open the log /does/not/exist: no such file or directory (make its directory first, or name another file)"},
+		{Spec{Platform: "vax"}, "no platform vax (there are systrap, ptrace, kvm)"},
+		{Spec{Cwd: "relative"}, `--cwd "relative" does not begin with / (give the whole path inside)`},
 	} {
 		c.spec.Args = []string{"exit", "0"}
 		o := newOuter(t, os.Getuid(), c.spec)
@@ -94,6 +94,26 @@ func TestBadDirectories(t *testing.T) {
 			t.Errorf("stderr %q, want %q", o.err.String(), c.want)
 		}
 	}
+}
+
+func TestPrivateRoot(t *testing.T) {
+	const other = 12345 // neither root nor who else runs tests
+	dir := publicDir(t)
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(dir, other, other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eachUser(t, func(t *testing.T, uid int) {
+		want := "sentry: cannot open the root file system " + dir + ": permission denied (name one that this user may search)\n"
+		if uid == 0 {
+			want = "sentry: cannot mount on /dev inside: permission denied (the user who starts the sandbox must be allowed to search the directories there, without capabilities)\n"
+		}
+		expect(t, uid, Spec{Root: dir, Args: []string{"/true"}}, Failed, "", want)
+	})
 }
 
 func TestNoUserNamespaces(t *testing.T) {

@@ -135,7 +135,7 @@ func (s Spec) complete() (Spec, error) {
 		return s, err
 	}
 	if s.Cwd != "" && !filepath.IsAbs(s.Cwd) {
-		return s, &Failure{What: fmt.Sprintf("--cwd %q does not begin with /", s.Cwd)}
+		return s, &Failure{What: fmt.Sprintf("--cwd %q does not begin with /", s.Cwd), Way: "give the whole path inside"}
 	}
 	if s.Hostname == "" {
 		s.Hostname, _ = os.Hostname()
