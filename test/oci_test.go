@@ -151,6 +151,22 @@ func TestContainerRun(t *testing.T) {
 	})
 }
 
+// TestContainerStrace: flags that do has too are a container's, and may stand behind the verb.
+func TestContainerStrace(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, platform string) {
+		e := newEngine(t, platform, shell("echo hello"))
+		log := filepath.Join(e.bundle, "log")
+		e.must("--strace=read", "run", "--no-patch", "--strace=write", "--log", log, "traced")
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), `] write(1`) || !strings.Contains(string(text), "hello") || strings.Contains(string(text), "execve(") {
+			t.Errorf("the trace of write:\n%s", tail(string(text), 20))
+		}
+	})
+}
+
 // TestContainerLife goes through the life of a container as engines do.
 func TestContainerLife(t *testing.T) {
 	eachPlatform(t, func(t *testing.T, platform string) {

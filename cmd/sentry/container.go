@@ -14,41 +14,18 @@ import (
 	"time"
 
 	"gosentry/sentry/oci"
-	"gosentry/sentry/sandbox"
 
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sys/unix"
 )
 
-// runtimeFlags stand before the verb, where engines put them.
-func runtimeFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "root", Usage: "keep containers in `DIR`", Value: oci.DefaultRoot()},
-		&cli.StringFlag{Name: "log", Usage: "append messages to `FILE`"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
-		&cli.BoolFlag{Name: "debug", Usage: "log more"},
-		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
-		&cli.BoolFlag{Name: "persist", Usage: "containers write to their root file systems on the host and own their files there and in volumes, as with runc"},
-		&cli.BoolFlag{Name: "systemd-cgroup", Usage: "accepted; linux.cgroupsPath tells"},
-		&cli.StringFlag{Name: "rootless", Usage: "accepted; it is found out"},
-		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
-	}
-}
-
-// runtimeOf makes the runtime of what stands before the verb.
+// runtimeOf makes the runtime of what the runtime's flags say.
 func runtimeOf(cmd *cli.Command) (*oci.Runtime, error) {
 	root, err := filepath.Abs(cmd.String("root"))
 	if err != nil {
 		return nil, err
 	}
-	if format := cmd.String("log-format"); format != "text" && format != "json" {
-		return nil, badFlag("log-format", format, "give text or json")
-	}
-	o := sandbox.Options{
-		Platform: cmd.String("platform"), Persist: cmd.Bool("persist"),
-		Log: sandbox.Log{File: cmd.String("log"), JSON: cmd.String("log-format") == "json", Debug: cmd.Bool("debug")},
-	}
-	return &oci.Runtime{Root: root, Launch: o.Launcher()}, nil
+	return &oci.Runtime{Root: root, Launch: options(cmd).Launcher()}, nil
 }
 
 // containerVerb is a verb about one container, or with id unset about all.
@@ -64,14 +41,14 @@ type containerVerb struct {
 func (v containerVerb) command(status *int) *cli.Command {
 	stop := 1
 	c := &cli.Command{
-		Name: v.name, Usage: v.usage, UsageText: "sentry [global flags] " + v.name + " [flags] " + v.args,
+		Name: v.name, Usage: v.usage, UsageText: "sentry [global options] " + v.name + " [options] " + v.args,
 		HideHelpCommand: true, OnUsageError: usageError, Flags: v.flags, Category: "Containers",
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			args := cmd.Args().Slice()
 			id := ""
 			if v.id {
 				if len(args) == 0 {
-					return fmt.Errorf("%s: no container named (sentry help shows the verbs)", v.name)
+					return fmt.Errorf("%s: no container named (sentry %s --help shows how)", v.name, v.name)
 				}
 				id, args = args[0], args[1:]
 			}
@@ -94,7 +71,7 @@ func (v containerVerb) command(status *int) *cli.Command {
 
 func createFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Value: ".", Usage: "the bundle's `DIR`"},
+		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Value: ".", Usage: "make it from the bundle in `DIR`, which has a config.json (sentry spec writes one)"},
 		&cli.StringFlag{Name: "pid-file", Usage: "write the container's process id to `FILE`"},
 		&cli.StringFlag{Name: "console-socket", Usage: "send the terminal to the `SOCKET`"},
 		&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors to the program"},

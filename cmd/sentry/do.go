@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -20,7 +21,7 @@ func doVerb(argv []string, status *int, run func(sandbox.Spec) (int, error)) *cl
 	return &cli.Command{
 		Name:      "do",
 		Usage:     "run a program on the host's files; its changes vanish at the end",
-		UsageText: "sentry do [flags] [--] PROGRAM [ARGS...]",
+		UsageText: "sentry [global options] do [options] [--] PROGRAM [ARGS...]",
 		Description: `The program gets this directory, environment and standard streams. The exit status is its own, 128+n
 when signal n killed it, 127 when it was not found, 126 when it could not be executed, 125
 when the sandbox failed.`,
@@ -41,40 +42,73 @@ when the sandbox failed.`,
 }
 
 func doFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "platform", Usage: "how guest code is run: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run)"},
-		&cli.BoolFlag{Name: "no-patch", Usage: "systrap, kvm: do not patch system calls that are made often in the program's text"},
+	flags := []cli.Flag{
 		&cli.StringFlag{Name: "rootfs", Usage: "use `DIR` as the root file system, read-only under an overlay in memory", Value: "/"},
 		&cli.StringSliceFlag{Name: "rw", Usage: "show `DIR` inside at the same path, writable: changes are real"},
 		&cli.StringSliceFlag{Name: "ro", Usage: "show `DIR[:INSIDE]` inside, read-only"},
-		&cli.StringFlag{Name: "cwd", Usage: "start in `DIR` (default: this directory, with --rootfs /)"},
+		&cli.StringFlag{Name: "cwd", Usage: "start in `DIR` (default: this directory, or / with --rootfs)"},
 		&cli.StringSliceFlag{Name: "env", Usage: "add `K=V` to the environment"},
 		&cli.StringFlag{Name: "hostname", Usage: "`NAME` of the host inside (default: the host's)"},
 		&cli.StringFlag{Name: "memory", Usage: "give the guest at most `SIZE` of memory, as 512M or 4G (default: what the host has)"},
-		&cli.IntFlag{Name: "pids", Usage: "allow at most `N` processes and threads at a time inside"},
-		&cli.GenericFlag{Name: "strace", Value: &strace{}, Usage: "log each system call, or those given as --strace=name,name"},
+		&cli.IntFlag{Name: "pids", Usage: "allow at most `N` processes and threads at a time inside", DefaultText: "no limit"},
 		&cli.StringFlag{Name: "trace", Usage: "write what happens to processes (fork, exec, exit, death by a signal) to `FILE`"},
-		&cli.StringFlag{Name: "trace-format", Value: trace.FormatJSON, Usage: "json, a line for each event, or chrome, a timeline for trace viewers"},
+		&cli.StringFlag{Name: "trace-format", Value: trace.FormatJSON, Usage: "write it in `FORMAT`: json, a line for each event, or chrome, a timeline for trace viewers",
+			Action: oneOf("trace-format", trace.FormatJSON, trace.FormatChrome)},
 		&cli.BoolFlag{Name: "trace-first-only", Usage: "trace the first process and none of its children"},
-		&cli.StringFlag{Name: "log", Usage: "append the sentry's messages to `FILE`"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
-		&cli.BoolFlag{Name: "debug", Usage: "log more, to standard error without --log; show stack traces"},
 	}
+	for _, f := range notForDo() {
+		flags = append(flags, f.flag)
+	}
+	return flags
+}
+
+// uselessFlag is a flag of the runtime that says nothing to do, and what is given instead.
+type uselessFlag struct {
+	flag cli.Flag
+	way  string
+}
+
+// notForDo are refused before and behind do: who gives them wants something else than what they would get. do has flags of
+// their names, so that its help leaves them out.
+func notForDo() []uselessFlag {
+	return []uselessFlag{
+		{&cli.StringFlag{Name: "root", Hidden: true}, "--rootfs DIR gives the program another root file system"},
+		{&cli.BoolFlag{Name: "persist", Hidden: true}, "--rw DIR lets the program write to a directory of the host"},
+		{&cli.BoolFlag{Name: "systemd-cgroup", Hidden: true}, "leave it out"},
+	}
+}
+
+func checkForDo(cmd *cli.Command) error {
+	for _, f := range notForDo() {
+		if name := f.flag.Names()[0]; cmd.IsSet(name) || cmd.Root().IsSet(name) {
+			return fmt.Errorf("--%s is about containers, not for do (%s)", name, f.way)
+		}
+	}
+	if cmd.Args().First() == "" {
+		return errors.New("do: no program named (sentry do --help shows how)")
+	}
+	return nil
 }
 
 // doSpec reads the flags; argv is the process's whole command line.
 func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
+	o := options(cmd)
 	spec := sandbox.Spec{
-		Platform: cmd.String("platform"), NoPatch: cmd.Bool("no-patch"), Root: cmd.String("rootfs"), Cwd: cmd.String("cwd"), Hostname: cmd.String("hostname"),
+		Platform: o.Platform, NoPatch: o.NoPatch, Strace: o.Strace, Log: o.Log,
+		Root: cmd.String("rootfs"), Cwd: cmd.String("cwd"), Hostname: cmd.String("hostname"),
 		Args:         programArgs(argv, cmd.Args().Slice()),
-		Log:          sandbox.Log{File: cmd.String("log"), Debug: cmd.Bool("debug")},
+		Trace:        sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")},
+		PIDs:         cmd.Int("pids"),
 		ReleaseStdio: true,
 	}
-	if s, ok := cmd.Generic("strace").(*strace); ok {
-		spec.Strace = sandbox.Strace(*s)
-	}
-	err := numbersAndFormats(cmd, &spec)
+	err := checkForDo(cmd)
 	if err != nil {
+		return spec, err
+	}
+	if spec.PIDs < 0 {
+		return spec, badFlag("pids", fmt.Sprint(spec.PIDs), "give a number of processes and threads, 0 for no limit")
+	}
+	if spec.Memory, err = memorySize(cmd.String("memory")); err != nil {
 		return spec, err
 	}
 	if spec.Env, err = environment(os.Environ(), cmd.StringSlice("env")); err != nil {
@@ -84,12 +118,12 @@ func doSpec(cmd *cli.Command, argv []string) (sandbox.Spec, error) {
 		if strings.Contains(s, ":") {
 			return spec, badFlag("rw", s, "a writable directory keeps its path; give DIR alone")
 		}
-		if spec.Binds, err = appendBind(spec.Binds, s, true); err != nil {
+		if spec.Binds, err = appendBind(spec.Binds, "rw", s); err != nil {
 			return spec, err
 		}
 	}
 	for _, s := range cmd.StringSlice("ro") {
-		if spec.Binds, err = appendBind(spec.Binds, s, false); err != nil {
+		if spec.Binds, err = appendBind(spec.Binds, "ro", s); err != nil {
 			return spec, err
 		}
 	}
@@ -111,31 +145,13 @@ func memorySize(text string) (uint64, error) {
 	return n, nil
 }
 
-// numbersAndFormats reads the flags whose values are of a certain form.
-func numbersAndFormats(cmd *cli.Command, spec *sandbox.Spec) error {
-	spec.Trace = sandbox.Trace{File: cmd.String("trace"), Format: cmd.String("trace-format"), FirstOnly: cmd.Bool("trace-first-only")}
-	if f := spec.Trace.Format; f != trace.FormatJSON && f != trace.FormatChrome {
-		return badFlag("trace-format", f, "give json or chrome")
+// appendBind reads the value of --rw or --ro.
+func appendBind(binds []sandbox.Bind, flag, value string) ([]sandbox.Bind, error) {
+	b, err := sandbox.ParseBind(value, flag == "rw")
+	if err != nil {
+		return nil, fmt.Errorf("--%s %w", flag, err)
 	}
-	if spec.PIDs = cmd.Int("pids"); spec.PIDs < 0 {
-		return badFlag("pids", fmt.Sprint(spec.PIDs), "give a number of processes")
-	}
-	var err error
-	if spec.Memory, err = memorySize(cmd.String("memory")); err != nil {
-		return err
-	}
-	switch format := cmd.String("log-format"); format {
-	case "text", "json":
-		spec.Log.JSON = format == "json"
-	default:
-		return badFlag("log-format", format, "give text or json")
-	}
-	return nil
-}
-
-func appendBind(binds []sandbox.Bind, s string, writable bool) ([]sandbox.Bind, error) {
-	b, err := sandbox.ParseBind(s, writable)
-	return append(binds, b), err
+	return append(binds, b), nil
 }
 
 // programArgs returns PROGRAM and its arguments as they stand in argv. The parser stops

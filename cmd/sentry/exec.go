@@ -28,7 +28,7 @@ func execVerb() containerVerb {
 			&cli.StringFlag{Name: "cwd", Usage: "start in `DIR`"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "add `K=V` to the environment"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `UID[:GID]`"},
-			&cli.IntSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "further groups"},
+			&cli.IntSliceFlag{Name: "additional-gids", Aliases: []string{"g"}, Usage: "add the group `GID`"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "add a `CAPABILITY`"},
 			&cli.IntFlag{Name: "preserve-fds", Usage: "pass `N` more descriptors to the program"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "it cannot gain privileges"},
@@ -65,7 +65,7 @@ func execProcess(cmd *cli.Command, r *oci.Runtime, id string, args []string) (*s
 		return oci.ProcessFile(file)
 	}
 	if len(args) == 0 {
-		return nil, errors.New("exec: no program named")
+		return nil, errors.New("exec: no program named (sentry exec --help shows how)")
 	}
 	p, err := r.ContainerProcess(id)
 	if err != nil {

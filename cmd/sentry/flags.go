@@ -1,12 +1,95 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
+	"gosentry/sentry/oci"
+	"gosentry/sentry/personality/linux"
 	"gosentry/sentry/sandbox"
+
+	"github.com/urfave/cli/v3"
 )
+
+// runtimeFlags are what sandboxes of all kinds have in common, and where containers are kept. Engines put them before the verb; behind it they are
+// the same flags, so that the last one given counts.
+func runtimeFlags() []cli.Flag {
+	const containers = "Containers"
+	return []cli.Flag{
+		&cli.StringFlag{Name: "platform", Usage: "run guest code by `PLATFORM`: " + strings.Join(sandbox.Platforms(), ", ") + " (default: the best that the host can run; sentry doctor tells)",
+			Action: checkPlatform},
+		&cli.BoolFlag{Name: "no-patch", Usage: "systrap, kvm: do not patch system calls that are made often in the program's text"},
+		straceFlag(),
+		&cli.StringFlag{Name: "log", Usage: "append the sentry's messages to `FILE`"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "write messages in `FORMAT`: text or json", Action: oneOf("log-format", "text", "json")},
+		&cli.BoolFlag{Name: "debug", Usage: "log more, to standard error without --log; show stack traces"},
+		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", Local: true},
+		&cli.StringFlag{Name: "root", Category: containers, Usage: "keep containers in `DIR`", Value: oci.DefaultRoot()},
+		&cli.BoolFlag{Name: "persist", Category: containers, Usage: "containers write to their root file systems on the host and own their files there and in volumes, as with runc"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Category: containers, Usage: "accepted; linux.cgroupsPath tells"},
+		&cli.StringFlag{Name: "rootless", Category: containers, Usage: "`auto`, true or false: accepted; it is found out", Action: checkRootless},
+	}
+}
+
+// options are what the runtime's flags say of sandboxes, wherever they stand.
+func options(cmd *cli.Command) sandbox.Options {
+	o := sandbox.Options{
+		Platform: cmd.String("platform"), NoPatch: cmd.Bool("no-patch"), Persist: cmd.Bool("persist"),
+		Log: sandbox.Log{File: cmd.String("log"), JSON: cmd.String("log-format") == "json", Debug: cmd.Bool("debug")},
+	}
+	if s, ok := cmd.Generic("strace").(*strace); ok {
+		o.Strace = sandbox.Strace(*s)
+	}
+	return o
+}
+
+// oneOf refuses a flag's other values. It looks at what a flag comes to in the end, however often it is given.
+func oneOf(name string, values ...string) func(context.Context, *cli.Command, string) error {
+	return func(_ context.Context, _ *cli.Command, value string) error {
+		if slices.Contains(values, value) {
+			return nil
+		}
+		last := len(values) - 1
+		return badFlag(name, value, "give "+strings.Join(values[:last], ", ")+" or "+values[last])
+	}
+}
+
+// checkPlatform lets nothing stand for the best that the host can run, as it does where the flag is not given.
+func checkPlatform(ctx context.Context, cmd *cli.Command, value string) error {
+	if value == "" {
+		return nil
+	}
+	return oneOf("platform", sandbox.Platforms()...)(ctx, cmd, value)
+}
+
+// checkRootless refuses what runc does, such as the verb where the flag is thought to stand alone.
+func checkRootless(_ context.Context, _ *cli.Command, value string) error {
+	if _, err := strconv.ParseBool(value); err == nil || value == "" || strings.EqualFold(value, "auto") {
+		return nil
+	}
+	return badFlag("rootless", value, "give --rootless=true, false or auto, or leave it out: it is found out")
+}
+
+func straceFlag() cli.Flag {
+	f := &cli.GenericFlag{Name: "strace", Value: &strace{}, Action: checkStrace}
+	// The value is taken behind "=" alone.
+	f.SetStringer(func(cli.Flag) string { return "--strace[=NAME,NAME]\tlog each system call, or only those named" })
+	return f
+}
+
+// checkStrace refuses names of no call, of which no line would ever come.
+func checkStrace(_ context.Context, _ *cli.Command, value cli.Value) error {
+	calls := linux.New(nil).Calls()
+	for _, name := range value.(*strace).Names {
+		if !slices.ContainsFunc(calls, func(c *linux.Call) bool { return c.Name == name }) {
+			return badFlag("strace", name, "sentry syscalls lists the names")
+		}
+	}
+	return nil
+}
 
 // strace is the value of --strace[=NAMES]: a flag that may stand alone.
 type strace sandbox.Strace

@@ -9,7 +9,13 @@ import (
 
 const description = `A program run by "sentry do" makes no system call of the host's: each is answered by
 the sentry's own kernel, in a process that has no privileges, no files and few system
-calls left. By default the program sees the host's files, and its changes vanish at the end.`
+calls left. By default the program sees the host's files, and its changes vanish at the end.
+For example:
+
+   sentry do -- sh -c 'echo hello from $(uname -s)'
+
+"sentry help do" shows the options of do. Global options stand before the command or behind
+it; of one that is given twice the last counts.`
 
 func helpVerb() *cli.Command {
 	return &cli.Command{

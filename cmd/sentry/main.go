@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"gosentry/sentry/sandbox"
 
@@ -62,14 +63,34 @@ func root(argv []string, status *int, run func(sandbox.Spec) (int, error)) *cli.
 		OnUsageError:    usageError,
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Flags:           runtimeFlags(),
+		Before:          versionAlone,
 		Action:          unknownVerb,
 		Commands:        append([]*cli.Command{doVerb(argv, status, run), syscallsVerb(), doctorVerb(), helpVerb(), versionVerb()}, containerVerbs(status)...),
 	}
 }
 
-// usageError passes the parser's error on as it is, without the help text in front of it.
+// usageError passes the parser's error on, without the help text in front of it, but for what it tells of its own inside.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-	return fmt.Errorf("%w (%s help shows the flags)", err, cmd.Root().Name)
+	text := err.Error()
+	if before, _, number := strings.Cut(text, ": strconv."); number {
+		text = before + ": a number is needed"
+	}
+	if before, truth := strings.CutSuffix(text, ": parse error"); truth {
+		text = before + ": true or false is needed"
+	}
+	way := cmd.FullName() + " --help shows the flags"
+	if cmd == cmd.Root() {
+		way = "sentry help shows the flags that may stand before a verb; others stand behind it"
+	}
+	return fmt.Errorf("%s (%s)", text, way)
+}
+
+// versionAlone refuses --version before a verb, which would not see it.
+func versionAlone(ctx context.Context, cmd *cli.Command) (context.Context, error) {
+	if cmd.Bool("version") && cmd.Args().Present() {
+		return ctx, fmt.Errorf("--version goes with nothing else, not with %q (leave one of them out)", cmd.Args().First())
+	}
+	return ctx, nil
 }
 
 func unknownVerb(_ context.Context, cmd *cli.Command) error {

@@ -14,6 +14,7 @@ import (
 // Options are what containers' sandboxes have in common.
 type Options struct {
 	Platform string
+	NoPatch  bool // see Spec
 	Strace   Strace
 	Log      Log
 	Persist  bool // see Spec
@@ -62,7 +63,7 @@ func (o Options) launch(a oci.LaunchArgs) (*box, error) {
 func (o Options) spec(a *oci.LaunchArgs) (Spec, error) {
 	c := a.Container
 	spec := Spec{
-		Platform: o.Platform, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
+		Platform: o.Platform, NoPatch: o.NoPatch, Strace: o.Strace, Log: o.Log, Root: c.Root, Cwd: string(c.Process.Cwd),
 		Args: control.Strings(c.Process.Args), Env: control.Strings(c.Process.Env), Hostname: c.Hostname, PIDs: int(c.PIDs), Memory: uint64(c.Memory),
 		Persist: o.Persist, Container: a,
 	}
