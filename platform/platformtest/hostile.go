@@ -113,6 +113,7 @@ func testHostileCode(t *testing.T, e *env) {
 			}
 		}
 	}
+	c = e.context(nil) // which no late interrupt comes to
 	e.check(c, as, dataAt, []string{"rw"}, []uint64{e.peek(dataPage * page)})
 }
 
