@@ -208,14 +208,8 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestScarce leaves no descriptor for whoever connects: he is served later.
-func TestScarce(t *testing.T) {
-	dir, _ := serve(t)
-	d, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+// connectScarcely connects with the last descriptor that there is, and leaves it so for a while.
+func connectScarcely(t *testing.T, d *os.File) (conn, error) {
 	next, err := unix.Dup(int(d.Fd()))
 	if err != nil {
 		t.Fatal(err)
@@ -226,12 +220,27 @@ func TestScarce(t *testing.T) {
 		t.Fatal(err)
 	}
 	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: old.Max})
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
 	c, err := connectTo(address(d))
-	time.Sleep(5 * pause)
-	unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	if err == nil {
+		time.Sleep(5 * pause)
+	}
+	return c, err
+}
+
+// TestScarce leaves no descriptor for whoever connects: he is served later.
+func TestScarce(t *testing.T) {
+	dir, _ := serve(t)
+	d, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer d.Close()
+	var c conn
+	until(t, "it cannot connect", func() bool { // others may take the descriptor meanwhile
+		c, err = connectScarcely(t, d)
+		return err == nil
+	})
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(20 * time.Second)) //nolint:errcheck // the next step tells
 	if _, err := exchange(c, Request{Op: OpStatus, Container: "none"}, nil); err == nil || err.Error() != "no container none" {
