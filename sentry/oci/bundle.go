@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gosentry/sentry/abi"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -113,6 +115,9 @@ func check(s *specs.Spec) error {
 	case s.FreeBSD != nil:
 		return refuse("freebsd", "this is a runtime for Linux containers")
 	}
+	if err := checkNames(s); err != nil {
+		return err
+	}
 	if s.Process != nil {
 		if err := CheckProcess(s.Process, "process"); err != nil {
 			return err
@@ -125,6 +130,16 @@ func check(s *specs.Spec) error {
 		return nil
 	}
 	return checkLinux(s.Linux)
+}
+
+// checkNames refuses names that sethostname(2) and setdomainname(2) do not take.
+func checkNames(s *specs.Spec) error {
+	for _, n := range []struct{ field, name string }{{"hostname", s.Hostname}, {"domainname", s.Domainname}} {
+		if len(n.name) > abi.UtsFieldSize-1 {
+			return refuse(n.field, "%q has %d bytes, more than %d", n.name, len(n.name), abi.UtsFieldSize-1)
+		}
+	}
+	return nil
 }
 
 func checkLinux(l *specs.Linux) error {

@@ -51,6 +51,8 @@ func merge(to, from map[string]any) {
 func TestRefusedFields(t *testing.T) {
 	for _, c := range []struct{ part, field string }{
 		{`{"ociVersion":"2.0.0"}`, "ociVersion"},
+		{`{"hostname":"` + strings.Repeat("h", 65) + `"}`, "hostname"},
+		{`{"domainname":"` + strings.Repeat("d", 65) + `"}`, "domainname"},
 		{`{"root":{"path":""}}`, "root.path"},
 		{`{"root":{"path":"/nothing/here"}}`, "root.path"},
 		{`{"root":{"path":"/etc/passwd"}}`, "root.path"},
@@ -146,6 +148,7 @@ func TestAcceptedFields(t *testing.T) {
 	for _, part := range []string{
 		`{}`,
 		`{"annotations":{"a":"b"},"hostname":"h","domainname":"d"}`,
+		`{"hostname":"` + strings.Repeat("h", 64) + `","domainname":"` + strings.Repeat("d", 64) + `"}`,
 		`{"process":{"apparmorProfile":"x","ioPriority":{"class":"IOPRIO_CLASS_IDLE"},"consoleSize":{"height":1,"width":2}}}`,
 		`{"process":{"scheduler":{"policy":"SCHED_RR","priority":5,"flags":["SCHED_FLAG_RESET_ON_FORK"]}}}`,
 		`{"mounts":[{"destination":"/t","type":"tmpfs","options":["nosuid","noexec","mode=700","size=1m"]}]}`,

@@ -74,6 +74,7 @@ func TestBadDirectories(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	long := strings.Repeat("h", 64)
 	for _, c := range []struct {
 		spec Spec
 		want string
@@ -83,6 +84,7 @@ func TestBadDirectories(t *testing.T) {
 		{Spec{Binds: []Bind{{Host: "/does/not/exist", Inside: "/x"}}}, "cannot open the directory to bind /does/not/exist: no such file or directory (make it first, or name another)"},
 		{Spec{Log: Log{File: "/does/not/exist"}}, "cannot open the log /does/not/exist: no such file or directory (make its directory first, or name another file)"},
 		{Spec{Platform: "vax"}, "no platform vax (there are systrap, ptrace, kvm)"},
+		{Spec{Hostname: long + "h"}, `--hostname "` + long + `h" has 65 bytes (give at most 64, as many as sethostname(2) takes)`},
 		{Spec{Cwd: "relative"}, `--cwd "relative" does not begin with / (give the whole path inside)`},
 	} {
 		c.spec.Args = []string{"exit", "0"}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"gosentry/sentry/abi"
 	"gosentry/sentry/oci"
 )
 
@@ -136,6 +137,10 @@ func (s Spec) complete() (Spec, error) {
 	}
 	if s.Cwd != "" && !filepath.IsAbs(s.Cwd) {
 		return s, &Failure{What: fmt.Sprintf("--cwd %q does not begin with /", s.Cwd), Way: "give the whole path inside"}
+	}
+	const maxName = abi.UtsFieldSize - 1
+	if len(s.Hostname) > maxName {
+		return s, &Failure{What: fmt.Sprintf("--hostname %q has %d bytes", s.Hostname, len(s.Hostname)), Way: fmt.Sprintf("give at most %d, as many as sethostname(2) takes", maxName)}
 	}
 	if s.Hostname == "" {
 		s.Hostname, _ = os.Hostname()
