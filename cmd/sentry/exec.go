@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -157,14 +158,11 @@ func execDetached(cmd *cli.Command) error {
 // errSilent ends this process with a failure that another one has told of.
 var errSilent = errors.New("")
 
-// withFlag puts a flag behind the verb.
+// withFlag puts a flag behind the verb. That is where what the root does not take for flags of its own begins: a flag's value before it may have the
+// verb's name.
 func withFlag(args []string, cmd *cli.Command, flag string) []string {
-	for i, a := range args {
-		if a == cmd.Name {
-			return append(append(append([]string{}, args[:i+1]...), flag), args[i+1:]...)
-		}
-	}
-	return args
+	verb := len(args) - cmd.Root().Args().Len()
+	return slices.Insert(slices.Clone(args), verb+1, flag)
 }
 
 func tellStarted(fd string) error {

@@ -26,6 +26,7 @@ func runtimeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log", Usage: "append the sentry's messages to `FILE`"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "write messages in `FORMAT`: text or json", Action: oneOf("log-format", "text", "json")},
 		&cli.BoolFlag{Name: "debug", Usage: "log more, to standard error without --log; show stack traces"},
+		&cli.StringFlag{Name: "network", Usage: "`none`: accepted; that is what there is", Action: checkNetwork},
 		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", Local: true},
 		&cli.StringFlag{Name: "root", Category: containers, Usage: "keep containers in `DIR`", Value: oci.DefaultRoot()},
 		&cli.BoolFlag{Name: "persist", Category: containers, Usage: "containers write to their root file systems on the host and own their files there and in volumes, as with runc"},
@@ -73,6 +74,14 @@ func checkRootless(_ context.Context, _ *cli.Command, value string) error {
 	return badFlag("rootless", value, "give --rootless=true, false or auto, or leave it out: it is found out")
 }
 
+// checkNetwork refuses what programs would look for in vain.
+func checkNetwork(_ context.Context, _ *cli.Command, value string) error {
+	if value == "none" {
+		return nil
+	}
+	return fmt.Errorf("--network %q: there is no network inside, programs have sockets of AF_UNIX alone (give --network=none, or leave it out)", value)
+}
+
 func straceFlag() cli.Flag {
 	f := &cli.GenericFlag{Name: "strace", Value: &strace{}, Action: checkStrace}
 	// The value is taken behind "=" alone.
@@ -94,14 +103,12 @@ func checkStrace(_ context.Context, _ *cli.Command, value cli.Value) error {
 // strace is the value of --strace[=NAMES]: a flag that may stand alone.
 type strace sandbox.Strace
 
-// Set takes a list of names separated by commas, or "true" where the flag stood alone.
+// Set takes a list of names separated by commas, or "true" where the flag stood alone. The last one counts, as of other flags.
 func (s *strace) Set(text string) error {
-	s.On = true
-	if text == "true" {
-		s.Names = nil
-		return nil
+	s.On, s.Names = true, nil
+	if text != "true" {
+		s.Names = strings.Split(text, ",")
 	}
-	s.Names = append(s.Names, strings.Split(text, ",")...)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,8 @@ func TestFlagsBeforeAndBehindTheVerb(t *testing.T) {
 		{list{"--no-patch"}, list{"--no-patch=false"}, sandbox.Options{}},
 		{list{"--strace"}, nil, sandbox.Options{Strace: sandbox.Strace{On: true}}},
 		{nil, list{"--strace=read,write"}, sandbox.Options{Strace: sandbox.Strace{On: true, Names: list{"read", "write"}}}},
+		{list{"--strace=read"}, list{"--strace=write"}, sandbox.Options{Strace: sandbox.Strace{On: true, Names: list{"write"}}}},
+		{list{"--strace"}, list{"--strace=write"}, sandbox.Options{Strace: sandbox.Strace{On: true, Names: list{"write"}}}},
 		{list{"--strace=read"}, list{"--strace"}, sandbox.Options{Strace: sandbox.Strace{On: true}}},
 		{list{"--log", "/l", "--log-format", "json", "--debug"}, nil, sandbox.Options{Log: sandbox.Log{File: "/l", JSON: true, Debug: true}}},
 		{nil, list{"--log", "/l", "--log-format", "json", "--debug"}, sandbox.Options{Log: sandbox.Log{File: "/l", JSON: true, Debug: true}}},
@@ -67,6 +70,8 @@ func TestFlagsBeforeAndBehindTheVerb(t *testing.T) {
 			sandbox.Options{Log: sandbox.Log{File: "/m"}},
 		},
 		{list{"--rootless=true"}, nil, sandbox.Options{}},
+		{list{"--network=none"}, nil, sandbox.Options{}},
+		{nil, list{"--network", "none"}, sandbox.Options{}},
 	} {
 		for _, verb := range sandboxVerbs() {
 			if verb == "spec" && slices.Contains(c.before, "--rootless=true") {
@@ -98,6 +103,7 @@ func TestFlagsRefusedOnEitherSide(t *testing.T) {
 	const (
 		root    = "--root is about containers, not for do (--rootfs DIR gives the program another root file system)"
 		persist = "--persist is about containers, not for do (--rw DIR lets the program write to a directory of the host)"
+		network = "--network %q: there is no network inside, programs have sockets of AF_UNIX alone (give --network=none, or leave it out)"
 		cgroup  = "--systemd-cgroup is about containers, not for do (leave it out)"
 	)
 	for _, c := range []struct{ verbs, flag, want string }{
@@ -105,6 +111,8 @@ func TestFlagsRefusedOnEitherSide(t *testing.T) {
 		{"", "--log-format=xml", `--log-format "xml" is not understood (give text or json)`},
 		{"", "--strace=read,rite", `--strace "rite" is not understood (sentry syscalls lists the names)`},
 		{"do run", "--rootless=do", `--rootless "do" is not understood (give --rootless=true, false or auto, or leave it out: it is found out)`},
+		{"", "--network=host", fmt.Sprintf(network, "host")},
+		{"", "--network=sandbox", fmt.Sprintf(network, "sandbox")},
 		{"do", "--root=/x", root},
 		{"do", "--persist", persist},
 		{"do", "--systemd-cgroup", cgroup},
@@ -127,7 +135,7 @@ func TestFlagsRefusedOnEitherSide(t *testing.T) {
 
 // TestHelpHasWhatTheVerbTakes: each flag once, and none that is refused.
 func TestHelpHasWhatTheVerbTakes(t *testing.T) {
-	shared := []string{"--platform PLATFORM", "--no-patch ", "--strace[=NAME,NAME]", "--log FILE", "--log-format FORMAT", "--debug "}
+	shared := []string{"--platform PLATFORM", "--no-patch ", "--strace[=NAME,NAME]", "--network none", "--log FILE", "--log-format FORMAT", "--debug "}
 	containers := []string{"--root DIR", "--persist ", "--systemd-cgroup "}
 	refused := []string{"--root ", "--persist", "--systemd-cgroup", "--version"}
 	for _, c := range []struct {
@@ -151,6 +159,53 @@ func TestHelpHasWhatTheVerbTakes(t *testing.T) {
 		for _, text := range c.lack {
 			if strings.Contains(out, text) {
 				t.Errorf("%q: %q in:\n%s", c.args, text, out)
+			}
+		}
+	}
+}
+
+// TestExecAgain: what runs a detached exec once more has its flag among that verb's, whatever stands before them.
+func TestExecAgain(t *testing.T) {
+	const flag = "--started-fd=3"
+	for _, c := range []struct{ before, after []string }{
+		{nil, []string{"-d", "c", "true"}},
+		{[]string{"--root", "exec"}, []string{"-d", "c", "true"}},
+		{[]string{"--root", "exec", "--log", "exec", "--debug"}, []string{"-d", "c", "true"}},
+		{nil, []string{"--cwd", "exec", "-d", "exec", "exec", "exec"}},
+		{[]string{"--root=exec"}, []string{"-d", "--", "exec", "exec", "--", "x"}},
+	} {
+		argv := slices.Concat([]string{"sentry"}, c.before, []string{"exec"}, c.after)
+		r := root(argv, new(int), nil)
+		r.Writer, r.ErrWriter = new(bytes.Buffer), new(bytes.Buffer)
+		var got []string
+		r.Command("exec").Action = func(_ context.Context, cmd *cli.Command) error {
+			got = withFlag(argv[1:], cmd, flag)
+			return nil
+		}
+		err := r.Run(context.Background(), argv)
+		if want := slices.Concat(c.before, []string{"exec", flag}, c.after); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q %v, want %q", argv, got, err, want)
+		}
+	}
+}
+
+// TestVerbsOfNoSandbox take the flags of all sandboxes, as engines put them before any verb, and are none the worse for it.
+func TestVerbsOfNoSandbox(t *testing.T) {
+	shared := []string{"--platform=ptrace", "--no-patch", "--strace", "--network=none", "--log", "/does/not/exist/log", "--log-format=json", "--debug", "--root=/does/not/exist"}
+	for _, verb := range []string{"doctor", "syscalls", "version", "help"} {
+		for _, side := range [][2][]string{{shared, nil}, {nil, shared}} {
+			run := func(args ...string) (ran bool, err error) {
+				argv := slices.Concat([]string{"sentry"}, args)
+				r := root(argv, new(int), nil)
+				r.Writer, r.ErrWriter = new(bytes.Buffer), new(bytes.Buffer)
+				r.Command(verb).Action = func(context.Context, *cli.Command) error {
+					ran = true
+					return nil
+				}
+				return ran, r.Run(context.Background(), argv)
+			}
+			if ran, err := run(slices.Concat(side[0], []string{verb}, side[1])...); err != nil || !ran {
+				t.Errorf("%q %s %q: %v", side[0], verb, side[1], err)
 			}
 		}
 	}
