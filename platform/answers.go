@@ -14,6 +14,12 @@ type Answerer interface {
 	SetAnswers(list []Answer)
 }
 
+// Demander is a Platform that knows how many processors the code of its contexts' callers is better off on.
+type Demander interface {
+	// OnDemand has f told when one is, or several are; at first they are. It is called before any context runs, and f by one goroutine at a time.
+	OnDemand(f func(several bool))
+}
+
 // Yielder is a Context that takes turns with others.
 type Yielder interface {
 	// Yield says that the call that Run returned last was made to let others run. It is called by whoever calls Run.

@@ -111,5 +111,10 @@ func (p *Platform) NewContext(fpu []byte) platform.Context {
 // UserRange implements platform.Platform.
 func (p *Platform) UserRange() (lo, hi uint64) { return blank.Low, blank.High }
 
+var _ platform.Demander = (*Platform)(nil)
+
+// OnDemand implements platform.Demander.
+func (p *Platform) OnDemand(f func(several bool)) { p.pairs.OnDemand(f) }
+
 // Release implements platform.Platform. Contexts that still run get *platform.Died.
 func (p *Platform) Release() { p.pool.Release() }

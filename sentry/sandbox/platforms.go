@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -58,11 +59,16 @@ func openDevice(name string) (int, error) {
 
 // newPlatform starts the platform asked for, or the best that the host can run, and tells which host calls it makes
 // behind the lock.
-func (in *Inside) newPlatform() (platform.Platform, []seccomp.Rule, error) {
+func (in *Inside) newPlatform() (p platform.Platform, rules []seccomp.Rule, err error) {
 	if in.Platform != "" {
-		return in.start(in.Platform)
+		p, rules, err = in.start(in.Platform)
+	} else {
+		p, rules, err = firstThatStarts(defaultPlatforms(), in.start, in.Log)
 	}
-	return firstThatStarts(defaultPlatforms(), in.start, in.Log)
+	if err == nil {
+		followDemand(p)
+	}
+	return p, rules, err
 }
 
 // firstThatStarts starts the first platform of names that can be. The error has the reason of each.
@@ -79,6 +85,22 @@ func firstThatStarts(names []string, start func(name string) (platform.Platform,
 		reasons = append(reasons, err.Error())
 	}
 	return nil, nil, &Failure{What: strings.Join(reasons, "; ")}
+}
+
+// followDemand has the sentry's own code run on one processor while p says that it is better off so.
+func followDemand(p platform.Platform) {
+	d, ok := p.(platform.Demander)
+	all := runtime.GOMAXPROCS(0)
+	if !ok || all == 1 {
+		return
+	}
+	d.OnDemand(func(several bool) {
+		n := 1
+		if several {
+			n = all
+		}
+		runtime.GOMAXPROCS(n)
+	})
 }
 
 // counter returns what says how much a platform has asked of the host so far, nil if it does not count.

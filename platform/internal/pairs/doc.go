@@ -9,6 +9,9 @@
 // on a busy host too. Where both sides stay awake instead, the thread can be moved apart from its guest,
 // to where another such pair was before.
 //
+// While it ticks, the monitor also tells whether the sentry's own code is better off on one processor (OnDemand): what passes control from one goroutine to
+// the next is faster there.
+//
 // A Runner is locked to its OS thread from Enter to Leave. The fields of a Thread belong to the Runner's goroutine unless
 // they stand below its lock.
 //

@@ -52,6 +52,11 @@ type Set struct {
 	waiting atomic.Int32 // runners that wait for a slot
 	ticking atomic.Bool  // the monitor has a timer
 	ticks   atomic.Uint32
+	due     atomic.Int64 // when the next tick is, by clock
+	entries atomic.Uint64
+	begun   time.Time
+
+	follower *follower // or nil; set once
 
 	mu      sync.RWMutex
 	threads map[int]*Thread // by thread id
@@ -65,7 +70,7 @@ func New(running int) (*Set, error) {
 		return nil, err
 	}
 	shortSlice()
-	return &Set{cpus: c, slots: make(chan struct{}, running), threads: make(map[int]*Thread)}, nil
+	return &Set{cpus: c, slots: make(chan struct{}, running), threads: make(map[int]*Thread), begun: time.Now()}, nil
 }
 
 // CPUs is how many processors there are.
@@ -133,6 +138,7 @@ func (s *Set) Enter(r Runner) *Thread {
 		s.slots <- struct{}{}
 		s.waiting.Add(-1)
 	}
+	s.entries.Add(1)
 	runtime.LockOSThread()
 	t := s.Thread()
 	t.enter(r)
@@ -149,31 +155,45 @@ func (s *Set) Leave() {
 // monitor sees to it that the monitor ticks.
 func (s *Set) monitor() {
 	if !s.ticking.Load() && s.ticking.CompareAndSwap(false, true) {
-		time.AfterFunc(tickPeriod, s.tick)
+		s.again()
 	}
 }
 
+// again has the monitor tick once more.
+func (s *Set) again() {
+	s.due.Store(int64(s.clock() + tickPeriod))
+	time.AfterFunc(tickPeriod, s.tick)
+}
+
+// clock is the time since the set began.
+func (s *Set) clock() time.Duration { return time.Since(s.begun) }
+
 // tick looks at all OS threads, and comes back while there is one to look after.
 func (s *Set) tick() {
+	late := s.clock() - time.Duration(s.due.Load())
 	n := s.ticks.Add(1)
-	if s.look(n) {
-		time.AfterFunc(tickPeriod, s.tick)
+	any, busy := s.look(n)
+	s.follower.note(busy, s.entries.Load(), late)
+	if any {
+		s.again()
 		return
 	}
 	s.ticking.Store(false)
-	if s.look(n) {
+	if any, _ := s.look(n); any {
 		s.monitor()
 	}
 }
 
-// look looks at all OS threads and tells whether any needs looking after.
-func (s *Set) look(n uint32) (any bool) {
+// look looks at all OS threads and tells whether any needs looking after, and how many pairs are busy.
+func (s *Set) look(n uint32) (any bool, busy int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, t := range s.threads {
-		if t.look(s, n) {
-			any = true
+		needed, inside := t.look(s, n)
+		any = any || needed
+		if inside {
+			busy++
 		}
 	}
-	return any
+	return any, busy
 }

@@ -199,22 +199,22 @@ func (t *Thread) Exit(g *Guest) {
 	}
 }
 
-// look unpins the thread if no runner is locked to it. Otherwise it asks the runner to make
+// look unpins the thread if no runner is locked to it, and tells whether it is needed again and whether a runner is. Otherwise it asks the runner to make
 // room if another one waits, and lets the thread and its guest go when that
 // has been in guest code since the last look, when its processor is crowded, or once in a while.
-func (t *Thread) look(s *Set, n uint32) bool {
+func (t *Thread) look(s *Set, n uint32) (needed, inside bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.locks == 0 {
 		if t.cpu == AnyCPU {
-			return false
+			return false, false
 		}
 		setAffinity(t.tid, &t.cpus.all)
 		t.cpu = AnyCPU
-		return true
+		return true, false
 	}
 	if t.runner == nil {
-		return true
+		return true, true
 	}
 	seq := t.seq.Load()
 	computing := seq&1 != 0 && seq == t.lastSeq
@@ -224,7 +224,7 @@ func (t *Thread) look(s *Set, n uint32) bool {
 		t.runner.Kick()
 	}
 	if t.cpu == AnyCPU || t.loose.Load() {
-		return true
+		return true, true
 	}
 	if computing || n%rebalanceTicks == 0 || t.cpus.crowded(t.cpu) {
 		if g := t.runner.Inside(); g != nil {
@@ -233,5 +233,5 @@ func (t *Thread) look(s *Set, n uint32) bool {
 		setAffinity(t.tid, &t.cpus.all)
 		t.loose.Store(true)
 	}
-	return true
+	return true, true
 }
