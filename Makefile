@@ -70,6 +70,13 @@ bench-svm: svm-files
 bench: setup build
 	$(GO) run ./test/bench
 
+# Whether a platform is slower than another one: PAIRS rounds of a row on either in turn, the ratio, and between what it lies.
+PAIRS ?= 24
+PLATFORMS ?= systrap,ptrace
+.PHONY: bench-pairs
+bench-pairs: setup build
+	$(GO) run ./test/bench -pairs $(PAIRS) -platforms $(PLATFORMS) -only "$(ROWS)"
+
 # Programs that tests run; without root it only says what is missing.
 .PHONY: setup
 setup:

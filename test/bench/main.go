@@ -8,7 +8,9 @@
 // processes that make up a sandbox in which sleep runs; "bundle" is a container from start to end, by runc where the
 // others are native.
 //
-//	go run ./test/bench [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry] [-programs DIR] [-note TEXT]
+// With -pairs N two platforms of the sandbox are compared with each other and with nothing else, in N rounds for every row.
+//
+//	go run ./test/bench [-pairs N] [-rounds N] [-samples N] [-platforms ptrace,...] [-only name,...] [-sentry bin/sentry] [-programs DIR] [-note TEXT]
 package main
 
 import (
@@ -25,6 +27,7 @@ import (
 
 type options struct {
 	rounds, samples int
+	pairs           int
 	platforms       string
 	only            string
 	sentry          string
@@ -34,6 +37,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds for each row")
+	flag.IntVar(&o.pairs, "pairs", 0, "rounds for each row of a comparison of two platforms, as -platforms systrap,ptrace; 0: none")
 	flag.IntVar(&o.samples, "samples", 1, "timed samples of 0.2 s in each round")
 	flag.StringVar(&o.platforms, "platforms", "ptrace,systrap,kvm", "platforms of the sandbox, separated by commas; those that do not run here are left out")
 	flag.StringVar(&o.only, "only", "", "rows to measure, separated by commas")
@@ -73,19 +77,30 @@ func run(o options, out io.Writer) error {
 	if err := setUpPrograms(dir); err != nil {
 		return fmt.Errorf("setting up the whole programs: %w", err)
 	}
-	var rows []row
-	for _, s := range slices.Concat(allSeries(micro, o, strings.Fields(string(list))), forkSeries(forks), programSeries(dir), bundleSeries(dir)) {
-		wanted := func(r row) bool { return o.only == "" || contains(o.only, r.name) }
-		if !slices.ContainsFunc(s.rows, wanted) {
+	rows := o.measure(ways, slices.Concat(allSeries(micro, o, strings.Fields(string(list))), forkSeries(forks), programSeries(dir), bundleSeries(dir)))
+	if o.pairs > 0 {
+		printPairs(out, ways, rows, notes)
+		return nil
+	}
+	printTable(out, ways, rows, notes)
+	return nil
+}
+
+// measure takes the rows that are wanted.
+func (o *options) measure(ways []way, all []series) (rows []row) {
+	for _, s := range all {
+		if !slices.ContainsFunc(s.rows, func(r row) bool { return o.only == "" || contains(o.only, r.name) }) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s ", s.rows[0].name)
+		if o.pairs > 0 {
+			s.rounds = o.pairs
+		}
 		s.measure(ways)
 		rows = append(rows, s.rows...)
 	}
 	fmt.Fprintln(os.Stderr)
-	printTable(out, ways, rows, notes)
-	return nil
+	return rows
 }
 
 // compile makes a program of directory testdata, static so that every way of running it starts alike.
@@ -115,14 +130,17 @@ func (w way) command(argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// waysToRun returns native, the sandbox's platforms and those of runsc; what is missing or does not
+// waysToRun returns native, the sandbox's platforms and those of runsc, for a comparison of platforms these alone; what is missing or does not
 // start is said in a note.
 func waysToRun(o options) ([]way, []string, error) {
 	sentry, err := filepath.Abs(o.sentry)
 	if err != nil {
 		return nil, nil, err
 	}
-	candidates := []way{{name: "native"}}
+	var candidates []way
+	if o.pairs == 0 {
+		candidates = append(candidates, way{name: "native"})
+	}
 	for _, p := range strings.Split(o.platforms, ",") {
 		candidates = append(candidates, way{p, []string{sentry, "do", "--platform=" + p, "--"}})
 	}
@@ -130,15 +148,9 @@ func waysToRun(o options) ([]way, []string, error) {
 	if o.note != "" {
 		notes = append(notes, o.note)
 	}
-	if runsc, err := exec.LookPath("runsc"); err != nil {
-		notes = append(notes, "runsc: not installed.")
-	} else {
-		for _, p := range []string{"ptrace", "systrap"} {
-			candidates = append(candidates, way{"runsc " + p, []string{runsc, "--network=none", "--platform=" + p, "do"}})
-		}
-		version, _ := exec.Command(runsc, "--version").Output()
-		line, _, _ := strings.Cut(string(version), "\n")
-		notes = append(notes, line+".")
+	if o.pairs == 0 {
+		more, said := runscWays()
+		candidates, notes = append(candidates, more...), append(notes, said)
 	}
 	for _, w := range candidates {
 		if out, err := w.command("/bin/true").CombinedOutput(); err != nil {
@@ -148,7 +160,24 @@ func waysToRun(o options) ([]way, []string, error) {
 		}
 		ways = append(ways, w)
 	}
+	if o.pairs > 0 && len(ways) != 2 {
+		return nil, nil, fmt.Errorf("-pairs compares two platforms, and %d run here: name them with -platforms. %s", len(ways), strings.Join(notes, " "))
+	}
 	return ways, notes, nil
+}
+
+// runscWays returns the platforms of runsc, and what is to be said of it.
+func runscWays() (ways []way, said string) {
+	runsc, err := exec.LookPath("runsc")
+	if err != nil {
+		return nil, "runsc: not installed."
+	}
+	for _, p := range []string{"ptrace", "systrap"} {
+		ways = append(ways, way{"runsc " + p, []string{runsc, "--network=none", "--platform=" + p, "do"}})
+	}
+	version, _ := exec.Command(runsc, "--version").Output()
+	line, _, _ := strings.Cut(string(version), "\n")
+	return ways, line + "."
 }
 
 func contains(list, name string) bool {

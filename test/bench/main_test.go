@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -38,6 +39,38 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
+	}
+}
+
+// TestInterval asks for the ranks that tables of the binomial distribution have.
+func TestInterval(t *testing.T) {
+	for n, rank := range map[int]int{1: 1, 5: 1, 6: 1, 9: 2, 12: 3, 24: 7, 50: 18} {
+		var sorted []float64
+		for i := range n {
+			sorted = append(sorted, float64(i+1))
+		}
+		if low, high := interval(sorted); low != float64(rank) || high != float64(n+1-rank) {
+			t.Errorf("of %d: %v to %v, want %d to %d", n, low, high, rank, n+1-rank)
+		}
+	}
+}
+
+func TestPairs(t *testing.T) {
+	ways := []way{{name: "systrap"}, {name: "ptrace"}}
+	rows := []row{
+		{name: "getpid", values: [][]float64{{200, 300, 100}, {400, 300, 100}}, errs: make([]error, 2)},
+		{name: "stat", values: [][]float64{{1}, nil}, errs: []error{nil, errors.New("no")}},
+		{name: "exits", values: [][]float64{nil, nil}, errs: []error{errNone, errNone}},
+	}
+	var b strings.Builder
+	printPairs(&b, ways, rows, nil)
+	for _, want := range []string{"| work | systrap | ptrace |", "| 200 ns ± 25 % | 300 ns ± 25 % | 1.000 | 0.500 to 1.000 |", "| failed |"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "KVM") {
+		t.Errorf("a row of neither:\n%s", b.String())
 	}
 }
 

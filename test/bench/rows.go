@@ -67,15 +67,18 @@ func allSeries(micro string, o options, names []string) []series {
 	)
 }
 
-// measure takes the rounds, each visiting all ways in turn.
+// measure takes the rounds, each visiting all ways in turn, every other one from the last to the first.
 func (s *series) measure(ways []way) {
 	for i := range s.rows {
 		s.rows[i].values, s.rows[i].errs = make([][]float64, len(ways)), make([]error, len(ways))
 	}
-	for range s.rounds {
-		for i, w := range ways {
+	for round := range s.rounds {
+		for i := range ways {
+			if round%2 != 0 {
+				i = len(ways) - 1 - i
+			}
 			if s.rows[0].errs[i] == nil {
-				s.take(i, w)
+				s.take(i, ways[i])
 			}
 		}
 	}

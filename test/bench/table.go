@@ -54,8 +54,12 @@ func printTable(out io.Writer, ways []way, rows []row, notes []string) {
 		}
 		fmt.Fprintln(out)
 	}
+	note(out, append([]string{"Medians ± half the distance between the quartiles, and the ratio to the first column, all taken in one run."}, notes...))
+}
+
+// note prints what is to be said below a table.
+func note(out io.Writer, notes []string) {
 	fmt.Fprintln(out)
-	notes = append([]string{"Medians ± half the distance between the quartiles, and the ratio to the first column, all taken in one run."}, notes...)
 	fmt.Fprintf(out, "%s %s; %d processors.\n", strings.Join(notes, " "), kernel(), runtime.NumCPU())
 }
 
