@@ -18,7 +18,7 @@ func (m *MemoryManager) queue(c platform.Change) {
 		last := &m.changes[n-1]
 		joined := last.Op == c.Op && last.Addr+last.Length == c.Addr && last.Prot == c.Prot
 		if joined && c.Op == platform.Map {
-			joined = last.File == c.File && last.Fill == c.Fill && last.Offset+last.Length == c.Offset
+			joined = last.File == c.File && last.FileID == c.FileID && last.Fill == c.Fill && last.Offset+last.Length == c.Offset
 		}
 		if joined {
 			last.Length += c.Length

@@ -71,14 +71,14 @@ func (m *MemoryManager) translate(page uint64, g *vmaSeg) error {
 		return &BusError{Addr(page)}
 	}
 	start, end := page, page+b.Length
-	p := pma{delta: b.Offset - page, fd: b.FD, prot: a.prot}
+	p := pma{delta: b.Offset - page, fd: b.FD, id: b.ID, prot: a.prot}
 	if a.private() {
 		p.flags = pmaCow
 	} else {
 		p.flags = pmaShared
 	}
 	if b.Mem {
-		p.fd = memoryFD
+		p.fd, p.id = memoryFD, 0
 		m.file.IncRef(b.Offset, b.Length)
 	} else if lo < page && b.Offset >= page-lo {
 		c, err := a.file.Translate(lo+a.delta, page-lo, false)
@@ -250,7 +250,7 @@ func (m *MemoryManager) prefault(start, end uint64, a *attrs) {
 	case a.prot == 0:
 		return
 	case a.anonymous():
-		if end-start > eagerChunk || a.prot&platform.Write == 0 || !m.payer.Load().hasRoom() {
+		if end-start > eagerChunk || a.prot&platform.Write == 0 || !m.payer.Load().hasRoom(PageSize) {
 			return
 		}
 	case a.private() && a.set == nil && a.prot&platform.Write != 0 && end-start <= cheapCopy:

@@ -8,9 +8,10 @@ import (
 
 // Bounds of what a fork does at once.
 const (
-	// forkMaps is up to how many mapped ranges either side gets mapped from the start.
-	forkMaps = 48
-	// childAdopts is up to how many bytes the child gets of each, as it has to unmap them again; parentAdopts is
+	// forkMaps is up to how many mapped ranges either side gets mapped from the start: each costs the child less than a fault, and mostly nothing, as
+	// the host still has it where another child was before.
+	forkMaps = 512
+	// childAdopts is up to how many bytes the child gets of each, as it may have to unmap them again; parentAdopts is
 	// less, as the parent does better to have them filled once it writes there.
 	childAdopts  = 2 << 20
 	parentAdopts = 64 << 10

@@ -345,6 +345,49 @@ func TestWarmUp(t *testing.T) {
 	}
 }
 
+// TestWarmUpBounds has a child write to many places: the next one has copies of some before it runs, and of none where little memory is left.
+func TestWarmUpBounds(t *testing.T) {
+	for _, scarce := range []bool{false, true} {
+		const limit, pieces, length = 1 << 30, 2 * maxLessons, cowChunk
+		w := newWorld(t, limit)
+		piece := func(i int) Addr { return Addr(0x4000_0000 + 2*i*length) }
+		for i := range pieces {
+			w.mmap(MMapOpts{Addr: piece(i), Length: length, Prot: rw, Private: true, Fixed: true})
+			w.write(w.m, piece(i), 1)
+		}
+		c := w.fork()
+		for i := range pieces {
+			w.write(c, piece(i), 2)
+		}
+		c.DecUsers()
+		want := maxLessons
+		if scarce {
+			rest := limit - w.f.Usage() - maxLessons*cowChunk/2
+			off, err := w.f.Allocate(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.f.DecRef(off, rest)
+			want = 0
+		}
+		c = w.fork()
+		c.WarmUp()
+		copied := 0
+		for i := range pieces {
+			if p, ok := space(c).page(uint64(piece(i))); ok && p.prot&platform.Write != 0 {
+				copied++
+			}
+		}
+		if copied != want {
+			t.Errorf("scarce: %v: %d places are copied, want %d", scarce, copied, want)
+		}
+		if x := w.read(c, piece(0)); x != 1 {
+			t.Errorf("the next child reads %d", x)
+		}
+		c.DecUsers()
+	}
+}
+
 // refusingFile lets only so many mappings be added.
 type refusingFile struct {
 	hostFile

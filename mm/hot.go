@@ -10,8 +10,10 @@ import (
 // Bounds of what is copied at a fork, before anybody asks for it.
 const (
 	// hotPages is how many places are remembered, hotChunk how much is copied of each: aligned, in bytes.
-	hotPages = 4
+	hotPages = 12
 	hotChunk = 16 << 10
+	// maxLessons is how many of the places are remembered that children wrote to, cowChunk how much is copied of each.
+	maxLessons = 64
 	// hotForks is after how many forks what is remembered has to prove itself again.
 	hotForks = 32
 )
@@ -21,7 +23,7 @@ const (
 // copy of them at birth, and neither side faults there.
 type hotSet struct {
 	known []uint64
-	fresh []uint64 // written to since the last fork
+	fresh []uint64 // written to first since the last fork
 	forks int
 
 	children *lessons // what children wrote to; made by the first fork
@@ -41,7 +43,7 @@ func (l *lessons) add(page uint64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pages) < hotPages && !slices.Contains(l.pages, page) {
+	if len(l.pages) < maxLessons && !slices.Contains(l.pages, page) {
 		l.pages = append(l.pages, page)
 	}
 }
@@ -59,9 +61,12 @@ func (l *lessons) take(forget bool) []uint64 {
 
 // wrote says that page was copied for a write.
 func (h *hotSet) wrote(page uint64) {
-	if h.forks > 0 && len(h.fresh) < hotPages {
+	if h.forks == 0 {
+		return
+	}
+	h.parent.add(page)
+	if len(h.fresh) < hotPages {
 		h.fresh = append(h.fresh, page)
-		h.parent.add(page)
 	}
 }
 
@@ -104,7 +109,7 @@ func (m *MemoryManager) WarmUp() {
 		if p == nil || !p.v.inMemory() || !p.v.has(pmaCow) || p.v.host == 0 || p.v.prot&platform.Write == 0 {
 			continue
 		}
-		if !m.payer.Load().hasRoom() || m.breakCow(page, *p) != nil {
+		if !m.payer.Load().hasRoom(maxLessons*cowChunk) || m.breakCow(page, *p) != nil {
 			break
 		}
 	}

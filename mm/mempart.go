@@ -69,12 +69,12 @@ func (f *MemoryFile) room() (limit, left uint64) {
 	return limit, left
 }
 
-// hasRoom tells whether a page could be allocated now.
-func (f *MemoryFile) hasRoom() bool {
+// hasRoom tells whether length bytes could be allocated now.
+func (f *MemoryFile) hasRoom(length uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, left := f.room()
-	return left >= PageSize
+	return left >= length
 }
 
 // refused counts an allocation for which there is no room, where the innermost limit is that it would go over.

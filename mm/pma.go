@@ -21,6 +21,7 @@ const (
 type pma struct {
 	delta uint64 // offset in the memory file, or on the descriptor, of address 0
 	fd    int32  // host descriptor, or memoryFD
+	id    uint32 // of what fd is open to, as platform.Change has it
 	flags pmaFlags
 	prot  platform.Prot // what the guest may do: the vma's
 	host  platform.Prot // what the AddressSpace lets it do; 0: not mapped
@@ -119,11 +120,11 @@ func (m *MemoryManager) mapPMAs(start, end uint64, limit int) {
 }
 
 func (m *MemoryManager) mapChange(start, end uint64, p pma) platform.Change {
-	fd := p.fd
+	fd, id := p.fd, p.id
 	if p.inMemory() {
-		fd = int32(m.file.fd)
+		fd, id = int32(m.file.fd), platform.PermanentID
 	}
-	return platform.Change{Op: platform.Map, Prot: p.rights(), File: fd, Addr: start, Length: end - start, Offset: start + p.delta}
+	return platform.Change{Op: platform.Map, Prot: p.rights(), File: fd, FileID: id, Addr: start, Length: end - start, Offset: start + p.delta}
 }
 
 func unmapChange(start, end uint64) platform.Change {

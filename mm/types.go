@@ -38,8 +38,9 @@ type Mappable interface {
 
 // Backing is where a range of a file lies on the host.
 type Backing struct {
-	Mem    bool  // in the memory file; FD is not used
-	FD     int32 // host descriptor
+	Mem    bool   // in the memory file; FD is not used
+	FD     int32  // host descriptor
+	ID     uint32 // of what FD is open to, as platform.Change has it
 	Offset uint64
 	Length uint64
 }

@@ -46,13 +46,17 @@ const (
 // Offset are multiples of the page size, in bytes.
 type Change struct {
 	Op     Op
-	Prot   Prot  // Map and Protect
-	Fill   bool  // Map: a hint that the pages exist and will be used: no fault on each
-	File   int32 // Map: host descriptor, open for as long as the mapping may be used
+	Prot   Prot   // Map and Protect
+	Fill   bool   // Map: a hint that the pages exist and will be used: no fault on each
+	File   int32  // Map: host descriptor, open for as long as the mapping may be used
+	FileID uint32 // Map: with File, tells what that is open to from all that it was or will be open to; 0: unknown
 	Addr   uint64
 	Length uint64
 	Offset uint64 // Map: offset in File
 }
+
+// PermanentID is the FileID of descriptors that are never open to anything else.
+const PermanentID = 1
 
 // AddressSpace is the host's side of one guest address space.
 type AddressSpace interface {

@@ -14,6 +14,7 @@ type handle struct {
 	t        *tree
 	owner    *inode
 	fd       int
+	id       uint32 // of what fd is open to; files
 	dev      uint64 // directories, and the root: as deviceOf has it
 	pathOnly bool   // O_PATH: the host lets us search but not list
 	access   int    // files: O_RDONLY, O_WRONLY or O_RDWR
@@ -230,7 +231,7 @@ func (t *tree) openFile(n *inode, access int, extra int) (*handle, error) {
 		return nil, unix.ESTALE
 	}
 	n.setAttr(&st)
-	h := &handle{t: t, owner: n, fd: fd, access: access, private: extra != 0, refs: 1}
+	h := &handle{t: t, owner: n, fd: fd, id: t.nextID(), access: access, private: extra != 0, refs: 1}
 	t.mu.Lock()
 	h.next, n.open = n.open, h
 	t.mu.Unlock()

@@ -70,7 +70,9 @@ func (h *handle) Translate(off, length uint64, write bool) (mm.Backing, error) {
 	if write && h.access != unix.O_RDWR {
 		return mm.Backing{}, unix.EACCES
 	}
-	return translate(h.fd, off, length)
+	b, err := translate(h.fd, off, length)
+	b.ID = h.id
+	return b, err
 }
 
 // translate is Translate for a descriptor.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,5 +248,41 @@ func TestTerminalIoctls(t *testing.T) {
 		if err := ioctl(cmd, at); err != unix.ENOTTY {
 			t.Errorf("ioctl %#x: %v", cmd, err)
 		}
+	}
+}
+
+// TestMappedIdentity maps files of two trees one after the other, which get the same descriptors of the host's: no two files that are opened have
+// descriptor and ID in common, and one that stays open has the same.
+func TestMappedIdentity(t *testing.T) {
+	type identity struct {
+		fd int32
+		id uint32
+	}
+	var opened atomic.Uint32
+	seen, descriptors := map[identity]bool{}, map[int32]bool{}
+	for range 3 {
+		dir := t.TempDir()
+		plant(t, dir)
+		g := guest(t, dir, Config{ReadOnly: true, Cache: true, Opened: &opened})
+		for _, name := range []string{"/f", "/d/big", "/f"} {
+			f, err := g.Open(name, unix.O_RDONLY, 0)
+			must(t, err)
+			var of [2]identity
+			for i := range of {
+				m, err := f.Mappable()
+				must(t, err)
+				b, err := m.Translate(0, mm.PageSize, false)
+				must(t, err)
+				of[i] = identity{b.FD, b.ID}
+			}
+			f.DecRef()
+			if of[0] != of[1] || seen[of[0]] || of[0].id == 0 {
+				t.Errorf("%s is %+v, then %+v, and others were %v", name, of[0], of[1], seen)
+			}
+			seen[of[0]], descriptors[of[0].fd] = true, true
+		}
+	}
+	if len(descriptors) == len(seen) {
+		t.Error("no descriptor was used again: nothing is shown")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"gosentry/fs/vfs"
 
@@ -24,6 +25,9 @@ type Config struct {
 	NoDev bool
 	// MaxDirs bounds the open descriptors of directories; 0 takes an eighth of RLIMIT_NOFILE, between 16 and 512.
 	MaxDirs int
+	// Opened counts what all trees of a sandbox have opened to be mapped: that tells mappings of one open file from those of the next that has its
+	// descriptor (mm.Backing). nil: nothing does.
+	Opened *atomic.Uint32
 }
 
 // tree is one host directory tree.
@@ -95,7 +99,7 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	}
 	root, n := t.newInode(nil, "", &st)
 	t.root = n
-	h := &handle{t: t, owner: n, fd: rootFD, dev: deviceOf(&st), refs: 1, access: flags & unix.O_ACCMODE, pathOnly: flags&unix.O_PATH != 0}
+	h := &handle{t: t, owner: n, fd: rootFD, id: t.nextID(), dev: deviceOf(&st), refs: 1, access: flags & unix.O_ACCMODE, pathOnly: flags&unix.O_PATH != 0}
 	if h.pathOnly && kind == unix.S_IFDIR {
 		// A descriptor that can list is wanted; "." stays below by its nature.
 		if fd, err := openAt(rootFD, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
@@ -106,6 +110,14 @@ func New(rootFD int, cfg Config) (vfs.Inode, error) {
 	n.open = h
 	h.closeWithTree()
 	return root, nil
+}
+
+// nextID is the id of the next handle.
+func (t *tree) nextID() uint32 {
+	if t.cfg.Opened == nil {
+		return 0
+	}
+	return t.cfg.Opened.Add(1)
 }
 
 func defaultDirs() int { return min(max(openFiles()/8, minDirs), maxDirs) }

@@ -34,6 +34,7 @@ func Run(t *testing.T, newPlatform New) {
 		{"ReplaceUnderRunner", testReplaceUnderRunner},
 		{"ForgetUnderRunners", testForgetUnderRunners},
 		{"GoBack", testGoBack},
+		{"Successors", testSuccessors},
 		{"ManyMappings", testManyMappings},
 		{"FPU", testFPU},
 		{"FPUShared", testFPUShared},

@@ -2,6 +2,7 @@ package platformtest
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -35,11 +36,12 @@ type env struct {
 	tb  testing.TB
 	p   platform.Platform
 	fd  int
+	id  uint32 // of the file: another test may have had the descriptor, and the platform
 	mem []byte // the file
 }
 
 func newEnv(tb testing.TB, p platform.Platform) *env {
-	e := &env{tb: tb, p: p}
+	e := &env{tb: tb, p: p, id: rand.Uint32()}
 	tb.Cleanup(p.Release)
 	var err error
 	if e.fd, err = unix.MemfdCreate("platformtest", unix.MFD_CLOEXEC); err != nil {
@@ -80,7 +82,7 @@ func (e *env) empty() platform.AddressSpace {
 
 // file is a Map of the memory file.
 func (e *env) file(addr, length, offset uint64, prot platform.Prot) platform.Change {
-	return platform.Change{Op: platform.Map, File: int32(e.fd), Addr: addr, Length: length, Offset: offset, Prot: prot}
+	return platform.Change{Op: platform.Map, File: int32(e.fd), FileID: e.id, Addr: addr, Length: length, Offset: offset, Prot: prot}
 }
 
 func (e *env) apply(as platform.AddressSpace, c ...platform.Change) {

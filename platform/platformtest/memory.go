@@ -139,7 +139,7 @@ func testClosedDescriptor(t *testing.T, e *env) {
 		t.Fatal(err)
 	}
 	change := e.file(at, 4*page, 0, rw)
-	change.File = int32(fd)
+	change.File, change.FileID = int32(fd), 0
 	e.apply(as, change)
 	e.apply(as, unmap(at, 2*page), e.file(at+2*page, 2*page, 0, rw))
 	unix.Close(fd)

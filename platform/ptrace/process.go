@@ -42,13 +42,13 @@ func spawn(proc *process) (*tracee, error) {
 
 // clean unmaps what is the guest's, and sees to it that there is a thread for an OS thread that has none there. A process with many
 // tracees is not used again: each is a host thread, and most serve OS threads that will not come back.
-func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
+func clean(proc *process) (pool.Cleaning, error) {
 	seats := proc.Idle()
 	proc.Keep(seats...)
 	if len(seats) > maxTracees {
-		return nil, nil, unix.E2BIG
+		return pool.Cleaning{}, unix.E2BIG
 	}
-	return []blank.Call{blank.UnmapCall(0, blank.High)}, func() error {
+	done := func() error {
 		if slices.ContainsFunc(seats, func(t *tracee) bool { return t.owner == nil }) {
 			return nil
 		}
@@ -57,7 +57,8 @@ func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 			proc.Keep(t)
 		}
 		return err
-	}, nil
+	}
+	return pool.Cleaning{All: []blank.Call{blank.UnmapCall(0, blank.High)}, Done: done}, nil
 }
 
 // attach has the calling OS thread trace t.

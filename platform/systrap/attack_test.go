@@ -42,14 +42,8 @@ func newGuest(t testing.TB, p *Platform, code ...byte) *guest {
 		t.Fatal(err)
 	}
 	copy(mem, code)
-	as, _ := p.NewAddressSpace(nil)
-	if err = as.Apply([]platform.Change{
-		{Op: platform.Map, File: int32(fd), Addr: guestAt, Length: pageSize, Prot: platform.Read | platform.Exec},
-		{Op: platform.Map, File: int32(fd), Addr: guestAt + pageSize, Length: pageSize, Offset: pageSize, Prot: platform.Read | platform.Write},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	g := &guest{p.NewContext(nil).(*context), as.(*addressSpace), startRegs(), mem, int32(fd), -1}
+	g := &guest{p.NewContext(nil).(*context), nil, startRegs(), mem, int32(fd), -1}
+	g.begin(t, p, rand.Uint32())
 	t.Cleanup(func() {
 		g.Release()
 		g.as.Release()
@@ -57,6 +51,22 @@ func newGuest(t testing.TB, p *Platform, code ...byte) *guest {
 		unix.Close(fd)
 	})
 	return g
+}
+
+// begin gives the guest an address space of its own with both pages mapped; id is that of its memory.
+func (g *guest) begin(t testing.TB, p *Platform, id uint32) {
+	t.Helper()
+	as, err := p.NewAddressSpace(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := as.Apply([]platform.Change{
+		{Op: platform.Map, File: g.codeFD, FileID: id, Addr: guestAt, Length: pageSize, Prot: platform.Read | platform.Exec},
+		{Op: platform.Map, File: g.codeFD, FileID: id, Addr: guestAt + pageSize, Length: pageSize, Offset: pageSize, Prot: platform.Read | platform.Write},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	g.as = as.(*addressSpace)
 }
 
 func startRegs() *arch.Registers {

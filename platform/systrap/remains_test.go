@@ -94,6 +94,65 @@ func TestAreaOfTheDead(t *testing.T) {
 	other.Leave()
 }
 
+// TestAreasOfSome has a guest with several threads released, and its process taken by a guest that has the same mapped: of the threads' areas only one
+// is mapped then, and the others are free.
+func TestAreasOfSome(t *testing.T) {
+	p := testPlatform(t)
+	const id = 5
+	g := newGuest(t, p, callCode...)
+	g.as.Release()
+	g.begin(t, p, id)
+	var others [3]*context
+	areas := map[int]bool{}
+	for i := range others {
+		others[i] = p.NewContext(nil).(*context)
+		if _, err := others[i].Run(g.as, startRegs()); err != nil {
+			t.Fatal(err)
+		}
+		areas[others[i].s.index] = true
+	}
+	for _, c := range others {
+		c.Release()
+	}
+	g.as.Lock()
+	pid := g.as.Process().PID()
+	g.as.Unlock()
+	g.as.Release()
+	g.begin(t, p, id)
+	g.call(t)
+	if g.s.proc.PID() != pid {
+		t.Fatal("another process was taken")
+	}
+	if left := areasIn(t, pid); len(left) != 1 || left[0] != g.s.base() {
+		t.Errorf("areas are mapped at %#x, want %#x", left, g.s.base())
+	}
+	if delete(areas, g.s.index); len(areas) != 2 {
+		t.Errorf("area %d is used", g.s.index)
+	}
+	for i := range areas {
+		if !p.free(i) {
+			t.Errorf("area %d is not free", i)
+		}
+	}
+}
+
+// areasIn is where areas of threads are mapped in a process.
+func areasIn(t *testing.T, pid int) (at []uint64) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/" + itoa(pid) + "/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		var a uint64
+		fmt.Sscanf(line, "%x-", &a)
+		if a >= areasAt && a < areasAt+maxSeats*areaSize && !slices.Contains(at, a&^(areaSize-1)) {
+			at = append(at, a&^(areaSize-1))
+		}
+	}
+	return at
+}
+
 // TestAreaOfNobody has the host refuse to map all of a thread's area: what it has mapped is unmapped before another guest gets it.
 func TestAreaOfNobody(t *testing.T) {
 	p := testPlatform(t)
@@ -113,15 +172,7 @@ func TestAreaOfNobody(t *testing.T) {
 	if s, err := p.spawn(g.s.proc); err == nil {
 		t.Fatalf("%+v", s)
 	}
-	maps, err := os.ReadFile("/proc/" + itoa(pid) + "/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(maps)) {
-		var at uint64
-		fmt.Sscanf(line, "%x-", &at)
-		if at >= areasAt && at < areasAt+maxSeats*areaSize && at/areaSize != g.s.base()/areaSize {
-			t.Errorf("an area is still mapped: %s", line)
-		}
+	if left := areasIn(t, pid); len(left) != 1 || left[0] != g.s.base() {
+		t.Errorf("areas are mapped at %#x, want %#x", left, g.s.base())
 	}
 }

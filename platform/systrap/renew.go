@@ -7,6 +7,7 @@ import (
 
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/patch"
+	"gosentry/platform/internal/pool"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,7 @@ const summonsSignal = unix.SIGBUS
 
 // clean makes proc as good as new. A guest can have its threads run on while the sentry takes them for waiting. So one, which was halted,
 // begins anew in the handler; the others are ended.
-func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
+func clean(proc *process) (c pool.Cleaning, err error) {
 	seats := proc.Idle()
 	var kept *seat
 	if len(seats) > 0 {
@@ -24,12 +25,13 @@ func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 	}
 	for _, s := range seats {
 		unix.Kill(s.TID, unix.SIGKILL)
+		c.Rest = append(c.Rest, blank.UnmapCall(s.base(), areaSize))
 	}
 	if kept != nil {
 		kept.p.pairs.Pin(&kept.Guest, proc.LeaderCPU())
 		kept.recall()
 	}
-	return unmapGuest(kept), func() error {
+	c.All, c.Done = unmapGuest(kept), func() error {
 		for _, s := range seats {
 			s.end()
 		}
@@ -45,7 +47,8 @@ func clean(proc *process) (unmap []blank.Call, done func() error, err error) {
 			return proc.SetActions()
 		}
 		return nil
-	}, nil
+	}
+	return c, nil
 }
 
 // unmapGuest returns the calls that unmap everything a guest could have had but for the area of kept, which may be nil.

@@ -7,7 +7,9 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
+	"gosentry/platform"
 	"gosentry/sentry/kernel"
 	"gosentry/sentry/ktime"
 	"gosentry/sentry/limits"
@@ -52,6 +54,7 @@ type Inside struct {
 
 	Clocks *ktime.Clocks
 	Log    *logrus.Entry
+	Opened *atomic.Uint32 // see host.Config
 }
 
 // Directory is a host directory that the sandbox may have.
@@ -218,8 +221,10 @@ func (cfg *config) inside() (*Inside, error) {
 		Trace: cfg.Trace, TraceFD: cfg.TraceFD,
 		Root: cfg.Root.directory(), Stdio: cfg.Stdio, More: cfg.More, ListenFD: cfg.ListenFD, DeviceFD: cfg.DeviceFD,
 		UID: cfg.UID, GID: cfg.GID, Groups: cfg.Groups, Umask: cfg.Umask, Limits: cfg.Limits, Traits: cfg.Traits,
-		Log: logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
+		Log:    logrus.NewEntry(openLogger(cfg.LogFD, cfg.JSON, cfg.Debug)),
+		Opened: new(atomic.Uint32),
 	}
+	in.Opened.Store(platform.PermanentID)
 	if raceDetector {
 		in.Log.Warn("this sentry looks for its own data races and does not confine what it runs: it is for tests alone")
 	}

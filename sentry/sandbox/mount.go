@@ -18,7 +18,6 @@ import (
 	"gosentry/sentry/limits"
 	"gosentry/sentry/personality/linux"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +38,7 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile, devices dev.
 	fail := func(err error) (*vfs.Namespace, error) {
 		return nil, &Failure{What: "cannot mount the root file system", Cause: err}
 	}
-	lower, err := in.Root.inode(in.Log)
+	lower, err := in.Root.inode(in)
 	if err != nil {
 		return fail(err)
 	}
@@ -58,12 +57,13 @@ func (in *Inside) mountRoot(sys *vfs.System, memory *mm.MemoryFile, devices dev.
 }
 
 // inode shows a host directory, whose descriptor it takes over.
-func (d *Directory) inode(log *logrus.Entry) (vfs.Inode, error) {
+func (d *Directory) inode(in *Inside) (vfs.Inode, error) {
 	if !d.Sealed {
-		log.Warnf("%s is a plain descriptor: the host does not let its mounts be cloned", d.Inside)
+		in.Log.Warnf("%s is a plain descriptor: the host does not let its mounts be cloned", d.Inside)
 	}
 	i, err := host.New(d.FD, host.Config{
 		ReadOnly: !d.Writable, Cache: !d.Writable, MaxDirs: d.MaxDirs, Devices: d.Devices, NoDev: d.Sealed,
+		Opened: in.Opened,
 	})
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (in *Inside) mountSystem(k *kernel.Kernel, ns *vfs.Namespace, memory *mm.Me
 		}
 	}
 	for _, d := range in.Binds {
-		root, err := d.inode(in.Log)
+		root, err := d.inode(in)
 		if err != nil {
 			return &Failure{What: "cannot show a directory at " + d.Inside, Cause: err}
 		}

@@ -179,9 +179,9 @@ func (c *containerMounts) propagate(at string, how ...oci.Propagation) error {
 func (c *containerMounts) root(m oci.Mount) (vfs.Inode, error) {
 	switch m.Type {
 	case "bind":
-		return c.in.Binds[m.Bind].inode(c.in.Log)
+		return c.in.Binds[m.Bind].inode(c.in)
 	case "overlay":
-		lower, err := c.in.Binds[m.Bind].inode(c.in.Log)
+		lower, err := c.in.Binds[m.Bind].inode(c.in)
 		if err != nil {
 			return nil, err
 		}

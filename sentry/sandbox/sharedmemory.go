@@ -54,7 +54,7 @@ func (s *sharedMemories) take(c *containerMounts, d *Directory) (*sharedDir, err
 		unix.Close(d.FD)
 		d.FD = -1
 	} else {
-		root, err := d.inode(c.in.Log)
+		root, err := d.inode(c.in)
 		if err != nil {
 			return nil, err
 		}

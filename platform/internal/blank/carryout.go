@@ -11,14 +11,14 @@ import (
 // everything is unmapped, which forget is called to say, and only what could not be mapped before is mapped again; if that fails
 // too, its errno is returned.
 func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
-	return p.CarryOutAfter(nil, q, forget)
+	return p.CarryOutAfter(nil, q.Pending(), q, forget)
 }
 
-// CarryOutAfter is CarryOut once the calls before are made, which say how they ended; of these none may fail. One order does for both.
-func (p *Process) CarryOutAfter(before []Call, q *changes.Queue, forget func()) error {
-	pending := q.Pending()
-	all := append(before, make([]Call, len(pending))...)
-	calls := callsFor(pending, all[len(before):])
+// CarryOutAfter is CarryOut, of list in place of what is pending, once the calls before are made, which say how they ended; of these none may
+// fail. One order does for both.
+func (p *Process) CarryOutAfter(before []Call, list []platform.Change, q *changes.Queue, forget func()) error {
+	all := append(before, make([]Call, len(list))...)
+	calls := callsFor(list, all[len(before):])
 	if err := p.Do(all); err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (p *Process) CarryOutAfter(before []Call, q *changes.Queue, forget func()) 
 		return nil
 	}
 	var again []platform.Change
-	for i, c := range pending {
+	for i, c := range list {
 		if c.Op == platform.Map && calls[i].Errno != 0 {
 			again = append(again, c)
 		}

@@ -6,7 +6,9 @@
 // once its last mapping is taken back is never used. A Protect is cut to what is
 // mapped, since mprotect(2) stops at a hole.
 //
-// A Queue is not safe for concurrent use; its owner locks.
+// A Layout says what is mapped where, so long as that is not much: what has to be done to have one instead of another is a list of changes, too.
+//
+// None of them is safe for concurrent use; their owners lock.
 package changes
 
 import (
@@ -17,7 +19,8 @@ import (
 // value is the queue of an empty address space.
 type Queue struct {
 	pending []platform.Change
-	mapped  RangeSet
+	mapped  rangeMap[struct{}]
+	layout  Layout // the same, with what is mapped there
 }
 
 // Mapped is how many bytes are mapped once all is carried out.
@@ -34,7 +37,7 @@ func (q *Queue) Pieces(length uint64) (pieces [][2]uint64) {
 }
 
 // Overlaps tells whether something of [start, end) is mapped once all is carried out.
-func (q *Queue) Overlaps(start, end uint64) bool { return q.mapped.Overlaps(start, end) }
+func (q *Queue) Overlaps(start, end uint64) bool { return q.mapped.overlaps(start, end) }
 
 // Len is the number of changes pending.
 func (q *Queue) Len() int { return len(q.pending) }
@@ -48,34 +51,54 @@ func (q *Queue) Done() { q.pending = q.pending[:0] }
 // Wipe says that everything is unmapped and nothing pending.
 func (q *Queue) Wipe() {
 	q.pending = nil
-	q.mapped = RangeSet{}
+	q.mapped = rangeMap[struct{}]{}
+	q.layout = Layout{}
+}
+
+// Since returns the changes that have mapped what is to be mapped here, where it was had until now, and how many bytes of that they take away; an address
+// space ends at high. ok is false when either is not known.
+func (q *Queue) Since(had *Layout, high uint64) (list []platform.Change, gone uint64, ok bool) {
+	if had == nil || had.unknown || q.layout.unknown {
+		return nil, 0, false
+	}
+	list, gone = q.layout.since(had, high)
+	return list, gone, true
+}
+
+// Layout is what is mapped, nil when that is not known: some changes are pending, or too much is mapped. It is valid until the next call.
+func (q *Queue) Layout() *Layout {
+	if len(q.pending) > 0 || q.layout.unknown {
+		return nil
+	}
+	return &q.layout
 }
 
 // Add queues c, whose range the owner has checked.
 func (q *Queue) Add(c platform.Change) {
 	end := c.Addr + c.Length
+	q.layout.add(c)
 	switch c.Op {
 	case platform.Map:
 		q.takeBack(c.Addr, end)
-		q.mapped.Add(c.Addr, end)
+		q.mapped.set(c.Addr, end, struct{}{})
 		q.push(c)
 	case platform.Unmap:
 		q.takeBack(c.Addr, end)
-		if q.mapped.Overlaps(c.Addr, end) {
-			q.mapped.Remove(c.Addr, end)
+		if q.mapped.overlaps(c.Addr, end) {
+			q.mapped.remove(c.Addr, end)
 			q.push(c)
 		}
 	case platform.Protect:
 		q.overrule(c.Addr, end)
 		for start := c.Addr; start < end; {
-			lo, hi, ok := q.mapped.Next(start, end)
+			in, ok := q.mapped.next(start, end)
 			if !ok {
 				return
 			}
 			part := c
-			part.Addr, part.Length = lo, hi-lo
+			part.Addr, part.Length = in.start, in.end-in.start
 			q.push(part)
-			start = hi
+			start = in.end
 		}
 	}
 }
@@ -100,17 +123,20 @@ func (q *Queue) overrule(start, end uint64) {
 	q.pending = kept
 }
 
-// push appends c, joined with the last entry where one call can do both.
-func (q *Queue) push(c platform.Change) {
-	if n := len(q.pending); n > 0 {
-		l := &q.pending[n-1]
+// push appends c.
+func (q *Queue) push(c platform.Change) { q.pending = join(q.pending, c) }
+
+// join appends c to list, joined with the last entry where one call can do both.
+func join(list []platform.Change, c platform.Change) []platform.Change {
+	if n := len(list); n > 0 {
+		l := &list[n-1]
 		if l.Op == c.Op && l.Prot == c.Prot && l.Addr+l.Length == c.Addr &&
-			(c.Op != platform.Map || l.File == c.File && l.Fill == c.Fill && l.Offset+l.Length == c.Offset) {
+			(c.Op != platform.Map || l.File == c.File && l.FileID == c.FileID && l.Fill == c.Fill && l.Offset+l.Length == c.Offset) {
 			l.Length += c.Length
-			return
+			return list
 		}
 	}
-	q.pending = append(q.pending, c)
+	return append(list, c)
 }
 
 // takeBack cuts [start, end) out of the pending Map and Protect entries. What

@@ -13,6 +13,7 @@ type space [64]page
 
 type page struct {
 	file   int32
+	id     uint32
 	offset uint64
 	prot   platform.Prot
 	mapped bool
@@ -27,7 +28,7 @@ func (s *space) carry(c platform.Change, strict bool) (hole bool) {
 		p := &s[(c.Addr+i)/pageSize]
 		switch c.Op {
 		case platform.Map:
-			*p = page{c.File, c.Offset + i, c.Prot, true}
+			*p = page{c.File, c.FileID, c.Offset + i, c.Prot, true}
 		case platform.Unmap:
 			*p = page{}
 		case platform.Protect:
@@ -68,17 +69,7 @@ func TestQueue(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "changes") {
-			start := rapid.Uint64Range(0, 62).Draw(t, "start")
-			c := platform.Change{
-				Op:     platform.Op(rapid.IntRange(0, 2).Draw(t, "op")),
-				Addr:   start * pageSize,
-				Length: rapid.Uint64Range(1, min(10, 64-start)).Draw(t, "length") * pageSize,
-				Prot:   platform.Prot(rapid.IntRange(0, 3).Draw(t, "prot")),
-			}
-			if c.Op == platform.Map {
-				c.File = int32(rapid.IntRange(3, 4).Draw(t, "file"))
-				c.Offset = rapid.Uint64Range(0, 64).Draw(t, "offset") * pageSize
-			}
+			c := drawChange(t)
 			want.carry(c, false)
 			q.Add(c)
 			if rapid.IntRange(0, 5).Draw(t, "flush") == 0 {
@@ -88,12 +79,12 @@ func TestQueue(t *testing.T) {
 		flush()
 		var mapped int
 		for start := uint64(0); start < 64*pageSize; {
-			lo, hi, ok := q.mapped.Next(start, 64*pageSize)
+			part, ok := q.mapped.next(start, 64*pageSize)
 			if !ok {
 				break
 			}
-			mapped += int((hi - lo) / pageSize)
-			start = hi
+			mapped += int((part.end - part.start) / pageSize)
+			start = part.end
 		}
 		for _, p := range want {
 			if p.mapped {
@@ -104,6 +95,23 @@ func TestQueue(t *testing.T) {
 			t.Fatalf("the set of mapped ranges is off by %d pages", mapped)
 		}
 	})
+}
+
+// drawChange draws a change of a space.
+func drawChange(t *rapid.T) platform.Change {
+	start := rapid.Uint64Range(0, 62).Draw(t, "start")
+	c := platform.Change{
+		Op:     platform.Op(rapid.IntRange(0, 2).Draw(t, "op")),
+		Addr:   start * pageSize,
+		Length: rapid.Uint64Range(1, min(10, 64-start)).Draw(t, "length") * pageSize,
+		Prot:   platform.Prot(rapid.IntRange(0, 3).Draw(t, "prot")),
+	}
+	if c.Op == platform.Map {
+		c.File = int32(rapid.IntRange(3, 4).Draw(t, "file"))
+		c.FileID = uint32(rapid.IntRange(0, 2).Draw(t, "id"))
+		c.Offset = rapid.Uint64Range(0, 64).Draw(t, "offset") * pageSize
+	}
+	return c
 }
 
 // TestTakenBack has no Map left that a later change undoes: its descriptor may be closed.

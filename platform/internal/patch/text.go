@@ -55,6 +55,7 @@ type piece struct {
 	start, end uint64
 	offset     uint64
 	file       int32
+	fileID     uint32
 }
 
 // NewText returns the text of an empty address space whose changes go to q. With a nil store nothing is ever patched.
@@ -81,10 +82,10 @@ func (t *Text) cut(start, end uint64) {
 	var kept []piece
 	for _, p := range t.pieces {
 		if p.start < min(start, p.end) {
-			kept = append(kept, piece{p.start, min(start, p.end), p.offset, p.file})
+			kept = append(kept, piece{p.start, min(start, p.end), p.offset, p.file, p.fileID})
 		}
 		if q := max(end, p.start); q < p.end {
-			kept = append(kept, piece{q, p.end, p.offset + q - p.start, p.file})
+			kept = append(kept, piece{q, p.end, p.offset + q - p.start, p.file, p.fileID})
 		}
 	}
 	t.pieces = kept
@@ -98,7 +99,7 @@ func (t *Text) cut(start, end uint64) {
 // add keeps a mapping in mind.
 func (t *Text) add(p piece) {
 	for i := range t.pieces {
-		if q := &t.pieces[i]; q.file == p.file && q.end == p.start && q.offset+q.end-q.start == p.offset {
+		if q := &t.pieces[i]; q.file == p.file && q.fileID == p.fileID && q.end == p.start && q.offset+q.end-q.start == p.offset {
 			q.end = p.end
 			return
 		}
@@ -139,7 +140,7 @@ func (t *Text) Before(c platform.Change) {
 		t.cutTraps(c.Addr, end)
 	}
 	if c.Op == platform.Map && c.Prot&(platform.Exec|platform.Write) == platform.Exec && t.state != textOff {
-		t.add(piece{c.Addr, end, c.Offset, c.File})
+		t.add(piece{c.Addr, end, c.Offset, c.File, c.FileID})
 	}
 }
 
@@ -172,7 +173,7 @@ func (t *Text) After(c platform.Change) {
 // restore queues the mapping of an unpatched page.
 func (t *Text) restore(page uint64) {
 	if p, ok := t.find(page); ok {
-		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: p.file,
+		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: p.file, FileID: p.fileID,
 			Addr: page, Length: pageSize, Offset: p.offset + page - p.start})
 	}
 	delete(t.patched, page)
@@ -223,11 +224,11 @@ func (t *Text) keepTable(c platform.Change) {
 func (t *Text) mapTable() {
 	slot := uint64(t.slot) * t.store.cfg.slotSize()
 	fd := int32(t.store.fd)
-	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd, Addr: TableAt, Length: TableSize, Offset: slot})
-	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: fd,
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd, FileID: platform.PermanentID, Addr: TableAt, Length: TableSize, Offset: slot})
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: fd, FileID: platform.PermanentID,
 		Addr: t.store.cfg.At, Length: TrampolinesSize, Offset: slot + TableSize})
 	if n := t.store.cfg.Data; n > 0 {
-		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd,
+		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: fd, FileID: platform.PermanentID,
 			Addr: t.store.cfg.At + TrampolinesSize, Length: n, Offset: slot + TableSize + TrampolinesSize})
 	}
 }
@@ -239,7 +240,7 @@ func (t *Text) OpenArea() {
 	}
 	t.open, t.opened = true, true
 	cfg := &t.store.cfg
-	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Write, File: int32(t.store.areasFD),
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Write, File: int32(t.store.areasFD), FileID: platform.PermanentID,
 		Addr: cfg.At + TrampolinesSize + cfg.Data, Length: cfg.Area, Offset: uint64(t.slot) * cfg.Area})
 }
 
@@ -275,7 +276,7 @@ func (t *Text) overlay(addr uint64, v *version) {
 	if len(v.traps) > 0 {
 		t.addTraps(addr, v.traps)
 	}
-	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(t.store.fd),
+	t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read | platform.Exec, File: int32(t.store.fd), FileID: platform.PermanentID,
 		Addr: addr, Length: pageSize, Offset: v.at})
 }
 

@@ -125,7 +125,7 @@ func (t *Text) addTraps(addr uint64, offsets []uint64) {
 	}
 	t.showTraps()
 	if t.traps.page != noPage && !t.traps.mapped.Load() {
-		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(t.store.fd), Addr: t.store.cfg.TrapsAt, Length: pageSize,
+		t.queue.Add(platform.Change{Op: platform.Map, Prot: platform.Read, File: int32(t.store.fd), FileID: platform.PermanentID, Addr: t.store.cfg.TrapsAt, Length: pageSize,
 			Offset: t.store.cfg.trapsAt() + uint64(t.traps.page)*pageSize})
 		t.traps.mapped.Store(true)
 	}

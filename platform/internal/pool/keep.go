@@ -142,10 +142,10 @@ func (p *Pool[S]) takeBack(proc *Process[S], q changes.Queue) {
 	delete(p.procs, proc)
 	p.mu.Unlock()
 	switch {
-	case q.Mapped() >= muchMapped:
+	case q.Mapped() >= muchMapped && !leaves(&q):
 		p.discardFull(proc, q)
 	case p.readmit(proc):
-		proc.disuse(q.Mapped())
+		proc.disuse(q)
 	default:
 		go proc.doom()
 	}

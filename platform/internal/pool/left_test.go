@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
+
+	"golang.org/x/sys/unix"
 )
 
 // mapped tells whether addr is mapped in the host process.
@@ -56,6 +59,64 @@ func TestLeft(t *testing.T) {
 	as.Release()
 }
 
+// TestLeftAlike has a space take the process that another one has just left, with pages mapped as it wants them: these stay mapped. That of a
+// file that may be another by now does not, and neither does any if more may be mapped there.
+func TestLeftAlike(t *testing.T) {
+	const known, other, rest = mapAt, 2 * mapAt, 3 * mapAt
+	for _, more := range []bool{false, true} {
+		e := newEnv(t, 8)
+		e.wait("the store is not full", func() bool { return !e.working })
+		list := []platform.Change{
+			{Op: platform.Map, File: int32(e.file), FileID: 7, Addr: known, Length: pageSize, Prot: platform.Read},
+			{Op: platform.Map, File: int32(e.file), FileID: 0, Addr: other, Length: pageSize, Prot: platform.Read},
+		}
+		old, r := e.NewSpace(), e.sitter()
+		if err := old.Apply(append(list, platform.Change{Op: platform.Map, File: int32(e.file), FileID: 7, Addr: rest, Length: pageSize})); err != nil {
+			t.Fatal(err)
+		}
+		r.visit(t, old)
+		proc := r.proc
+		freed := make(chan struct{})
+		if more {
+			proc.Afterwards(func() { close(freed) })
+		}
+		r.Drop()
+		old.Release()
+
+		// What is mapped from now on has another name.
+		fd, err := unix.MemfdCreate("next", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Ftruncate(fd, 1<<20)
+		unix.Dup3(fd, e.file, unix.O_CLOEXEC)
+		unix.Close(fd)
+		as := e.NewSpace()
+		if err := as.Apply(list); err != nil {
+			t.Fatal(err)
+		}
+		r.visit(t, as)
+		if r.proc != proc {
+			t.Fatal("another process was taken")
+		}
+		maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", proc.PID()))
+		for addr, want := range map[uint64]bool{known: !more, other: false} {
+			line := fmt.Sprintf("(?m)^%08x-.*memfd:%s", addr, map[bool]string{true: "pool", false: "next"}[want])
+			if !regexp.MustCompile(line).Match(maps) {
+				t.Errorf("more: %v: no %q in\n%s", more, line, maps)
+			}
+		}
+		if mapped(t, proc, rest) {
+			t.Error("what only the space before had mapped still is")
+		}
+		if more {
+			<-freed
+		}
+		r.Drop()
+		as.Release()
+	}
+}
+
 // TestLeftAlone has a process emptied and stored that nobody takes.
 func TestLeftAlone(t *testing.T) {
 	e := newEnv(t, 8)
@@ -87,8 +148,9 @@ func TestLeftUseless(t *testing.T) {
 func TestLeftFull(t *testing.T) {
 	e := newEnv(t, 8)
 	proc := e.released()
-	e.Clean = func(*Process[*chair]) ([]blank.Call, func() error, error) {
-		return []blank.Call{blank.UnmapCall(1, pageSize)}, func() error { return nil }, nil
+	e.Clean = func(*Process[*chair]) (Cleaning, error) {
+		bad := []blank.Call{blank.UnmapCall(1, pageSize)}
+		return Cleaning{All: bad, Rest: bad, Done: func() error { return nil }}, nil
 	}
 	as, r := e.space(pageSize), e.sitter()
 	r.visit(t, as)

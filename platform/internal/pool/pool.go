@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,13 +28,20 @@ type Config[S Seat] struct {
 	// Rouse undoes Halt of seats that no context holds, and returns them, ready to be used, but for those that have died. What the guest had
 	// there is as it should be again. nil if Halt is.
 	Rouse func(seats []S) []S
-	// Clean makes p, which no context has a seat of, as good as new: it returns the calls that unmap all that a guest had there, and what is
-	// to be done once they were made, which leaves nothing of the guest's running. Either ends in an error when p is not to be used any more.
-	Clean func(p *Process[S]) (unmap []blank.Call, done func() error, err error)
+	// Clean makes p, which no context has a seat of, as good as new. An error when it is not to be used any more.
+	Clean func(p *Process[S]) (Cleaning, error)
 	// Alike tells whether two seats serve the same OS thread; nil if any does.
 	Alike func(a, b S) bool
 	// End ends a seat whose process is about to be killed. It may be nil.
 	End func(S)
+}
+
+// Cleaning is what is left to do for a process to be as good as new.
+type Cleaning struct {
+	All  []blank.Call // these unmap all that a guest had there
+	Rest []blank.Call // of that what no change has mapped
+	// Done is called once either were made. It leaves nothing of the guest's running. An error when the process is not to be used any more.
+	Done func() error
 }
 
 // Pool is the blank processes of a platform.
@@ -84,14 +90,10 @@ func (p *Pool[S]) find(as *Space[S], r Runner[S]) (proc *Process[S], used bool, 
 	if p.released {
 		return nil, false, unix.ESHUTDOWN
 	}
-	list := &p.left
-	if best(p.spares, r.Rank) > best(p.left, r.Rank) {
-		list = &p.spares
-	}
-	if proc := pick(list, r.Rank); proc != nil {
+	if proc, used := p.pick(r.Rank, &as.queue); proc != nil {
 		p.procs[proc] = as
 		p.work()
-		return proc, list == &p.left, nil
+		return proc, used, nil
 	}
 	if p.mayMake() {
 		if proc, err := p.make(as); err == nil {
@@ -109,41 +111,17 @@ func (p *Pool[S]) find(as *Space[S], r Runner[S]) (proc *Process[S], used bool, 
 func (p *Pool[S]) fromStore(as *Space[S]) *Process[S] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	proc := pick(&p.spares, func(s S) int {
+	at, _ := fittest(p.spares, func(s S) int {
 		if p.Alike == nil || p.Alike(s, as.lastSeat) {
 			return Own
 		}
 		return Usable
-	})
+	}, nil)
+	proc := takeOut(&p.spares, at)
 	if proc != nil {
 		p.procs[proc] = as
 		p.work()
 	}
-	return proc
-}
-
-// best is the rank of the best seat in list, -1 if there is no process.
-func best[S Seat](list []*Process[S], rank func(S) int) int {
-	highest := -1
-	for _, proc := range list {
-		highest = max(highest, proc.highest(rank))
-	}
-	return highest
-}
-
-// pick takes the process from list whose best seat ranks highest, of several the one that came last; nil if there is none.
-func pick[S Seat](list *[]*Process[S], rank func(S) int) *Process[S] {
-	at, highest := -1, -1
-	for i, proc := range *list {
-		if n := proc.highest(rank); n >= highest {
-			at, highest = i, n
-		}
-	}
-	if at < 0 {
-		return nil
-	}
-	proc := (*list)[at]
-	*list = slices.Delete(*list, at, at+1)
 	return proc
 }
 

@@ -70,15 +70,15 @@ func newEnv(t *testing.T, limit int) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &env{t: t, clean: func(p *Process[*chair]) error { return p.Reset() }}
+	e := &env{t: t, clean: func(*Process[*chair]) error { return nil }}
 	e.Pool, err = New(Config[*chair]{
 		Factory: factory, Pairs: set, Limit: limit, High: blank.High,
 		Spawn: func(p *Process[*chair]) (*chair, error) {
 			tid, err := p.SpawnThread()
 			return &chair{pairs.NewGuest(tid, p.LeaderCPU()), make(chan struct{}, 1)}, err
 		},
-		Clean: func(p *Process[*chair]) ([]blank.Call, func() error, error) {
-			return []blank.Call{blank.UnmapCall(0, blank.High)}, func() error { return nil }, e.clean(p)
+		Clean: func(p *Process[*chair]) (Cleaning, error) {
+			return Cleaning{All: []blank.Call{blank.UnmapCall(0, blank.High)}, Done: func() error { return nil }}, e.clean(p)
 		},
 	}, nil)
 	if err != nil {
@@ -128,7 +128,7 @@ func (e *env) wait(what string, f func() bool) {
 func TestEviction(t *testing.T) {
 	e := newEnv(t, 2)
 	cleaned := 0
-	e.clean = func(p *Process[*chair]) error { cleaned++; return p.Reset() }
+	e.clean = func(p *Process[*chair]) error { cleaned++; return nil }
 	var all []*Space[*chair]
 	for range 3 {
 		as, r := e.space(pageSize), e.sitter()

@@ -29,6 +29,9 @@ type Process[S Seat] struct {
 	leaderCPU int // where the leader is pinned
 	inside    []S // seats in guest code
 
+	// Guarded by Pool.mu.
+	leftLately bool // it was left since tidy came by
+
 	mu     sync.Mutex
 	idle   []S // not held by a context
 	held   int // seats that are, and those being made
@@ -36,7 +39,8 @@ type Process[S Seat] struct {
 	doomed bool
 	killed bool
 	unused bool
-	few    bool          // is mapped there, if it is unused: little to unmap
+	queue  changes.Queue // what the space had mapped there that used it last, if nothing is pending
+	more   bool          // something else is mapped there, too
 	ended  chan struct{} // closed when nothing of it is left
 	after  []func()      // to be called when nothing of the guest's is mapped
 }
@@ -172,10 +176,10 @@ func (p *Process[S]) doom() {
 	}
 }
 
-// disuse has p, in which so many bytes are mapped, retired as soon as no context holds a seat of it.
-func (p *Process[S]) disuse(mapped uint64) {
+// disuse has p, mapped as q says, retired as soon as no context holds a seat of it.
+func (p *Process[S]) disuse(q changes.Queue) {
 	p.mu.Lock()
-	p.unused, p.few = true, mapped <= fewMapped
+	p.unused, p.queue = true, q
 	if p.finish() {
 		p.end()
 	}
@@ -186,13 +190,13 @@ func (p *Process[S]) finish() (end bool) {
 	end = p.doomed && p.held == 0 && !p.killed
 	p.killed = p.killed || end
 	retire := p.unused && p.held == 0 && !p.doomed
-	few := p.few
+	leave := leaves(&p.queue)
 	if retire {
 		p.unused = false
 	}
 	p.mu.Unlock()
 	if retire {
-		p.pool.retire(p, few)
+		p.pool.retire(p, leave)
 	}
 	return end
 }
@@ -211,28 +215,80 @@ func (p *Process[S]) end() {
 
 // clean makes p as good as new.
 func (p *Process[S]) clean() error {
-	unmap, done, err := p.pool.Clean(p)
+	p.takeLayout()
+	c, err := p.pool.Clean(p)
 	if err != nil {
 		return err
 	}
-	return p.cleaned(unmap, p.Do(unmap), done)
+	return p.cleaned(c.All, p.Do(c.All), c.Done)
 }
 
-// fill makes p as good as new and has the leader carry out what is pending in q by the same order. refused tells whether the host refuses a part of that, as
-// forget is told, too. An error when p is not to be used any more.
+// fill makes p as good as new and has the leader carry out what is pending in q by the same order; what is mapped already as q wants it stays.
+// refused tells whether the host refuses a part of that, as forget is told, too. An error when p is not to be used any more.
 func (p *Process[S]) fill(q *changes.Queue, forget func()) (refused bool, err error) {
-	unmap, done, err := p.pool.Clean(p)
+	had := p.takeLayout()
+	c, err := p.pool.Clean(p)
 	if err != nil {
 		return false, err
 	}
-	err = p.CarryOutAfter(unmap, q, forget)
-	if _, refused = err.(unix.Errno); refused {
+	unmap, list := c.All, q.Pending()
+	since, _, kept := q.Since(had, p.pool.High)
+	if kept = kept && len(c.Rest)+len(since) < len(unmap)+len(list); kept {
+		unmap, list = c.Rest, since
+	}
+	err = p.CarryOutAfter(unmap, list, q, forget)
+	if _, refused = err.(unix.Errno); refused && !kept {
 		err = nil
 	}
-	if err = p.cleaned(unmap, err, done); err != nil {
+	if err = p.cleaned(unmap, err, c.Done); err != nil {
 		forget() // part of it may have been carried out
 	}
 	return refused, err
+}
+
+// cost tells how dear it is to have p mapped as q wants it, in calls of the host's.
+func (p *Process[S]) cost(q *changes.Queue) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list, gone, ok := q.Since(p.layoutLocked(), p.pool.High)
+	if !ok {
+		list, gone = q.Pending(), p.queue.Mapped()
+	}
+	return len(list) + int(gone/unmappedByCall)
+}
+
+// mapped is how many bytes the space had mapped in p that used it last.
+func (p *Process[S]) mapped() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queue.Mapped()
+}
+
+// layoutLocked is what is mapped in p, nil if that is not known. mu is held.
+func (p *Process[S]) layoutLocked() *changes.Layout {
+	if p.more {
+		return nil
+	}
+	return p.queue.Layout()
+}
+
+// takeLayout returns what is mapped in p, all of it, nil if that is not known, since p is about to be used again.
+func (p *Process[S]) takeLayout() *changes.Layout {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q, more := p.queue, p.more
+	p.queue, p.more = changes.Queue{}, false
+	if more {
+		return nil
+	}
+	return q.Layout()
+}
+
+// doubt says that more may be mapped in p than its space knows.
+func (p *Process[S]) doubt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = true
 }
 
 // cleaned ends what Clean began; err is how its calls ended.
@@ -252,8 +308,15 @@ func (p *Process[S]) cleaned(unmap []blank.Call, err error, done func() error) e
 	return err
 }
 
-// Afterwards has f called when what the guest had is unmapped, or nothing runs there any more.
+// Afterwards has f called when everything is unmapped, or nothing runs there any more.
 func (p *Process[S]) Afterwards(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after, p.more = append(p.after, f), true
+}
+
+// afterSpace is Afterwards for what the changes of its space have mapped.
+func (p *Process[S]) afterSpace(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after = append(p.after, f)

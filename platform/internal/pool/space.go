@@ -207,6 +207,9 @@ func (as *Space[S]) wipe() {
 // for that. mu is held.
 func (as *Space[S]) lose() *Process[S] {
 	proc := as.proc
+	if as.ahead != nil {
+		proc.doubt()
+	}
 	as.proc, as.ahead = nil, nil
 	return proc
 }
@@ -215,6 +218,9 @@ func (as *Space[S]) lose() *Process[S] {
 func (as *Space[S]) forget() {
 	as.wipe()
 	as.drops++
+	if as.proc != nil {
+		as.proc.doubt() // it was unmapped below High only
+	}
 }
 
 // Begin gives r a seat of the address space and brings that up to date. EAGAIN and ENOMEM when there is none just now; after
@@ -393,11 +399,11 @@ func (as *Space[S]) Release() {
 	}
 	proc.halt()
 	if after != nil {
-		proc.Afterwards(after)
+		proc.afterSpace(after)
 	}
-	if queue.Mapped() >= muchMapped {
+	if queue.Mapped() >= muchMapped && !leaves(&queue) {
 		as.pool.discardFull(proc, queue)
 	} else {
-		proc.disuse(queue.Mapped())
+		proc.disuse(queue)
 	}
 }

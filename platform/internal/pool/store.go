@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"time"
 
 	"gosentry/platform/internal/blank"
@@ -13,11 +14,11 @@ const (
 	// a fork may need one for either side.
 	maxSpares = 8
 	minSpares = 2
-	// fewMapped is up to how many bytes whoever takes the process next unmaps, by the order that maps what is to be there: that takes less than
-	// to have it done at the same time on another processor, where the host has to wake up.
+	// fewMapped is up to how many bytes a process has mapped that is left as it is for the next space, maxLeft the same where it is known what is mapped.
 	fewMapped = 4 << 20
-	// tidyDelay is how long such a process waits for that.
-	tidyDelay = 10 * time.Millisecond
+	maxLeft   = 64 << 20
+	// tidyDelay is at least how long such a process waits for that, at most twice as long.
+	tidyDelay = 25 * time.Millisecond
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
 	// unmapPiece is how much the host unmaps in one call where nobody waits for it. After unmapPieces of them it has a rest of unmapPause,
@@ -31,19 +32,25 @@ const (
 	unmapDelay = 10 * time.Millisecond
 )
 
-// retire takes the process of a released address space back. few tells whether little is mapped there.
-func (p *Pool[S]) retire(proc *Process[S], few bool) {
+// leaves tells whether a process mapped as q says is left as it is for another space.
+func leaves(q *changes.Queue) bool {
+	return q.Mapped() <= fewMapped || q.Mapped() <= maxLeft && q.Layout() != nil
+}
+
+// retire takes the process of a released address space back. leave tells whether it is left as it is for another one.
+func (p *Pool[S]) retire(proc *Process[S], leave bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.released {
 		return
 	}
 	p.procs[proc] = nil
-	if !few {
+	if !leave {
 		p.retired = append(p.retired, proc)
 		p.work()
 		return
 	}
+	proc.leftLately = true
 	p.left = append(p.left, proc)
 	if !p.tidying {
 		p.tidying = true
@@ -51,14 +58,29 @@ func (p *Pool[S]) retire(proc *Process[S], few bool) {
 	}
 }
 
-// tidy has emptied what was left and nobody took.
+// tidy has emptied what was left before it came by last, and nobody took.
 func (p *Pool[S]) tidy() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.tidying = false
-	if !p.released {
-		p.retired, p.left = append(p.retired, p.left...), nil
-		p.work()
+	var full []*Process[S]
+	p.left = slices.DeleteFunc(p.left, func(proc *Process[S]) bool {
+		switch {
+		case proc.leftLately:
+			proc.leftLately = false
+			return false
+		case proc.mapped() >= muchMapped:
+			full = append(full, proc)
+		default:
+			p.retired = append(p.retired, proc)
+		}
+		return true
+	})
+	if p.tidying = len(p.left) > 0; p.tidying {
+		time.AfterFunc(tidyDelay, p.tidy)
+	}
+	p.work()
+	p.mu.Unlock()
+	for _, proc := range full {
+		p.discardFull(proc, proc.queue)
 	}
 }
 
@@ -101,7 +123,7 @@ func (p *Pool[S]) sweep(proc *Process[S], pieces [][2]uint64) {
 	}
 	p.dying.Add(-1)
 	if err == nil && p.readmit(proc) {
-		proc.disuse(0)
+		proc.disuse(changes.Queue{})
 	} else {
 		proc.doom()
 	}
