@@ -26,6 +26,14 @@ import "fmt"
 func main() { fmt.Println("hello") }
 `
 
+const pythonForks = `import os
+for i in range(100):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+`
+
 func programs() []program {
 	shell := func(script string) func(string) []string {
 		return func(dir string) []string { return []string{"/bin/sh", "-c", "cd " + dir + " && " + script} }
@@ -36,6 +44,8 @@ func programs() []program {
 		{"python3", []string{"python3"}, func(string) []string {
 			return []string{pythonProgram(), "-c", "import json, re, subprocess, os"}
 		}},
+		{"subshells", []string{"bash"}, func(string) []string { return []string{"bash", "-c", "for i in {1..300}; do (exit 3); done"} }},
+		{"python_forks", []string{"python3"}, func(string) []string { return []string{pythonProgram(), "-c", pythonForks} }},
 		{"find", []string{"find"}, shell("find /usr/lib >/dev/null 2>&1; true")},
 		{"tar", []string{"tar"}, shell("tar cf - /usr/include 2>/dev/null | wc -c >/dev/null")},
 		{"git_status", []string{"git"}, shell("git -c safe.directory='*' -C repo status >/dev/null")},

@@ -29,8 +29,9 @@ func what(name string) string {
 		"map_64k": "map, touch, unmap 64 KiB", "page_touch": "a page's first touch", "ping_pong": "pipe ping-pong of two processes",
 		"start": "start of /bin/true, whole process", "sh_100_true": "sh running /bin/true 100 times",
 		"memory": "memory (PSS) for `sleep`", "exits": "exits for each call, as KVM counts them",
-		bundleRow: "`run` of a busybox bundle, start to end (native: runc)",
-		"gcc":     "gcc -O2 of hello.c", "python3": "python3, four imports", "find": "find /usr/lib",
+		bundleRow:   "`run` of a busybox bundle, start to end (native: runc)",
+		"subshells": "bash with 300 subshells", "python_forks": "python3 with 100 forks",
+		"gcc": "gcc -O2 of hello.c", "python3": "python3, four imports", "find": "find /usr/lib",
 		"tar": "tar of /usr/include", "git_status": "git status", "go_build": "go build of hello.go, empty cache",
 	}
 	if t, ok := texts[name]; ok {
