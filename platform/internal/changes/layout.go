@@ -49,23 +49,13 @@ func (l *Layout) add(c platform.Change) {
 // since returns what makes l of had, and how many bytes of that it takes away. Where neither has anything mapped between two ranges below high that are to be unmapped, one change does for both:
 // behind high may be what no change has mapped.
 func (l *Layout) since(had *Layout, high uint64) (list []platform.Change, gone uint64) {
-	const end = ^uint64(0)
 	wanted := false // something behind the last change is to be mapped
-	for at := uint64(0); ; {
-		is, some := l.ranges.next(at, end)
-		was, more := had.ranges.next(at, end)
-		if !some && !more {
-			return list, gone
-		}
-		if !some {
-			is.start, is.end = end, end
-		}
-		if !more {
-			was.start, was.end = end, end
-		}
+	for at, now, old := uint64(0), l.ranges.r, had.ranges.r; len(now)+len(old) > 0; {
+		is, was := from(now, at), from(old, at)
 		at = min(is.start, was.start)
 		mapped, had := is.start == at, was.start == at
 		next := min(edge(is, mapped), edge(was, had))
+		now, old = behind(now, next), behind(old, next)
 		c := platform.Change{Addr: at, Length: next - at}
 		if had && !(mapped && is.value.same(was.value)) {
 			gone += c.Length
@@ -90,6 +80,25 @@ func (l *Layout) since(had *Layout, high uint64) (list []platform.Change, gone u
 		wanted = mapped
 		at = next
 	}
+	return list, gone
+}
+
+// from is what is left of the first range from addr on; one behind all addresses if there is no range.
+func from(r []span[mapping], addr uint64) span[mapping] {
+	if len(r) == 0 {
+		return span[mapping]{start: ^uint64(0), end: ^uint64(0)}
+	}
+	s := r[0]
+	s.start = max(s.start, addr)
+	return s
+}
+
+// behind is r without its first range if that ends at addr.
+func behind(r []span[mapping], addr uint64) []span[mapping] {
+	if len(r) > 0 && r[0].end == addr {
+		return r[1:]
+	}
+	return r
 }
 
 // edge is where s begins or, once it has begun, ends.
