@@ -82,7 +82,7 @@ func (m *MemoryManager) translate(page uint64, g *vmaSeg) error {
 		m.file.IncRef(b.Offset, b.Length)
 	} else if lo < page && b.Offset >= page-lo {
 		c, err := a.file.Translate(lo+a.delta, page-lo, false)
-		if err == nil && !c.Mem && c.FD == b.FD && c.Offset+(page-lo) == b.Offset && c.Length >= page-lo {
+		if err == nil && !c.Mem && c.FD == b.FD && c.ID == b.ID && c.Offset+(page-lo) == b.Offset && c.Length >= page-lo {
 			start = lo
 		}
 	}

@@ -345,41 +345,43 @@ func TestWarmUp(t *testing.T) {
 	}
 }
 
-// TestWarmUpBounds has a child write to many places: the next one has copies of some before it runs, and of none where little memory is left.
+// TestWarmUpBounds has a child write to many places: the next one has copies of some before it runs, of fewer where it has less, and of none where little
+// memory is left.
 func TestWarmUpBounds(t *testing.T) {
-	for _, scarce := range []bool{false, true} {
-		const limit, pieces, length = 1 << 30, 2 * maxLessons, cowChunk
+	for _, test := range []struct {
+		pieces, want int
+		scarce       bool
+	}{{4 * maxLessons, maxLessons, false}, {maxLessons, maxLessons/warmPart + hotPages, false}, {4 * maxLessons, 0, true}} {
+		const limit, length = 1 << 30, cowChunk
 		w := newWorld(t, limit)
 		piece := func(i int) Addr { return Addr(0x4000_0000 + 2*i*length) }
-		for i := range pieces {
+		for i := range test.pieces {
 			w.mmap(MMapOpts{Addr: piece(i), Length: length, Prot: rw, Private: true, Fixed: true})
 			w.write(w.m, piece(i), 1)
 		}
 		c := w.fork()
-		for i := range pieces {
+		for i := range test.pieces {
 			w.write(c, piece(i), 2)
 		}
 		c.DecUsers()
-		want := maxLessons
-		if scarce {
+		if test.scarce {
 			rest := limit - w.f.Usage() - maxLessons*cowChunk/2
 			off, err := w.f.Allocate(rest)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer w.f.DecRef(off, rest)
-			want = 0
 		}
 		c = w.fork()
 		c.WarmUp()
 		copied := 0
-		for i := range pieces {
+		for i := range test.pieces {
 			if p, ok := space(c).page(uint64(piece(i))); ok && p.prot&platform.Write != 0 {
 				copied++
 			}
 		}
-		if copied != want {
-			t.Errorf("scarce: %v: %d places are copied, want %d", scarce, copied, want)
+		if copied != test.want {
+			t.Errorf("%+v: %d places are copied", test, copied)
 		}
 		if x := w.read(c, piece(0)); x != 1 {
 			t.Errorf("the next child reads %d", x)

@@ -14,6 +14,9 @@ const (
 	hotChunk = 16 << 10
 	// maxLessons is how many of the places are remembered that children wrote to, cowChunk how much is copied of each.
 	maxLessons = 64
+	// warmPart bounds what a child copies of its own to one of so many parts of its private memory, and hotPages places: many children may be alike
+	// but for one.
+	warmPart = 4
 	// hotForks is after how many forks what is remembered has to prove itself again.
 	hotForks = 32
 )
@@ -104,7 +107,8 @@ func (m *MemoryManager) WarmUp() {
 		return
 	}
 	m.hot.warm = true
-	for _, page := range m.hot.parent.take(false) {
+	places := m.hot.parent.take(false)
+	for _, page := range places[:min(len(places), int(m.privateBytes()/warmPart/cowChunk)+hotPages)] {
 		p := m.pmas.get(page)
 		if p == nil || !p.v.inMemory() || !p.v.has(pmaCow) || p.v.host == 0 || p.v.prot&platform.Write == 0 {
 			continue
@@ -114,6 +118,16 @@ func (m *MemoryManager) WarmUp() {
 		}
 	}
 	_ = m.apply() // else it faults
+}
+
+// privateBytes is how much memory of the memory file private mappings have.
+func (m *MemoryManager) privateBytes() (bytes uint64) {
+	for p := m.pmas.first(); m.pmas.ok(p); p = m.pmas.next(p) {
+		if g := m.pmas.at(p); g.v.has(pmaAnon) {
+			bytes += g.end - g.start
+		}
+	}
+	return bytes
 }
 
 // copyHot gives c its own copies of the pages written to first after the last forks, and m its right to write

@@ -26,7 +26,7 @@ type Config struct {
 	// MaxDirs bounds the open descriptors of directories; 0 takes an eighth of RLIMIT_NOFILE, between 16 and 512.
 	MaxDirs int
 	// Opened counts what all trees of a sandbox have opened to be mapped: that tells mappings of one open file from those of the next that has its
-	// descriptor (mm.Backing). nil: nothing does.
+	// descriptor (mm.Backing). nil: nothing does. It starts at platform.PermanentID.
 	Opened *atomic.Uint32
 }
 

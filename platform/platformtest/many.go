@@ -174,7 +174,7 @@ func testRunners(t *testing.T, e *env) {
 // testSpaces has more address spaces than host processes are kept for; what
 // was forgotten is mapped again as faults ask for it.
 func testSpaces(t *testing.T, e *env) {
-	const n = 400
+	const n, own = 400, 0x50000000 // each has a page of its own from there on
 	type guest struct {
 		as   platform.AddressSpace
 		c    platform.Context
@@ -187,6 +187,7 @@ func testSpaces(t *testing.T, e *env) {
 		g := &guests[i]
 		*g = guest{e.space(code...), e.context(nil), start()}
 		g.regs.Rbx = dataAt + uint64(i)*8
+		e.apply(g.as, e.file(own+uint64(i)*page, page, 100*page, rw))
 	}
 	faults := 0
 	for round := range uint64(3) {
@@ -202,6 +203,9 @@ func testSpaces(t *testing.T, e *env) {
 				}
 				faults++
 				e.apply(g.as, e.file(codeAt, codePages*page, 0, rx), e.file(dataAt, 16*page, dataPage*page, rw))
+			}
+			if _, read, write := e.probe(g.c, g.as, own+uint64((i+n-1)%n)*page); read == 0 || write == 0 {
+				t.Fatalf("guest %d in round %d has the page of another one", i, round)
 			}
 			g.c.Leave()
 			if got := e.peek(dataPage*page + 8*i); got != round+1 {

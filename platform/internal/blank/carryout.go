@@ -15,7 +15,7 @@ func (p *Process) CarryOut(q *changes.Queue, forget func()) error {
 }
 
 // CarryOutAfter is CarryOut, of list in place of what is pending, once the calls before are made, which say how they ended; of these none may
-// fail. One order does for both.
+// fail. One order does for both. Where the host refuses a part, what is to be unmapped beyond what a guest may use may still be mapped.
 func (p *Process) CarryOutAfter(before []Call, list []platform.Change, q *changes.Queue, forget func()) error {
 	all := append(before, make([]Call, len(list))...)
 	calls := callsFor(list, all[len(before):])

@@ -143,6 +143,13 @@ func (p *Process) gone() bool {
 	return end || errno == unix.ECHILD
 }
 
+// Dead tells whether the process, or a thread of it, has ended.
+func (p *Process) Dead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone()
+}
+
 // SpawnThread makes a thread that sleeps until a tracer attaches, and returns its id.
 func (p *Process) SpawnThread() (int, error) {
 	f := p.factory

@@ -26,15 +26,8 @@ type Queue struct {
 // Mapped is how many bytes are mapped once all is carried out.
 func (q *Queue) Mapped() uint64 { return q.mapped.bytes }
 
-// Pieces returns what is mapped in pieces of at most length bytes, in order.
-func (q *Queue) Pieces(length uint64) (pieces [][2]uint64) {
-	for _, r := range q.mapped.r {
-		for at := r.start; at < r.end; at += length {
-			pieces = append(pieces, [2]uint64{at, min(at+length, r.end)})
-		}
-	}
-	return pieces
-}
+// Pieces returns what is mapped once all is carried out, in pieces of at most length bytes, in order.
+func (q *Queue) Pieces(length uint64) [][2]uint64 { return q.mapped.pieces(length) }
 
 // Overlaps tells whether something of [start, end) is mapped once all is carried out.
 func (q *Queue) Overlaps(start, end uint64) bool { return q.mapped.overlaps(start, end) }
@@ -55,14 +48,21 @@ func (q *Queue) Wipe() {
 	q.layout = Layout{}
 }
 
-// Since returns the changes that have mapped what is to be mapped here, where it was had until now, and how many bytes of that they take away; an address
-// space ends at high. ok is false when either is not known.
-func (q *Queue) Since(had *Layout, high uint64) (list []platform.Change, gone uint64, ok bool) {
+// Since returns the changes that turn had into what is to be mapped here. An address space ends at high: beyond it something else may be mapped.
+// ok is false when either is not known.
+func (q *Queue) Since(had *Layout, high uint64) (list []platform.Change, ok bool) {
 	if had == nil || had.unknown || q.layout.unknown {
-		return nil, 0, false
+		return nil, false
 	}
-	list, gone = q.layout.since(had, high)
-	return list, gone, true
+	return q.layout.since(had, high), true
+}
+
+// Distance is about how many changes Since would return, one more for each unit bytes of had that they take away, or most if it is more than that.
+func (q *Queue) Distance(had *Layout, unit uint64, most int) (n int, ok bool) {
+	if had.unknown || q.layout.unknown {
+		return 0, false
+	}
+	return q.layout.distance(had, unit, most), true
 }
 
 // Layout is what is mapped, nil when that is not known: some changes are pending, or too much is mapped. It is valid until the next call.

@@ -1,6 +1,10 @@
 package changes
 
-import "gosentry/platform"
+import (
+	"iter"
+
+	"gosentry/platform"
+)
 
 // maxLayout bounds the ranges of a Layout.
 const maxLayout = 1024
@@ -17,6 +21,7 @@ type mapping struct {
 	file   int32
 	fileID uint32
 	prot   platform.Prot
+	fill   bool // a hint, which tells no mappings apart
 }
 
 // same tells whether two mappings are known to be of the same pages.
@@ -32,7 +37,7 @@ func (l *Layout) add(c platform.Change) {
 	end := c.Addr + c.Length
 	switch c.Op {
 	case platform.Map:
-		l.ranges.set(c.Addr, end, mapping{c.Offset - c.Addr, c.File, c.FileID, c.Prot})
+		l.ranges.set(c.Addr, end, mapping{c.Offset - c.Addr, c.File, c.FileID, c.Prot, c.Fill})
 	case platform.Unmap:
 		l.ranges.remove(c.Addr, end)
 	case platform.Protect:
@@ -46,41 +51,80 @@ func (l *Layout) add(c platform.Change) {
 	}
 }
 
-// since returns what makes l of had, and how many bytes of that it takes away. Where neither has anything mapped between two ranges below high that are to be unmapped, one change does for both:
-// behind high may be what no change has mapped.
-func (l *Layout) since(had *Layout, high uint64) (list []platform.Change, gone uint64) {
-	wanted := false // something behind the last change is to be mapped
-	for at, now, old := uint64(0), l.ranges.r, had.ranges.r; len(now)+len(old) > 0; {
-		is, was := from(now, at), from(old, at)
-		at = min(is.start, was.start)
-		mapped, had := is.start == at, was.start == at
-		next := min(edge(is, mapped), edge(was, had))
-		now, old = behind(now, next), behind(old, next)
-		c := platform.Change{Addr: at, Length: next - at}
-		if had && !(mapped && is.value.same(was.value)) {
-			gone += c.Length
+// Pieces returns what is mapped in pieces of at most length bytes, in order.
+func (l *Layout) Pieces(length uint64) [][2]uint64 { return l.ranges.pieces(length) }
+
+// stretch is a range that one layout maps in one way, or not at all, and another one, too.
+type stretch struct {
+	start, end uint64
+	now, old   mapping
+	mapped     bool // now
+	had        bool // old
+}
+
+// same tells whether the stretch maps the same pages now as of old.
+func (s *stretch) same() bool { return s.mapped && s.had && s.now.same(s.old) }
+
+// against yields the stretches, in order, in which l or had has something mapped.
+func (l *Layout) against(had *Layout) iter.Seq[stretch] {
+	return func(yield func(stretch) bool) {
+		for at, now, old := uint64(0), l.ranges.r, had.ranges.r; len(now)+len(old) > 0; {
+			is, was := from(now, at), from(old, at)
+			at = min(is.start, was.start)
+			s := stretch{start: at, now: is.value, old: was.value, mapped: is.start == at, had: was.start == at}
+			s.end = min(edge(is, s.mapped), edge(was, s.had))
+			if !yield(s) {
+				return
+			}
+			at = s.end
+			now, old = behind(now, at), behind(old, at)
 		}
+	}
+}
+
+// since returns what makes l of had. Where neither has anything mapped between two ranges below high that are to be unmapped, one change does
+// for both: behind high may be what no change has mapped.
+func (l *Layout) since(had *Layout, high uint64) (list []platform.Change) {
+	wanted := false // something behind the last change is to be mapped
+	for s := range l.against(had) {
+		c := platform.Change{Addr: s.start, Length: s.end - s.start, Prot: s.now.prot}
 		switch {
-		case !mapped:
-			c.Op = platform.Unmap
-			if last := len(list) - 1; last >= 0 && !wanted && list[last].Op == platform.Unmap && next <= high {
-				list[last].Length = next - list[last].Addr
+		case !s.mapped:
+			c.Op, c.Prot = platform.Unmap, 0
+			if last := len(list) - 1; last >= 0 && !wanted && list[last].Op == platform.Unmap && s.end <= high {
+				list[last].Length = s.end - list[last].Addr
 			} else {
 				list = join(list, c)
 			}
-		case had && is.value.same(was.value) && is.value.prot == was.value.prot:
-		case had && is.value.same(was.value):
-			c.Op, c.Prot = platform.Protect, is.value.prot
+		case s.same() && s.now.prot == s.old.prot:
+		case s.same():
+			c.Op = platform.Protect
 			list = join(list, c)
 		default:
-			v := is.value
-			c.Op, c.Prot, c.File, c.FileID, c.Offset = platform.Map, v.prot, v.file, v.fileID, at+v.delta
+			c.Op, c.File, c.FileID, c.Fill, c.Offset = platform.Map, s.now.file, s.now.fileID, s.now.fill, s.start+s.now.delta
 			list = join(list, c)
 		}
-		wanted = mapped
-		at = next
+		wanted = s.mapped
 	}
-	return list, gone
+	return list
+}
+
+// distance tells how far it is from had to l; see Queue.Distance.
+func (l *Layout) distance(had *Layout, unit uint64, most int) int {
+	n, gone := 0, uint64(0)
+	for s := range l.against(had) {
+		if s.same() && s.now.prot == s.old.prot {
+			continue
+		}
+		n++
+		if s.had && !s.same() {
+			gone += s.end - s.start
+		}
+		if n+int(gone/unit) >= most {
+			return most
+		}
+	}
+	return n + int(gone/unit)
 }
 
 // from is what is left of the first range from addr on; one behind all addresses if there is no range.

@@ -35,6 +35,16 @@ func (m *rangeMap[V]) next(start, end uint64) (part span[V], ok bool) {
 	return part, true
 }
 
+// pieces returns all ranges in pieces of at most length bytes, in order.
+func (m *rangeMap[V]) pieces(length uint64) (pieces [][2]uint64) {
+	for _, r := range m.r {
+		for at := r.start; at < r.end; at += length {
+			pieces = append(pieces, [2]uint64{at, min(at+length, r.end)})
+		}
+	}
+	return pieces
+}
+
 // set gives [start, end) the value v.
 func (m *rangeMap[V]) set(start, end uint64, v V) {
 	if start < end {

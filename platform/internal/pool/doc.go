@@ -2,9 +2,10 @@
 //
 // A Space is an address space. Its blank process is a cache of it: a Pool has a bounded number of them, and a space beyond
 // the bound takes the process of the one that was left longest ago, which faults everything in again later. Emptied processes are
-// kept in store, so that most spaces begin in one that is there already; when there are few, more are made in advance. A process in which little was mapped
-// is not emptied at once: the next space takes it as it is, and its leader unmaps what was there by the order that maps what is to be. What is mapped as it
-// is to be stays, so that of children forked one after the other most need no order at all, and fault less. If none comes soon it is emptied and stored.
+// kept in store, so that most spaces begin in one that is there already; when there are few, more are made in advance. A process in which
+// not much was mapped is not emptied at once: the next space takes it as it is, and its leader unmaps what was there by the order that maps what is to be. What
+// is mapped as it is to be stays, so that most of the children that a program forks one after another need no order at all, and fault less; for that a process has
+// on record what the space had mapped that has left it, and where that may not be all everything is unmapped. If none comes soon it is emptied and stored.
 //
 // What a platform brings is its Seat: a guest thread as it knows it, and in a Config how to make one and how to make a process
 // as good as new. A context is a Runner. Between Begin and Finish it runs guest code in its seat, and it keeps the seat until it

@@ -59,7 +59,7 @@ func (as *Space[S]) dismiss() {
 	as.kept = nil
 	k.timer.Stop()
 	as.pool.unkeep(k.proc)
-	as.pool.discardFull(k.proc, k.queue)
+	as.pool.discardFull(k.proc, &k.queue)
 }
 
 // GoBack implements platform.Keeper.
@@ -142,10 +142,10 @@ func (p *Pool[S]) takeBack(proc *Process[S], q changes.Queue) {
 	delete(p.procs, proc)
 	p.mu.Unlock()
 	switch {
-	case q.Mapped() >= muchMapped && !leaves(&q):
-		p.discardFull(proc, q)
+	case q.Mapped() >= muchMapped && !leaves(q.Mapped(), q.Layout()):
+		p.discardFull(proc, &q)
 	case p.readmit(proc):
-		proc.disuse(q)
+		proc.disuse(q.Mapped(), q.Layout())
 	default:
 		go proc.doom()
 	}

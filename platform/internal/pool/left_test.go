@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,131 @@ func TestLeftAlike(t *testing.T) {
 		r.Drop()
 		as.Release()
 	}
+}
+
+// at maps a page of e's file at addr.
+func (e *env) at(addr uint64) platform.Change {
+	return platform.Change{Op: platform.Map, File: int32(e.file), FileID: 7, Addr: addr, Length: pageSize, Prot: platform.Read}
+}
+
+// with returns a space to which list was applied.
+func (e *env) with(list ...platform.Change) *Space[*chair] {
+	e.t.Helper()
+	as := e.NewSpace()
+	if err := as.Apply(list); err != nil {
+		e.t.Fatal(err)
+	}
+	return as
+}
+
+// heir has a space with a page of its own take proc, and looks for what must not be mapped there.
+func (e *env) heir(proc *Process[*chair], not uint64) {
+	e.t.Helper()
+	const own = 0x10000000
+	as, r := e.with(e.at(own)), e.sitter()
+	r.visit(e.t, as)
+	if r.proc != proc {
+		e.t.Fatal("another process was taken")
+	}
+	if mapped(e.t, proc, not) || !mapped(e.t, proc, own) {
+		e.t.Error("it is not mapped as the new space wants it")
+	}
+	r.Drop()
+	as.Release()
+}
+
+// TestEvictedIsEmpty takes a process from a space that lives on, and has it from the store or from another one.
+func TestEvictedIsEmpty(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		e := newEnv(t, 1)
+		e.wait("the store is not full", func() bool { return !e.working })
+		if !first {
+			e.released()
+		}
+		old, r := e.with(e.at(mapAt)), e.sitter()
+		r.visit(t, old)
+		proc := r.proc
+		r.Drop()
+		e.heir(proc, mapAt)
+		old.Release()
+	}
+}
+
+// TestSweptIsEmpty gives up a process with much mapped where a page is still to be unmapped.
+func TestSweptIsEmpty(t *testing.T) {
+	for name, giveUp := range map[string]func(*env, *Space[*chair]){
+		"released": func(e *env, as *Space[*chair]) {
+			if err := as.Apply([]platform.Change{{Op: platform.Unmap, Addr: mapAt, Length: pageSize}}); err != nil {
+				e.t.Fatal(err)
+			}
+			as.Release()
+		},
+		"abandoned": func(e *env, as *Space[*chair]) {
+			if err := as.Apply([]platform.Change{
+				{Op: platform.Unmap, Addr: mapAt, Length: pageSize}, {Op: platform.Unmap, Addr: blank.Low, Length: blank.High - blank.Low},
+			}); err != nil {
+				e.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, 8)
+			e.wait("the store is not full", func() bool { return !e.working })
+			as, r := e.space(muchMapped+pageSize), e.sitter()
+			r.visit(t, as)
+			proc := r.proc
+			r.Drop()
+			giveUp(e, as)
+			e.wait("not left", func() bool { return slices.Contains(e.left, proc) })
+			e.heir(proc, mapAt)
+		})
+	}
+}
+
+// TestLeftDead has the process die that another space has left, mapped as the next one wants it: the space gets another one.
+func TestLeftDead(t *testing.T) {
+	e := newEnv(t, 8)
+	e.wait("the store is not full", func() bool { return !e.working })
+	as, r := e.with(e.at(mapAt)), e.sitter()
+	r.visit(t, as)
+	proc := r.proc
+	r.Drop()
+	as.Release()
+	unix.Kill(proc.PID(), unix.SIGKILL)
+	e.wait("it lives", proc.Dead)
+	as = e.with(e.at(mapAt))
+	r.visit(t, as)
+	if r.proc == proc {
+		t.Error("the dead process was taken")
+	}
+	r.Drop()
+	as.Release()
+}
+
+// TestLeftBeyond has the host refuse a change in a process in which something is mapped beyond High, where not all is unmapped then. It is not used again.
+func TestLeftBeyond(t *testing.T) {
+	const high, beyond = 0x10000000, 0x20000000
+	e := newEnv(t, 8)
+	e.High = high
+	e.wait("the store is not full", func() bool { return !e.working })
+	as, r := e.with(e.at(mapAt)), e.sitter()
+	as.queue.Add(e.at(beyond)) // as a Watcher may
+	r.visit(t, as)
+	proc := r.proc
+	r.Drop()
+	as.Release()
+	bad := e.at(2 * mapAt)
+	bad.File = 9999
+	as = e.with(e.at(mapAt), bad)
+	r.visit(t, as)
+	if r.proc == proc {
+		t.Error("the process was taken")
+	}
+	if as.Drops() == 0 {
+		t.Error("what could not be mapped counts as mapped")
+	}
+	r.Drop()
+	as.Release()
 }
 
 // TestLeftAlone has a process emptied and stored that nobody takes.

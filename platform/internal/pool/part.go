@@ -13,7 +13,7 @@ const kickTime = time.Millisecond
 // abandon unmaps everything by giving the process up. mu is held, and let go meanwhile.
 func (as *Space[S]) abandon() {
 	if old, queue := as.part(); old != nil {
-		as.pool.discardFull(old, queue)
+		as.pool.discardFull(old, &queue)
 	}
 }
 

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"gosentry/platform/internal/changes"
@@ -55,7 +56,11 @@ func fittest[S Seat](list []*Process[S], rank func(S) int, q *changes.Queue) (at
 		f := fitness{rank: list[i].highest(rank)}
 		f.usable = f.rank > 0
 		if q != nil {
-			f.cost = list[i].cost(q)
+			most := math.MaxInt
+			if at >= 0 && best.usable {
+				most = best.cost + 1
+			}
+			f.cost = list[i].cost(q, most)
 		}
 		if at < 0 || !best.above(f) {
 			at, best = i, f

@@ -40,7 +40,7 @@ type Config[S Seat] struct {
 type Cleaning struct {
 	All  []blank.Call // these unmap all that a guest had there
 	Rest []blank.Call // of that what no change has mapped
-	// Done is called once either were made. It leaves nothing of the guest's running. An error when the process is not to be used any more.
+	// Done is called once the calls of either have been made. It leaves nothing of the guest's running. An error when the process is not to be used any more.
 	Done func() error
 }
 
@@ -83,7 +83,7 @@ func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error
 }
 
 // find returns a process for as, whose lock is held, where there is a choice the one that suits r best: one that another space has just left, one from the
-// store, a new one, or one of another space. used tells whether it is to be made as good as new first.
+// store, a new one, or one of another space. used tells whether it has to be filled.
 func (p *Pool[S]) find(as *Space[S], r Runner[S]) (proc *Process[S], used bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"slices"
 	"sync"
 
@@ -39,10 +40,11 @@ type Process[S Seat] struct {
 	doomed bool
 	killed bool
 	unused bool
-	queue  changes.Queue // what the space had mapped there that used it last, if nothing is pending
-	more   bool          // something else is mapped there, too
-	ended  chan struct{} // closed when nothing of it is left
-	after  []func()      // to be called when nothing of the guest's is mapped
+	mapped uint64          // bytes that the space had mapped there that has left it
+	layout *changes.Layout // the same, exactly; nil: not known, as in all that no space has left
+	more   bool            // something else is mapped there, too
+	ended  chan struct{}   // closed when nothing of it is left
+	after  []func()        // to be called when nothing is mapped that only the last space had
 }
 
 // pin has the leader run on processor cpu, or with pairs.AnyCPU on any. The lock of the space is held, or there is none.
@@ -176,10 +178,10 @@ func (p *Process[S]) doom() {
 	}
 }
 
-// disuse has p, mapped as q says, retired as soon as no context holds a seat of it.
-func (p *Process[S]) disuse(q changes.Queue) {
+// disuse has p, where so many bytes are mapped, as l says if that is known, retired as soon as no context holds a seat of it.
+func (p *Process[S]) disuse(mapped uint64, l *changes.Layout) {
 	p.mu.Lock()
-	p.unused, p.queue = true, q
+	p.unused, p.mapped, p.layout = true, mapped, l
 	if p.finish() {
 		p.end()
 	}
@@ -190,7 +192,7 @@ func (p *Process[S]) finish() (end bool) {
 	end = p.doomed && p.held == 0 && !p.killed
 	p.killed = p.killed || end
 	retire := p.unused && p.held == 0 && !p.doomed
-	leave := leaves(&p.queue)
+	leave := leaves(p.mapped, p.layoutLocked())
 	if retire {
 		p.unused = false
 	}
@@ -232,13 +234,19 @@ func (p *Process[S]) fill(q *changes.Queue, forget func()) (refused bool, err er
 		return false, err
 	}
 	unmap, list := c.All, q.Pending()
-	since, _, kept := q.Since(had, p.pool.High)
+	since, kept := q.Since(had, p.pool.High)
 	if kept = kept && len(c.Rest)+len(since) < len(unmap)+len(list); kept {
 		unmap, list = c.Rest, since
 	}
-	err = p.CarryOutAfter(unmap, list, q, forget)
-	if _, refused = err.(unix.Errno); refused && !kept {
+	forgot := false
+	if err = p.CarryOutAfter(unmap, list, q, func() { forgot = true; forget() }); len(unmap)+len(list) == 0 && p.Dead() {
+		err = blank.ErrDead
+	}
+	if _, refused = err.(unix.Errno); refused {
 		err = nil
+	}
+	if kept && forgot {
+		err = errRemains
 	}
 	if err = p.cleaned(unmap, err, c.Done); err != nil {
 		forget() // part of it may have been carried out
@@ -246,22 +254,19 @@ func (p *Process[S]) fill(q *changes.Queue, forget func()) (refused bool, err er
 	return refused, err
 }
 
-// cost tells how dear it is to have p mapped as q wants it, in calls of the host's.
-func (p *Process[S]) cost(q *changes.Queue) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list, gone, ok := q.Since(p.layoutLocked(), p.pool.High)
-	if !ok {
-		list, gone = q.Pending(), p.queue.Mapped()
-	}
-	return len(list) + int(gone/unmappedByCall)
-}
+// errRemains is the error of fill when the host may not have unmapped all that is beyond High.
+var errRemains = errors.New("something may still be mapped")
 
-// mapped is how many bytes the space had mapped in p that used it last.
-func (p *Process[S]) mapped() uint64 {
+// cost tells how dear it is to have p mapped as q wants it, in calls of the host's, as long as it is less than most.
+func (p *Process[S]) cost(q *changes.Queue, most int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.queue.Mapped()
+	if l := p.layoutLocked(); l != nil {
+		if n, ok := q.Distance(l, unmappedByCall, most); ok {
+			return n
+		}
+	}
+	return q.Len() + int(p.mapped/unmappedByCall)
 }
 
 // layoutLocked is what is mapped in p, nil if that is not known. mu is held.
@@ -269,19 +274,16 @@ func (p *Process[S]) layoutLocked() *changes.Layout {
 	if p.more {
 		return nil
 	}
-	return p.queue.Layout()
+	return p.layout
 }
 
 // takeLayout returns what is mapped in p, all of it, nil if that is not known, since p is about to be used again.
 func (p *Process[S]) takeLayout() *changes.Layout {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q, more := p.queue, p.more
-	p.queue, p.more = changes.Queue{}, false
-	if more {
-		return nil
-	}
-	return q.Layout()
+	l := p.layoutLocked()
+	p.mapped, p.layout, p.more = 0, nil, false
+	return l
 }
 
 // doubt says that more may be mapped in p than its space knows.
@@ -293,6 +295,9 @@ func (p *Process[S]) doubt() {
 
 // cleaned ends what Clean began; err is how its calls ended.
 func (p *Process[S]) cleaned(unmap []blank.Call, err error, done func() error) error {
+	p.mu.Lock()
+	more := p.more
+	p.mu.Unlock()
 	after := done()
 	for _, c := range unmap {
 		if err == nil && c.Errno != 0 {
@@ -303,6 +308,9 @@ func (p *Process[S]) cleaned(unmap []blank.Call, err error, done func() error) e
 		err = after
 	}
 	if err == nil {
+		p.mu.Lock()
+		p.more = more // what done has said is unmapped, too
+		p.mu.Unlock()
 		p.emptied()
 	}
 	return err
@@ -322,7 +330,7 @@ func (p *Process[S]) afterSpace(f func()) {
 	p.after = append(p.after, f)
 }
 
-// emptied says that nothing of the guest's is mapped.
+// emptied says that nothing is mapped that only the last space had.
 func (p *Process[S]) emptied() {
 	p.mu.Lock()
 	after := p.after

@@ -401,9 +401,9 @@ func (as *Space[S]) Release() {
 	if after != nil {
 		proc.afterSpace(after)
 	}
-	if queue.Mapped() >= muchMapped && !leaves(&queue) {
-		as.pool.discardFull(proc, queue)
+	if queue.Mapped() >= muchMapped && !leaves(queue.Mapped(), queue.Layout()) {
+		as.pool.discardFull(proc, &queue)
 	} else {
-		proc.disuse(queue)
+		proc.disuse(queue.Mapped(), queue.Layout())
 	}
 }

@@ -32,9 +32,9 @@ const (
 	unmapDelay = 10 * time.Millisecond
 )
 
-// leaves tells whether a process mapped as q says is left as it is for another space.
-func leaves(q *changes.Queue) bool {
-	return q.Mapped() <= fewMapped || q.Mapped() <= maxLeft && q.Layout() != nil
+// leaves tells whether a process with so many bytes mapped, as l says if that is known, is left as it is for another space.
+func leaves(mapped uint64, l *changes.Layout) bool {
+	return mapped <= fewMapped || mapped <= maxLeft && l != nil
 }
 
 // retire takes the process of a released address space back. leave tells whether it is left as it is for another one.
@@ -67,7 +67,7 @@ func (p *Pool[S]) tidy() {
 		case proc.leftLately:
 			proc.leftLately = false
 			return false
-		case proc.mapped() >= muchMapped:
+		case proc.mapped >= muchMapped:
 			full = append(full, proc)
 		default:
 			p.retired = append(p.retired, proc)
@@ -80,7 +80,7 @@ func (p *Pool[S]) tidy() {
 	p.work()
 	p.mu.Unlock()
 	for _, proc := range full {
-		p.discardFull(proc, proc.queue)
+		p.discardFull(proc, proc.layout)
 	}
 }
 
@@ -92,9 +92,14 @@ func (p *Pool[S]) discard(proc *Process[S]) {
 	go proc.doom()
 }
 
-// discardFull takes a process with much memory, mapped as q says, back or kills it. The host frees memory page by page and
+// pieces is what cuts what is mapped into pieces of at most length bytes.
+type pieces interface {
+	Pieces(length uint64) [][2]uint64
+}
+
+// discardFull takes a process with much memory, mapped as m says, back or kills it. The host frees memory page by page and
 // may not let go of the processor meanwhile, so it is unmapped bit by bit, later.
-func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
+func (p *Pool[S]) discardFull(proc *Process[S], m pieces) {
 	p.mu.Lock()
 	delete(p.procs, proc)
 	p.mu.Unlock()
@@ -105,7 +110,7 @@ func (p *Pool[S]) discardFull(proc *Process[S], q changes.Queue) {
 	}
 	time.AfterFunc(unmapDelay, func() {
 		proc.pin(pairs.AnyCPU)
-		p.sweep(proc, q.Pieces(unmapPiece))
+		p.sweep(proc, m.Pieces(unmapPiece))
 	})
 }
 
@@ -123,7 +128,7 @@ func (p *Pool[S]) sweep(proc *Process[S], pieces [][2]uint64) {
 	}
 	p.dying.Add(-1)
 	if err == nil && p.readmit(proc) {
-		proc.disuse(changes.Queue{})
+		proc.disuse(0, nil) // more may be mapped: what was to be unmapped, and what the host did not unmap
 	} else {
 		proc.doom()
 	}
