@@ -77,6 +77,7 @@ mkdir a a/b; ls a | grep memory; echo +memory >cgroup.subtree_control; cat a/mem
 echo 4m >a/memory.max; cat a/memory.max
 sh -c 'echo $$ >a/b/cgroup.procs; x=$(head -c 8M /dev/zero | tr "\0" x)' 2>/dev/null; echo $?
 for f in a/memory.events a/memory.events.local memory.events memory.events.local; do grep -h oom_kill $f; done
+i=0; while [ $(cat a/memory.current) != 0 ] && [ $i -lt 500 ]; do sleep .01; i=$((i+1)); done # whom it wrote to and read from end by themselves
 cat a/memory.current; [ $(cat a/memory.peak) -gt 2000000 ] && echo high
 sh -c 'echo $$ >a/b/cgroup.procs; echo -memory >cgroup.subtree_control; x=$(head -c 8M /dev/zero | tr "\0" x); echo $?'; ls a | grep memory`
 	want := "67108864\nmax\nmemory pids\nrefused\nused\nmax\n0\n4194304\n137\noom_kill 1\noom_kill 0\noom_kill 1\noom_kill 0\n0\nhigh\n0\n"

@@ -130,7 +130,7 @@ func TestContainerHasNoneOfTheHostsKernel(t *testing.T) {
 	for _, mode := range []string{"rw", "ro"} {
 		t.Run(mode, func(t *testing.T) {
 			configured(t,
-				`ls /host/proc /host/sys /host/dev | wc -w; ls /host | grep -c '^etc$'; ls -d /host/proc/1 2>/dev/null; cat /p/1/comm; grep ' /[ps] ' /proc/self/mounts | awk '{print $2, $3}'`,
+				`ls /host/proc /host/sys /host/dev | wc -w; ls /host | grep -c '^etc$'; ls -d /host/proc/1 2>/dev/null; cat /p/1/comm; grep ' /[ps] ' /proc/self/mounts | awk '{print $2, $3}' | sort`,
 				"3\n1\nsh\n/p proc\n/s sysfs\n",
 				func(e *engine, c *specs.Spec) {
 					for source, at := range map[string]string{"/": "/host", "/proc": "/p", "/sys": "/s"} {

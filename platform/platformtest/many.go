@@ -205,12 +205,7 @@ func testSpaces(t *testing.T, e *env) {
 				faults++
 				e.apply(g.as, e.file(codeAt, codePages*page, 0, rx), e.file(dataAt, 16*page, dataPage*page, rw))
 			}
-			for range 10 {
-				other := (i + 1 + rand.IntN(n-1)) % n
-				if _, read, write := e.probe(g.c, g.as, own+uint64(other)*page); read == 0 || write == 0 {
-					t.Fatalf("guest %d in round %d has the page of guest %d", i, round, other)
-				}
-			}
+			e.wantNoOther(g.c, g.as, own, i, n)
 			g.c.Leave()
 			if got := e.peek(dataPage*page + 8*i); got != round+1 {
 				t.Fatalf("guest %d in round %d: counter %d", i, round, got)
@@ -220,6 +215,17 @@ func testSpaces(t *testing.T, e *env) {
 	t.Logf("%d spaces, %d faults, %d host threads", n, faults, hostThreads(t))
 	for _, g := range guests {
 		g.as.Release()
+	}
+}
+
+// wantNoOther looks in an address space, the i'th of n which have a page each from addr on, for those of some others.
+func (e *env) wantNoOther(c platform.Context, as platform.AddressSpace, addr uint64, i, n int) {
+	e.tb.Helper()
+	for range 10 {
+		other := (i + 1 + rand.IntN(n-1)) % n
+		if _, read, write := e.probe(c, as, addr+uint64(other)*page); read == 0 || write == 0 {
+			e.tb.Fatalf("guest %d has the page of guest %d", i, other)
+		}
 	}
 }
 

@@ -38,16 +38,19 @@ func (p *Process) CarryOutAfter(before []Call, list []platform.Change, q *change
 		}
 	}
 	forget()
-	if err := p.Reset(); err != nil || len(again) == 0 {
-		return err
+	if p.Reset() != nil {
+		return ErrDead // nobody is to go on in it: what is forgotten is still mapped
+	}
+	if len(again) == 0 {
+		return nil
 	}
 	failed, err := p.changeAll(again, calls)
 	if err != nil {
 		return err
 	}
 	if failed != 0 {
-		if err := p.Reset(); err != nil {
-			return err
+		if p.Reset() != nil {
+			return ErrDead
 		}
 		return failed
 	}

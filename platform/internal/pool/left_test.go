@@ -243,6 +243,23 @@ func TestLeftBeyond(t *testing.T) {
 	as.Release()
 }
 
+// TestUnmapRefused has the host refuse a change, and then to unmap what is there, as one without memory may: the space dies rather than go on with what
+// nobody knows of.
+func TestUnmapRefused(t *testing.T) {
+	e := newEnvAt(t, 8, 1<<48) // of which munmap(2) has EINVAL
+	as, r := e.with(e.at(mapAt)), e.sitter()
+	r.visit(t, as)
+	bad := e.at(2 * mapAt)
+	bad.File = 9999
+	if err := as.Apply([]platform.Change{bad}); err != nil {
+		t.Fatal(err)
+	}
+	var died *platform.Died
+	if err := as.Begin(r); !errors.As(err, &died) {
+		t.Errorf("%v, want its death", err)
+	}
+}
+
 // TestLeftAlone has a process emptied and stored that nobody takes.
 func TestLeftAlone(t *testing.T) {
 	e := newEnv(t, 8)

@@ -59,14 +59,17 @@ type env struct {
 	clean func(*Process[*chair]) error
 }
 
-func newEnv(t *testing.T, limit int) *env {
+func newEnv(t *testing.T, limit int) *env { return newEnvAt(t, limit, blank.High) }
+
+// newEnvAt is newEnv where Reset unmaps up to high.
+func newEnvAt(t *testing.T, limit int, high uint64) *env {
 	t.Helper()
 	runtime.LockOSThread()
 	set, err := pairs.New(8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory, err := blank.NewFactory(blank.Config{Limit: 2 * limit})
+	factory, err := blank.NewFactory(blank.Config{Limit: 2 * limit, High: high})
 	if err != nil {
 		t.Fatal(err)
 	}
