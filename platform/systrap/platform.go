@@ -35,7 +35,8 @@ type Platform struct {
 	begun time.Time
 
 	areaMu    sync.Mutex
-	freeAreas []int
+	usedAreas int   // those below have been used, of which
+	freeAreas []int // are not any more
 }
 
 // New forks the template of the blank processes and tries one of them. It is to
@@ -117,9 +118,6 @@ func (p *Platform) makeAreas() (err error) {
 		unix.Close(p.areasFD)
 		return fmt.Errorf("memory for threads: %w", err)
 	}
-	for i := maxSeats - 1; i >= 0; i-- {
-		p.freeAreas = append(p.freeAreas, i)
-	}
 	return nil
 }
 
@@ -172,13 +170,16 @@ func (p *Platform) closeFiles() {
 func (p *Platform) takeArea() (int, error) {
 	p.areaMu.Lock()
 	defer p.areaMu.Unlock()
-	n := len(p.freeAreas)
-	if n == 0 {
+	if n := len(p.freeAreas); n > 0 {
+		i := p.freeAreas[n-1]
+		p.freeAreas = p.freeAreas[:n-1]
+		return i, nil
+	}
+	if p.usedAreas == maxSeats {
 		return 0, unix.EAGAIN
 	}
-	i := p.freeAreas[n-1]
-	p.freeAreas = p.freeAreas[:n-1]
-	return i, nil
+	p.usedAreas++
+	return p.usedAreas - 1, nil
 }
 
 // freeArea takes an area back.

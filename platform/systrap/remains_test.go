@@ -71,7 +71,7 @@ func TestHandlersStay(t *testing.T) {
 func (p *Platform) free(i int) bool {
 	p.areaMu.Lock()
 	defer p.areaMu.Unlock()
-	return slices.Contains(p.freeAreas, i)
+	return i >= p.usedAreas || slices.Contains(p.freeAreas, i)
 }
 
 // TestAreaOfTheDead has one of two threads end. Its area is no other guest's as long as the other thread could write there.
