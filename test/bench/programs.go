@@ -44,7 +44,7 @@ func programs() []program {
 		{"python3", []string{"python3"}, func(string) []string {
 			return []string{pythonProgram(), "-c", "import json, re, subprocess, os"}
 		}},
-		{"subshells", []string{"bash"}, func(string) []string { return []string{"bash", "-c", "for i in {1..300}; do (exit 3); done"} }},
+		{"subshells", []string{"bash"}, func(string) []string { return []string{"bash", "-c", "for i in {1..300}; do (exit 3); done; true"} }},
 		{"python_forks", []string{"python3"}, func(string) []string { return []string{pythonProgram(), "-c", pythonForks} }},
 		{"find", []string{"find"}, shell("find /usr/lib >/dev/null 2>&1; true")},
 		{"tar", []string{"tar"}, shell("tar cf - /usr/include 2>/dev/null | wc -c >/dev/null")},
