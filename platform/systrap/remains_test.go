@@ -98,6 +98,7 @@ func TestAreaOfTheDead(t *testing.T) {
 // is mapped then, and the others are free.
 func TestAreasOfSome(t *testing.T) {
 	p := testPlatform(t)
+	p.pool.LeaveFor = time.Minute
 	const id = 5
 	g := newGuest(t, p, callCode...)
 	g.as.Release()

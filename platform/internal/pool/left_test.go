@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gosentry/platform"
 	"gosentry/platform/internal/blank"
@@ -40,6 +41,7 @@ func (e *env) released() *Process[*chair] {
 // TestLeft has a space take the process that another one has just left: what that had mapped is gone when the first context may run.
 func TestLeft(t *testing.T) {
 	e := newEnv(t, 8)
+	e.LeaveFor = time.Minute
 	proc := e.released()
 	if !mapped(t, proc, mapAt) {
 		t.Error("it was emptied at once")
@@ -66,6 +68,7 @@ func TestLeftAlike(t *testing.T) {
 	const known, other, rest = mapAt, 2 * mapAt, 3 * mapAt
 	for _, more := range []bool{false, true} {
 		e := newEnv(t, 8)
+		e.LeaveFor = time.Minute
 		e.wait("the store is not full", func() bool { return !e.working })
 		list := []platform.Change{
 			{Op: platform.Map, File: int32(e.file), FileID: 7, Addr: known, Length: pageSize, Prot: platform.Read},
@@ -153,6 +156,7 @@ func (e *env) heir(proc *Process[*chair], not uint64) {
 func TestEvictedIsEmpty(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		e := newEnv(t, 1)
+		e.LeaveFor = time.Minute
 		e.wait("the store is not full", func() bool { return !e.working })
 		if !first {
 			e.released()
@@ -185,6 +189,7 @@ func TestSweptIsEmpty(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t, 8)
+			e.LeaveFor = time.Minute
 			e.wait("the store is not full", func() bool { return !e.working })
 			as, r := e.space(muchMapped+pageSize), e.sitter()
 			r.visit(t, as)
@@ -200,6 +205,7 @@ func TestSweptIsEmpty(t *testing.T) {
 // TestLeftDead has the process die that another space has left, mapped as the next one wants it: the space gets another one.
 func TestLeftDead(t *testing.T) {
 	e := newEnv(t, 8)
+	e.LeaveFor = time.Minute
 	e.wait("the store is not full", func() bool { return !e.working })
 	as, r := e.with(e.at(mapAt)), e.sitter()
 	r.visit(t, as)
@@ -221,6 +227,7 @@ func TestLeftDead(t *testing.T) {
 func TestLeftBeyond(t *testing.T) {
 	const high, beyond = 0x10000000, 0x20000000
 	e := newEnv(t, 8)
+	e.LeaveFor = time.Minute
 	e.High = high
 	e.wait("the store is not full", func() bool { return !e.working })
 	as, r := e.with(e.at(mapAt)), e.sitter()
@@ -273,6 +280,7 @@ func TestLeftAlone(t *testing.T) {
 // TestLeftUseless has the process that another space has left turn out to be of no use: the space gets another one, and learns that nothing is mapped.
 func TestLeftUseless(t *testing.T) {
 	e := newEnv(t, 8)
+	e.LeaveFor = time.Minute
 	proc := e.released()
 	e.clean = func(p *Process[*chair]) error { return errors.New("of no use") }
 	as, r := e.space(pageSize), e.sitter()
@@ -290,6 +298,7 @@ func TestLeftUseless(t *testing.T) {
 // TestLeftFull has the host refuse to empty the process that another space has left: the space gets another one.
 func TestLeftFull(t *testing.T) {
 	e := newEnv(t, 8)
+	e.LeaveFor = time.Minute
 	proc := e.released()
 	e.Clean = func(*Process[*chair]) (Cleaning, error) {
 		bad := []blank.Call{blank.UnmapCall(1, pageSize)}

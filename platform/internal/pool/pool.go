@@ -1,8 +1,10 @@
 package pool
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gosentry/platform/internal/blank"
 	"gosentry/platform/internal/pairs"
@@ -19,6 +21,9 @@ type Config[S Seat] struct {
 	Pairs   *pairs.Set
 	Limit   int    // of processes
 	High    uint64 // end of what a guest may map
+
+	// LeaveFor is at least how long a process is left as it is for the next space, at most twice as long. 0: for tidyDelay.
+	LeaveFor time.Duration
 
 	// Spawn makes a guest thread of p. EAGAIN and ENOMEM when the host refuses.
 	Spawn func(p *Process[S]) (S, error)
@@ -65,6 +70,7 @@ type Pool[S Seat] struct {
 
 // New returns a pool whose first process, with a seat of it, has been tried with try, which may be nil.
 func New[S Seat](cfg Config[S], try func(*Process[S], S) error) (*Pool[S], error) {
+	cfg.LeaveFor = cmp.Or(cfg.LeaveFor, tidyDelay)
 	p := &Pool[S]{Config: cfg, procs: make(map[*Process[S]]*Space[S]), kept: make(map[*Process[S]]struct{})}
 	p.mu.Lock()
 	proc, err := p.make(nil)

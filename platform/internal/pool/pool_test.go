@@ -342,24 +342,34 @@ func TestSweep(t *testing.T) {
 // TestSparesDie kills what is in store: whoever gets one of those dies, nobody else.
 func TestSparesDie(t *testing.T) {
 	e := newEnv(t, 8)
+	killed := make(map[*Process[*chair]]bool)
 	e.wait("no spares", func() bool {
+		if e.working || len(e.spares) < minSpares {
+			return false
+		}
 		for _, proc := range e.spares {
+			killed[proc] = true
 			unix.Kill(proc.PID(), unix.SIGKILL)
 		}
-		return len(e.spares) == minSpares
+		return true
 	})
 	deaths := 0
 	for range 2*minSpares + 1 {
 		as, r := e.space(pageSize), e.sitter()
 		err := as.Begin(r)
 		var died *platform.Died
-		if errors.As(err, &died) {
-			deaths++
-		} else if err != nil {
+		switch {
+		case errors.As(err, &died):
+			if deaths++; !killed[as.lost] {
+				t.Error("one died whose process lives")
+			}
+		case err != nil:
 			t.Fatal(err)
+		case killed[r.proc]:
+			t.Error("one lives in a process that was killed")
 		}
 	}
-	if deaths != minSpares {
-		t.Errorf("%d deaths, want %d", deaths, minSpares)
+	if deaths == 0 {
+		t.Error("nobody died")
 	}
 }

@@ -17,7 +17,7 @@ const (
 	// fewMapped is up to how many bytes a process has mapped that is left as it is for the next space, maxLeft the same where it is known what is mapped.
 	fewMapped = 4 << 20
 	maxLeft   = 64 << 20
-	// tidyDelay is at least how long such a process waits for that, at most twice as long.
+	// tidyDelay is how long such a process waits for that, or twice as long.
 	tidyDelay = 25 * time.Millisecond
 	// muchMapped is how many bytes are dearer to unmap than another process to make.
 	muchMapped = 8 << 20
@@ -54,7 +54,7 @@ func (p *Pool[S]) retire(proc *Process[S], leave bool) {
 	p.left = append(p.left, proc)
 	if !p.tidying {
 		p.tidying = true
-		time.AfterFunc(tidyDelay, p.tidy)
+		time.AfterFunc(p.LeaveFor, p.tidy)
 	}
 }
 
@@ -75,7 +75,7 @@ func (p *Pool[S]) tidy() {
 		return true
 	})
 	if p.tidying = len(p.left) > 0; p.tidying {
-		time.AfterFunc(tidyDelay, p.tidy)
+		time.AfterFunc(p.LeaveFor, p.tidy)
 	}
 	p.work()
 	p.mu.Unlock()
