@@ -51,18 +51,23 @@ func (q *Queue) Wipe() {
 // Since returns the changes that turn had into what is to be mapped here. An address space ends at high: beyond it something else may be mapped.
 // ok is false when either is not known.
 func (q *Queue) Since(had *Layout, high uint64) (list []platform.Change, ok bool) {
-	if had == nil || had.unknown || q.layout.unknown {
+	if !q.comparable(had) {
 		return nil, false
 	}
 	return q.layout.since(had, high), true
 }
 
-// Distance is about how many changes Since would return, one more for each unit bytes of had that they take away, or most if it is more than that.
+// Distance is about how many changes Since would return, one more for each unit bytes of had that they take away, or most if it is more than that. ok is as of Since.
 func (q *Queue) Distance(had *Layout, unit uint64, most int) (n int, ok bool) {
-	if had.unknown || q.layout.unknown {
+	if !q.comparable(had) {
 		return 0, false
 	}
 	return q.layout.distance(had, unit, most), true
+}
+
+// comparable tells whether it is known what is mapped of both.
+func (q *Queue) comparable(had *Layout) bool {
+	return had != nil && !had.unknown && !q.layout.unknown
 }
 
 // Layout is what is mapped, nil when that is not known: some changes are pending, or too much is mapped. It is valid until the next call.

@@ -261,10 +261,8 @@ var errRemains = errors.New("something may still be mapped")
 func (p *Process[S]) cost(q *changes.Queue, most int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l := p.layoutLocked(); l != nil {
-		if n, ok := q.Distance(l, unmappedByCall, most); ok {
-			return n
-		}
+	if n, ok := q.Distance(p.layoutLocked(), unmappedByCall, most); ok {
+		return n
 	}
 	return q.Len() + int(p.mapped/unmappedByCall)
 }
